@@ -1,0 +1,72 @@
+// BootInfo: what a boot loader told us, in one neutral form. boot/ fills it; mm/ and kernel/ read it.
+// SPDX-License-Identifier: MIT
+#pragma once
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "mm/base/config.hpp"
+#include "mm/base/types.hpp"
+
+namespace memory {
+
+// [first, end), bytes. Empty when first == end; never first > end.
+struct PhysRange {
+  PhysAddr first;
+  PhysAddr end;
+
+  constexpr bool operator==(const PhysRange&) const = default;
+  constexpr std::uint64_t bytes() const { return end - first; }
+  constexpr bool empty() const { return first == end; }
+  constexpr bool contains(PhysAddr address) const { return first <= address && address < end; }
+  constexpr bool contains(PhysRange other) const { return first <= other.first && other.end <= end; }
+  constexpr bool overlaps(PhysRange other) const { return first < other.end && other.first < end; }
+};
+
+enum class MemoryKind : std::uint8_t { available, acpi_reclaimable, acpi_nvs, bad, reserved };
+
+struct MemoryRange {
+  PhysRange range;
+  MemoryKind kind = MemoryKind::reserved;
+  constexpr bool operator==(const MemoryRange&) const = default;
+};
+
+struct BootModule {
+  PhysRange range;        // where it lies; may be empty (a module of 0 bytes)
+  std::string_view name;  // its command line; "?" where the loader's pointer led nowhere
+};
+
+enum class BootProtocol : std::uint8_t { none, multiboot2, pvh };
+
+// Filled by boot/, then immutable. Holds no pointer into memory that may be handed out: every byte it refers
+// to lies in a range that `reserved` names.
+struct BootInfo {
+  BootProtocol protocol = BootProtocol::none;
+
+  // Sorted by address, merged, not overlapping; where the loader's ranges overlap, the less usable kind wins.
+  // Ranges of kind `available` are whole frames.
+  std::array<MemoryRange, config::max_memory_ranges> memory{};
+  std::size_t memory_ranges = 0;
+  std::size_t memory_ranges_dropped = 0;  // for want of room: their memory is not used
+  std::uint64_t bytes_above_limit = 0;    // available, but beyond config::max_memory_gib: not used
+
+  // Whole frames inside available memory that must not be handed out: the kernel image, the loader's
+  // structures, modules, frame 0. Sorted, merged.
+  std::array<PhysRange, config::max_modules + 8> reserved{};
+  std::size_t reserved_ranges = 0;
+
+  std::array<BootModule, config::max_modules> modules{};
+  std::size_t module_count = 0;
+  std::size_t modules_dropped = 0;  // beyond RAM, over the kernel, or for want of room: each has its message
+
+  std::array<char, config::command_line_bytes> command_line_text{};
+  std::size_t command_line_size = 0;
+  bool command_line_cut = false;
+
+  PhysAddr rsdp{};  // 0: none was found
+
+  std::string_view command_line() const { return {command_line_text.data(), command_line_size}; }
+};
+
+}  // namespace memory

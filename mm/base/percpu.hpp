@@ -1,0 +1,31 @@
+// PerCpu: everything that one CPU owns, in one block reached by platform::percpu().
+// SPDX-License-Identifier: MIT
+#pragma once
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace memory {
+
+// The lock ranks held, innermost last. See sync.hpp.
+struct HeldRanks {
+  std::array<std::uint8_t, 14> ranks{};
+  std::uint8_t depth = 0;
+};
+
+// Room for counters. counters.def belongs to a higher floor, which asserts that it fits.
+inline constexpr std::size_t kCounterSlots = 64;
+
+// Standard layout: assembly, Python and GDB read it. One for each CPU of a machine; a machine owns its
+// blocks, so counters never mix between two machines in one process.
+struct alignas(64) PerCpu {
+  PerCpu* self = this;              // [I] what %gs:0 holds on the machine
+  std::uint32_t number = 0;         // [I] dense, 0 .. config::max_cpus - 1
+  std::uint32_t preempt_depth = 0;  // preemption is off while > 0
+  HeldRanks held_spin;
+  HeldRanks held_sleep;  // until threads exist, the boot thread's
+  alignas(64) std::array<std::atomic<std::int64_t>, kCounterSlots> counters{};  // [a] this CPU's share
+};
+
+}  // namespace memory
