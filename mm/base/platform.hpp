@@ -20,34 +20,29 @@
 namespace memory::platform {
 
 // -- this CPU
-// ---------------------------------------------------------------------------------------------------
 PerCpu& percpu();  // stable while preemption is off
-void percpu_add(std::size_t offset,
-                std::int64_t delta);  // adds to the int64 at that byte of this CPU's PerCpu;
-                                      // atomic against interrupts and preemption, not a fence
-HeldRanks& held_spin();               // ranks of the spin locks this CPU (host: thread) holds
-HeldRanks& held_sleep();              // ranks of the sleeping locks this thread holds
-void preempt_off();                   // nests
+// Adds to the int64 at that byte of this CPU's PerCpu. Atomic against interrupts and preemption; orders nothing.
+void percpu_add(std::size_t offset, std::int64_t delta);
+HeldRanks& held_spin();   // ranks of the spin locks that this CPU (on the host: this thread) holds
+HeldRanks& held_sleep();  // ranks of the sleeping locks that this thread holds
+void preempt_off();       // nests
 void preempt_on();
 std::uint64_t irq_save();  // interrupts off; returns the old state
 void irq_restore(std::uint64_t state);
 void relax();  // one turn of a spin loop
 
 // -- sleeping
-// --------------------------------------------------------------------------------------------------- Returns
-// when `word` may have changed from `expected`; may return early. Never called with a spin lock held.
+// Returns when `word` may have changed from `expected`; may return early. Never called with a spin lock held.
 void wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected);
 void wake(std::atomic<std::uint32_t>& word);  // lets every waiter on `word` look again
 
 // -- its translation hardware
-// -----------------------------------------------------------------------------------
 void load_root(PhysAddr root);  // also forgets every non-global translation
 void flush_page(VirtAddr page);
 void flush_space(PhysAddr root);
 void flush_others(PhysAddr root, VirtAddr first, std::size_t pages, std::uint64_t cpu_mask);
 
 // -- bytes of frames
-// --------------------------------------------------------------------------------------------
 void clear_page(void* page);  // 4 KiB, page aligned
 void copy_page(void* to, const void* from);
 // The memory checker: ASan on the host; on the machine a pattern that is written and verified
@@ -57,7 +52,6 @@ void poison(void* start, std::size_t bytes, Poison why);
 void unpoison(void* start, std::size_t bytes, Poison why);
 
 // -- the outside world
-// ------------------------------------------------------------------------------------------
 std::uint64_t now_ns();             // monotonic, from an arbitrary start
 std::uint64_t random();             // seeded and repeatable; not for secrets
 void write(std::string_view text);  // to the console; takes no lock that a caller may hold
