@@ -14,7 +14,7 @@
 // blocks again (docs/decisions.md has the comparison with a list for each order).
 //
 // Invariants, proved by valid():
-//   B1  each pageblock keeps P1-P3 of pageblock.cpp
+//   B1  each pageblock keeps P1 and P2 of pageblock.cpp
 //   B2  a pageblock is on the list that list_for() names, or is the inside of a whole run, or has nothing free
 //   B3  nonempty_ and heads_ agree; links go both ways
 //   B4  free_frames_ is the number of set bits
@@ -156,7 +156,7 @@ Result<void> Buddy::release(FrameNumber number, Order order) {
 void Buddy::release_whole(std::uint32_t number, Order order) {
   for (std::uint32_t n = number; n < number + frames_in(order) / kBlockFrames; ++n) {
     Pageblock& block = frames_.block(n);
-    CHECK(block.orders == 0 && block.free_frames == 0 && block.list == Pageblock::kNoList);  // B2, B5
+    CHECK(block.runs == 0 && block.free_frames == 0 && block.list == Pageblock::kNoList);  // B2, B5
     block.give_whole();
   }
   const unsigned merges = merge_whole(number, raw(order));
@@ -217,7 +217,7 @@ void Buddy::poison(FrameNumber number, Order order) {
 // Precondition: the pageblock is partly free.
 unsigned Buddy::list_for(const Pageblock& block) const {
   const unsigned fullness = block.free_frames * kFullnesses / kBlockFrames;
-  return fullness * kPartialOrders + highest_bit(block.orders);
+  return fullness * kPartialOrders + block.largest();
 }
 
 // Puts a pageblock that is not wholly free where B2 wants it.

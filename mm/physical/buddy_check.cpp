@@ -10,7 +10,7 @@ std::array<std::uint64_t, config::max_order + 1> Buddy::free_blocks() const {
   for (std::uint32_t number = 0; number < limit; ++number) {
     if (!frames_.block_present(number)) continue;
     const Pageblock& block = frames_.block(number);
-    for (unsigned order = 0; order < Pageblock::kWholeOrder; ++order) blocks[order] += block.runs[order];
+    for (unsigned order = 0; order < Pageblock::kWholeOrder; ++order) blocks[order] += block.free_blocks(order);
     if (block.whole_order != 0) ++blocks[block.whole_order];
   }
   return blocks;

@@ -1,7 +1,7 @@
 // Theory. A free block of order n in a binary buddy system is a run of 2^n free frames at a multiple of 2^n whose
 // buddy (the run at the position with bit n flipped) is not wholly free: else the two would have merged. Kept as one
-// bit a frame, blocks merge and split by themselves; there is nothing to link and nothing to unlink. What a list head
-// would tell, runs[n] and `orders` tell; where the block lies is found by folding a word on itself n times:
+// bit a frame, blocks merge and split by themselves; there is nothing to link and nothing to unlink. Where a block
+// lies is found by folding a word on itself n times:
 //
 //   word     ..1111 0110 1111      bit i: frame i is free
 //   starts1  ..0101 0000 0101      runs of 2 at multiples of 2: w & w >> 1 & 0x5555
@@ -9,10 +9,16 @@
 //
 // A start of order n whose buddy's start is not set is a free block of exactly that order.
 //
+// How many there are of each order stands in one word. Of order n there are at most 256 >> n (the buddies of all of
+// them are taken), which needs 9 - n bits; so the fields of orders 0-8 and one bit for a wholly free pageblock take
+// 46 bits, and a split or a merge over any number of orders is one addition:
+//
+//   runs   9|8|77|666|5555|44444|333333|2222222|11111111|000000000
+//          ^ bit 45                                       bit 0 ^
+//
 // Invariants, proved by valid():
 //   P1  free_frames is the number of set bits
-//   P2  runs[n] is the number of free blocks of order n; a pageblock that is wholly free has none of orders 0-8
-//   P3  bit n of orders is set exactly when runs[n] > 0, bit 9 exactly when all 512 frames are free
+//   P2  the field n of runs is the number of free blocks of order n
 #include "mm/physical/pageblock.hpp"
 
 #include "mm/base/bits.hpp"
@@ -53,6 +59,31 @@ constexpr std::uint64_t full_words(const std::array<std::uint64_t, kWords>& word
   std::uint64_t full = 0;
   for (unsigned w = 0; w < kWords; ++w) full |= std::uint64_t{words[w] == ~std::uint64_t{0}} << w;
   return full;
+}
+
+// Lowest bit of each order's field in `runs`; the last is the end.
+constexpr std::uint8_t kField[] = {0, 9, 17, 24, 30, 35, 39, 42, 44, 45, 46};
+
+// The order whose field a bit of `runs` lies in.
+constexpr auto kOrderAt = [] {
+  std::array<std::uint8_t, kField[10]> orders{};
+  for (unsigned order = 0; order <= Pageblock::kWholeOrder; ++order)
+    for (unsigned bit = kField[order]; bit < kField[order + 1]; ++bit) orders[bit] = static_cast<std::uint8_t>(order);
+  return orders;
+}();
+
+// One block of each order below n.
+constexpr auto kOneBelow = [] {
+  std::array<std::uint64_t, Pageblock::kWholeOrder + 1> sums{};
+  for (unsigned order = 0; order < Pageblock::kWholeOrder; ++order)
+    sums[order + 1] = sums[order] + (std::uint64_t{1} << kField[order]);
+  return sums;
+}();
+
+// What splitting one block of order `large` into one of order `small` adds to `runs`; merging subtracts it. The block
+// of order `small` itself is not counted.
+constexpr std::uint64_t halves(unsigned large, unsigned small) {
+  return kOneBelow[large] - kOneBelow[small] - (std::uint64_t{1} << kField[large]);
 }
 
 }  // namespace
@@ -100,26 +131,17 @@ bool Pageblock::all_free(unsigned position, unsigned order) const {
   return true;
 }
 
-void Pageblock::add_run(unsigned order) {
-  ++runs[order];
-  orders = static_cast<std::uint16_t>(orders | 1u << order);
+unsigned Pageblock::free_blocks(unsigned order) const {
+  return static_cast<unsigned>(runs >> kField[order] & low_bits(kField[order + 1] - kField[order]));
 }
 
-void Pageblock::drop_run(unsigned order) {
-  if (--runs[order] == 0) orders = static_cast<std::uint16_t>(orders & ~(1u << order));
-}
+unsigned Pageblock::largest() const { return kOrderAt[highest_bit(runs)]; }
 
 unsigned Pageblock::take(unsigned order, unsigned& splits) {
-  unsigned larger = lowest_bit(orders >> order) + order;
-  unsigned position = 0;
-  if (larger == kWholeOrder) {
-    orders = 0;
-  } else {
-    position = find(larger);
-    drop_run(larger);
-  }
+  const unsigned larger = kOrderAt[kField[order] + lowest_bit(runs >> kField[order])];
+  const unsigned position = larger == kWholeOrder ? 0 : find(larger);
   splits = larger - order;
-  while (larger > order) add_run(--larger);
+  runs += halves(larger, order);
   clear(position, order);
   free_frames = static_cast<std::uint16_t>(free_frames - (1u << order));
   return position;
@@ -129,30 +151,25 @@ void Pageblock::give(unsigned position, unsigned order, unsigned& merges) {
   unsigned merged = order;
   unsigned start = position;
   while (merged < kWholeOrder && all_free(start ^ 1u << merged, merged)) {
-    drop_run(merged);
     start &= ~(1u << merged);
     ++merged;
   }
   merges = merged - order;
+  runs -= halves(merged, order);
   set(position, order);
   free_frames = static_cast<std::uint16_t>(free_frames + (1u << order));
-  if (merged == kWholeOrder) {
-    orders = 1u << kWholeOrder;
-  } else {
-    add_run(merged);
-  }
 }
 
 void Pageblock::take_whole() {
   free.fill(0);
   free_frames = 0;
-  orders = 0;
+  runs = 0;
 }
 
 void Pageblock::give_whole() {
   free.fill(~std::uint64_t{0});
   free_frames = kFrames;
-  orders = 1u << kWholeOrder;
+  runs = std::uint64_t{1} << kField[kWholeOrder];
 }
 
 void Pageblock::mark_free(unsigned position, unsigned frames) {
@@ -165,30 +182,23 @@ void Pageblock::mark_free(unsigned position, unsigned frames) {
 }
 
 void Pageblock::recount() {
-  free_frames = 0;
-  runs.fill(0);
-  orders = 0;
-  for (const std::uint64_t word : free)
-    free_frames = static_cast<std::uint16_t>(free_frames + popcount(word));
-  if (free_frames == kFrames) {
-    orders = 1u << kWholeOrder;
-    return;
-  }
+  unsigned set_bits = 0;
+  for (const std::uint64_t word : free) set_bits += popcount(word);
+  free_frames = static_cast<std::uint16_t>(set_bits);
+  if (free_frames == kFrames) return give_whole();
+  runs = 0;
   for (unsigned order = 0; order < kWordOrder; ++order)
     for (const std::uint64_t word : free)
-      runs[order] = static_cast<std::uint16_t>(runs[order] + popcount(alone(starts(word, order), order)));
+      runs += std::uint64_t{popcount(alone(starts(word, order), order))} << kField[order];
   const std::uint64_t full = full_words(free);
   for (unsigned order = kWordOrder; order < kWholeOrder; ++order)
-    runs[order] =
-        static_cast<std::uint16_t>(popcount(alone(starts(full, order - kWordOrder), order - kWordOrder)));
-  for (unsigned order = 0; order < kWholeOrder; ++order)
-    if (runs[order] > 0) orders = static_cast<std::uint16_t>(orders | 1u << order);
+    runs += std::uint64_t{popcount(alone(starts(full, order - kWordOrder), order - kWordOrder))} << kField[order];
 }
 
 bool Pageblock::valid() const {
   Pageblock derived = *this;
   derived.recount();
-  return derived.free_frames == free_frames && derived.orders == orders && derived.runs == runs;
+  return derived.free_frames == free_frames && derived.runs == runs;
 }
 
 }  // namespace memory

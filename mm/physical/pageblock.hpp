@@ -17,18 +17,22 @@ struct Pageblock {
   static constexpr std::uint8_t kNoList = 0;
   static constexpr std::uint32_t kNone = 0xffff'ffff;
 
-  std::array<std::uint64_t, 8> free;            // bit i of word w: frame 64 w + i is free
-  std::array<std::uint16_t, kWholeOrder> runs;  // [n]: free blocks of order n (P2)
-  std::uint16_t orders;                         // bit n: runs[n] > 0; bit 9: all 512 frames are free
+  std::array<std::uint64_t, 8> free;  // bit i of word w: frame 64 w + i is free
+  std::uint64_t runs;                 // how many free blocks of each order there are, packed (P2)
   std::uint16_t free_frames;
   std::uint8_t list;         // 1 + the Buddy's list that it is on, or kNoList
   std::uint8_t whole_order;  // on a whole list: order of the free block that it heads
   std::uint32_t prev;        // pageblock numbers; meaningful while on a list
   std::uint32_t next;
-  std::uint8_t unused[28];
+  std::uint8_t unused[44];
+
+  // Number of free blocks of that order, 0 .. 9.
+  unsigned free_blocks(unsigned order) const;
+  // Order of the largest free block. Precondition: free_frames > 0.
+  unsigned largest() const;
 
   // Takes a block of 2^order frames; its position. Splits the smallest block that is large enough and keeps the low
-  // half each time; `splits` counts. Precondition: order <= 8 and orders >> order != 0.
+  // half each time; `splits` counts. Precondition: order <= 8, largest() >= order.
   unsigned take(unsigned order, unsigned& splits);
 
   // Gives a block back and merges it as far as this pageblock goes; `merges` counts.
@@ -45,7 +49,7 @@ struct Pageblock {
 
   // Marks [position, position + frames) free without merging counts; recount() must follow. For donation.
   void mark_free(unsigned position, unsigned frames);
-  // Derives runs, orders and free_frames from the bits.
+  // Derives runs and free_frames from the bits.
   void recount();
   // P1 and P2: the derived fields agree with the bits.
   bool valid() const;
@@ -55,8 +59,6 @@ struct Pageblock {
   void set(unsigned position, unsigned order);
   void clear(unsigned position, unsigned order);
   bool all_free(unsigned position, unsigned order) const;
-  void add_run(unsigned order);
-  void drop_run(unsigned order);
 };
 static_assert(sizeof(Pageblock) == 128 && std::is_trivially_copyable_v<Pageblock>);
 
