@@ -296,6 +296,8 @@ static_assert(sizeof(Mutex<Rank::zone>) == 4 && sizeof(RwLock<Rank::zone>) == 4)
 template <typename T>
 inline constexpr bool kMayLeaveLock = !std::is_reference_v<T>;
 template <typename T>
+inline constexpr bool kMayLeaveLock<const T> = kMayLeaveLock<T>;
+template <typename T>
 inline constexpr bool kMayLeaveLock<T*> = std::is_same_v<std::remove_cv_t<T>, Frame>;
 template <typename T>
 inline constexpr bool kMayLeaveLock<Result<T>> = kMayLeaveLock<T>;
