@@ -1,0 +1,99 @@
+// The seam on Linux: sanitizers stand in for poison, an exception stands in for a halt.
+// SPDX-License-Identifier: MIT
+#include "mm/base/platform.hpp"
+
+#include <sched.h>
+
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <string>
+
+#include "mm/base/config.hpp"
+#include "mm/base/random.hpp"
+#include "mm/host/cpu.hpp"
+#include "mm/host/panic.hpp"
+
+#if defined(__SANITIZE_ADDRESS__) || (defined(__has_feature) && __has_feature(address_sanitizer))
+#include <sanitizer/asan_interface.h>
+#define CORONEL_ASAN 1
+#else
+#define CORONEL_ASAN 0
+#endif
+
+namespace memory::host {
+
+namespace {
+thread_local PerCpu orphan_cpu;
+thread_local HeldRanks thread_spin;  // threads may share a virtual CPU: ranks belong to the thread
+thread_local HeldRanks thread_sleep;
+thread_local Random thread_random{1};
+}  // namespace
+
+thread_local PerCpu* current_cpu = nullptr;
+
+PerCpu& adopt_orphan() {
+  current_cpu = &orphan_cpu;
+  return orphan_cpu;
+}
+
+void seed_random(std::uint64_t seed) { thread_random = Random{seed}; }
+
+}  // namespace memory::host
+
+namespace memory::platform {
+
+HeldRanks& held_spin() { return host::thread_spin; }
+HeldRanks& held_sleep() { return host::thread_sleep; }
+void relax() { sched_yield(); }
+
+void wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected) {
+  word.wait(expected, std::memory_order_acquire);
+}
+void wake(std::atomic<std::uint32_t>& word) { word.notify_all(); }
+
+// The software MMU, which gives these four a meaning on the host, belongs to the floor of page tables.
+void load_root(PhysAddr) {}
+void flush_page(VirtAddr) {}
+void flush_space(PhysAddr) {}
+void flush_others(PhysAddr, VirtAddr, std::size_t, std::uint64_t) {}
+
+void clear_page(void* page) { std::memset(page, 0, kPageSize); }
+void copy_page(void* to, const void* from) { std::memcpy(to, from, kPageSize); }
+
+#if CORONEL_ASAN
+void poison(void* start, std::size_t bytes, Poison) { __asan_poison_memory_region(start, bytes); }
+void unpoison(void* start, std::size_t bytes, Poison) { __asan_unpoison_memory_region(start, bytes); }
+#else
+void poison(void* start, std::size_t bytes, Poison why) {
+  if constexpr (config::poison_frames) std::memset(start, static_cast<int>(why), bytes);
+}
+
+void unpoison(void* start, std::size_t bytes, Poison why) {
+  if constexpr (!config::poison_frames) return;
+  const auto* byte = static_cast<const unsigned char*>(start);
+  for (std::size_t at = 0; at < bytes; ++at) {
+    if (byte[at] == static_cast<unsigned char>(why)) continue;
+    char text[96];
+    std::snprintf(text, sizeof text, "write after free: byte 0x%02x at offset %zu of the block", byte[at],
+                  at);
+    panic(text);
+  }
+}
+#endif
+
+std::uint64_t now_ns() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
+}
+
+std::uint64_t random() { return host::thread_random.next(); }
+
+void write(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+
+void panic(std::string_view why, const char* file, int line) {
+  host::forget_held_ranks();
+  throw host::Panic(std::string(why) + " at " + file + ":" + std::to_string(line));
+}
+
+}  // namespace memory::platform

@@ -1,0 +1,28 @@
+// The hot verbs of the seam on the host. Included by mm/base/platform.hpp only.
+// SPDX-License-Identifier: MIT
+#pragma once
+
+namespace memory::host {
+// The CPU this thread stands on: set by host::Cpu, else a block of the thread's own that belongs to no machine.
+extern thread_local PerCpu* current_cpu;
+PerCpu& adopt_orphan();
+}  // namespace memory::host
+
+namespace memory::platform {
+
+inline PerCpu& percpu() {
+  PerCpu* cpu = host::current_cpu;
+  return cpu != nullptr ? *cpu : host::adopt_orphan();
+}
+
+inline void percpu_add(std::size_t offset, std::int64_t delta) {
+  auto* slot = reinterpret_cast<std::atomic<std::int64_t>*>(reinterpret_cast<std::byte*>(&percpu()) + offset);
+  slot->fetch_add(delta, std::memory_order_relaxed);
+}
+
+inline void preempt_off() {}
+inline void preempt_on() {}
+inline std::uint64_t irq_save() { return 0; }
+inline void irq_restore(std::uint64_t) {}
+
+}  // namespace memory::platform
