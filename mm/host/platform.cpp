@@ -25,7 +25,7 @@ namespace memory::host {
 
 namespace {
 thread_local PerCpu orphan_cpu;
-thread_local HeldRanks thread_spin;   // threads may share a virtual CPU: ranks belong to the thread
+thread_local HeldRanks thread_spin;  // threads may share a virtual CPU: ranks belong to the thread
 thread_local HeldRanks thread_sleep;
 thread_local Random thread_random{1};
 }  // namespace
@@ -75,7 +75,8 @@ void unpoison(void* start, std::size_t bytes, Poison why) {
   for (std::size_t at = 0; at < bytes; ++at) {
     if (byte[at] == static_cast<unsigned char>(why)) continue;
     char text[96];
-    std::snprintf(text, sizeof text, "write after free: byte 0x%02x at offset %zu of the block", byte[at], at);
+    std::snprintf(text, sizeof text, "write after free: byte 0x%02x at offset %zu of the block", byte[at],
+                  at);
     panic(text);
   }
 }

@@ -39,11 +39,11 @@ static_assert(sizeof(FieldRow) == 80);
 
 struct OptionRow {
   char name[32];
-  char type[8];
+  char type[16];
   std::uint64_t value;
   char help[80];
 };
-static_assert(sizeof(OptionRow) == 128);
+static_assert(sizeof(OptionRow) == 136);
 
 struct EnumRow {
   char type[32];

@@ -1,0 +1,82 @@
+// Buddy: hands out naturally aligned blocks of 2^order frames, orders 0-11, the fullest pageblock first.
+// SPDX-License-Identifier: MIT
+#pragma once
+#include <array>
+
+#include "mm/base/config.hpp"
+#include "mm/base/result.hpp"
+#include "mm/physical/frames.hpp"
+#include "mm/physical/pageblock.hpp"
+
+namespace memory {
+
+inline constexpr Order kMaxOrder{config::max_order};
+
+// Owns no memory and takes no lock; Zone wraps it in Guarded. The theory is in buddy.cpp.
+class Buddy {
+ public:
+  explicit Buddy(FrameTable& frames) : frames_(frames) {}
+
+  // Returns the first frame of a block: state allocated, its order, references 1.
+  // Fails with no_memory when no block that large is free, invalid when order > kMaxOrder. Its contents are what they
+  // were; with config::poison_frames it panics when a freed frame was written to.
+  Result<Frame*> allocate(Order order);
+
+  // Takes a block back. Fails with the misuse error that fits, and nothing changed, when `number` is not the first
+  // frame of an allocated block of that order. Panics when the bits and the Frame contradict each other.
+  Result<void> release(FrameNumber number, Order order);
+
+  // Gives the allocator every frame of [first, first + frames), which are present and `reserved`. Counts no traffic.
+  void donate(FrameNumber first, std::size_t frames);
+
+  std::uint64_t free_frames() const { return free_frames_; }
+  std::uint64_t managed_frames() const { return managed_frames_; }
+
+  // Free blocks of each order. Exact; walks the partly free pageblocks.
+  std::array<std::uint64_t, config::max_order + 1> free_blocks() const;
+
+  // Proves the invariants in buddy.cpp. O(frames); for tests and `validate`.
+  bool valid() const;
+
+ private:
+  friend struct PhysicalLayout;
+
+  static constexpr unsigned kFullnesses = 7;
+  static constexpr unsigned kPartialOrders = Pageblock::kWholeOrder;  // largest free block 0..8
+  static constexpr unsigned kPartialLists = kFullnesses * kPartialOrders;
+  static constexpr unsigned kWholeLists = config::max_order - Pageblock::kWholeOrder + 1;
+  static constexpr unsigned kLists = kPartialLists + kWholeLists;
+  static_assert(kPartialLists == 63 && kWholeLists >= 1, "one word names the lists; see buddy.cpp");
+
+  Result<Frame*> allocate_whole(Order order);
+  Pageblock* refill();
+  void release_whole(std::uint32_t block, Order order);
+  Error misuse_of(FrameNumber number, Order order) const;
+  Frame& hand_out(FrameNumber number, Order order);
+  void take_back(Frame& frame, FrameNumber number, Order order);
+  void verify_poison(FrameNumber number, Order order);
+  void poison(FrameNumber number, Order order);
+
+  unsigned list_for(const Pageblock& block) const;
+  void relist(Pageblock& block);
+  void push(Pageblock& block, unsigned list);
+  void unlink(Pageblock& block);
+  void push_whole(std::uint32_t number, unsigned order);
+  unsigned merge_whole(std::uint32_t number, unsigned order);
+  bool list_valid(unsigned list, std::uint64_t& frames) const;
+  bool block_valid(std::uint32_t number, std::uint64_t& free, std::uint64_t& managed) const;
+
+  FrameTable& frames_;
+  std::uint64_t nonempty_ = 0;  // bit n: partial list n has a pageblock
+  std::array<std::uint32_t, kLists> heads_ = filled();
+  std::uint64_t free_frames_ = 0;
+  std::uint64_t managed_frames_ = 0;
+
+  static constexpr std::array<std::uint32_t, kLists> filled() {
+    std::array<std::uint32_t, kLists> heads{};
+    heads.fill(Pageblock::kNone);
+    return heads;
+  }
+};
+
+}  // namespace memory

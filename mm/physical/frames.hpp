@@ -1,0 +1,121 @@
+// Frame, one 32-byte record for each 4 KiB frame of memory, and FrameTable, the array of them.
+// SPDX-License-Identifier: MIT
+#pragma once
+#include <atomic>
+#include <cstdint>
+#include <span>
+#include <type_traits>
+
+#include "mm/base/boot_info.hpp"
+#include "mm/base/check.hpp"
+#include "mm/base/types.hpp"
+#include "mm/physical/pageblock.hpp"
+
+namespace memory {
+
+enum class FrameState : std::uint8_t {
+  absent = 0,    // no memory there, or not ours: what cleared bytes say
+  reserved = 1,  // memory that is never handed out: the kernel image, boot data, tables made at boot
+  managed =
+      2,  // belongs to the frame allocator; its bit in the Pageblock says free, or inside an allocated block
+  allocated = 3,  // first frame of an allocated block, whose order it holds
+};
+
+// Legend: [h] meaningful in the first frame of a block only; [a] atomic; [z] the zone's lock. Fields without a user
+// yet are zero, and outside readers check that they are.
+struct Frame {
+  std::atomic<std::uint32_t> references;  // [a] [h] 1 when handed out
+  std::atomic<std::uint32_t> mappings;    // [a] page-table entries that name this frame
+  std::uint8_t state_order;               // [z] low half FrameState, high half the order [h]
+  std::uint8_t zone_node;                 // [I] low two bits zone, high six node
+  std::atomic<std::uint8_t> flags;        // [a] FrameFlag
+  std::uint8_t tag;                       // [h] what it was allocated for
+  std::uint32_t index;                    // page in owner
+  std::uint32_t prev;                     // frame numbers: for the lists of higher floors
+  std::uint32_t next;
+  std::uint64_t owner;  // tagged pointer: object, slab or page-table root
+
+  FrameState state() const { return static_cast<FrameState>(state_order & 0xf); }
+  Order order() const { return Order(static_cast<std::uint8_t>(state_order >> 4)); }
+  void set(FrameState state, Order order = Order{0}) {
+    state_order = static_cast<std::uint8_t>(static_cast<unsigned>(state) | raw(order) << 4);
+  }
+};
+static_assert(sizeof(Frame) == 32 && std::is_standard_layout_v<Frame>);
+
+enum class FrameFlag : std::uint8_t {
+  poisoned = 1 << 0,  // free, and filled with Poison::free_frame since its release
+};
+
+// A view of one frame's bytes; closes when it goes out of scope. Only FrameTable::open makes one.
+class Window {
+ public:
+  std::byte* bytes() const { return bytes_; }
+
+ private:
+  friend class FrameTable;
+  explicit Window(std::byte* bytes) : bytes_(bytes) {}
+  std::byte* bytes_;
+};
+
+// The frame array: a window of virtual memory indexed by frame number. It is present in units of 2 MiB of memory (a
+// Pageblock and its 512 Frames); 64 of them are a section. What is not present is not mapped, and every walker skips
+// it. Owns nothing; whoever makes it provides cleared storage under everything that it marks present.
+class FrameTable {
+ public:
+  static constexpr std::size_t kFramesPerBlock = 512;
+  static constexpr std::size_t kBlocksPerSection = 64;
+  static constexpr std::size_t kFramesPerSection = kFramesPerBlock * kBlocksPerSection;  // 128 MiB of memory
+  static constexpr std::size_t kMaxSections = config::max_memory_gib * 8;
+
+  // `direct_map` is where physical address 0 would appear. Both windows start at frame 0.
+  FrameTable(Frame* frames, Pageblock* blocks, std::byte* direct_map)
+      : frames_(frames), blocks_(blocks), direct_map_(direct_map) {}
+  FrameTable(const FrameTable&) = delete;
+  FrameTable& operator=(const FrameTable&) = delete;
+
+  // Makes the frames that `memory` covers present as `reserved`, and every other frame of the touched pageblocks
+  // absent. Precondition: the storage of those pageblocks is mapped, and cleared where it was not present before;
+  // `memory` is whole frames below config::max_memory_gib that were absent.
+  void add(PhysRange memory);
+
+  // First frame number above every present frame.
+  FrameNumber limit() const { return limit_; }
+  // Frames that add() covered.
+  std::size_t present_frames() const { return present_frames_; }
+
+  bool block_present(std::uint32_t block) const {
+    return block < block_limit() && (sections_[block / kBlocksPerSection] >> block % kBlocksPerSection & 1);
+  }
+  // True where operator[] may be used: the frame's record exists (its state may still be absent).
+  bool has(FrameNumber number) const {
+    return raw(number) < raw(limit_) && block_present(raw(number) / kFramesPerBlock);
+  }
+
+  // Precondition: has(number).
+  Frame& operator[](FrameNumber number) const { return frames_[raw(number)]; }
+  FrameNumber number_of(const Frame& frame) const {
+    return FrameNumber{static_cast<std::uint32_t>(&frame - frames_)};
+  }
+  // Precondition: block_present(block).
+  Pageblock& block(std::uint32_t number) const { return blocks_[number]; }
+  std::uint32_t number_of(const Pageblock& block) const {
+    return static_cast<std::uint32_t>(&block - blocks_);
+  }
+  std::uint32_t block_limit() const { return raw(limit_) / static_cast<std::uint32_t>(kFramesPerBlock); }
+
+  // The only way from a frame to its bytes.
+  Window open(FrameNumber number) const { return Window(direct_map_ + address_of(number).value); }
+
+ private:
+  friend struct PhysicalLayout;
+
+  Frame* frames_;
+  Pageblock* blocks_;
+  std::byte* direct_map_;
+  std::uint64_t sections_[kMaxSections] = {};  // a bit for each present pageblock
+  FrameNumber limit_{0};                       // a multiple of kFramesPerBlock
+  std::size_t present_frames_ = 0;
+};
+
+}  // namespace memory

@@ -1,0 +1,204 @@
+// Theory. A free block of order n in a binary buddy system is a run of 2^n free frames at a multiple of 2^n whose
+// buddy (the run at the position with bit n flipped) is not wholly free: else the two would have merged. Kept as one
+// bit a frame, blocks merge and split by themselves; there is nothing to link and nothing to unlink. Where a block
+// lies is found by folding a word on itself n times:
+//
+//   word     ..1111 0110 1111      bit i: frame i is free
+//   starts1  ..0101 0000 0101      runs of 2 at multiples of 2: w & w >> 1 & 0x5555
+//   starts2  ..0001 0000 0001      runs of 4 at multiples of 4: s & s >> 2 & 0x1111
+//
+// A start of order n whose buddy's start is not set is a free block of exactly that order.
+//
+// How many there are of each order stands in one word. Of order n there are at most 256 >> n (the buddies of all of
+// them are taken), which needs 9 - n bits; so the fields of orders 0-8 and one bit for a wholly free pageblock take
+// 46 bits, and a split or a merge over any number of orders is one addition:
+//
+//   runs   9|8|77|666|5555|44444|333333|2222222|11111111|000000000
+//          ^ bit 45                                       bit 0 ^
+//
+// Invariants, proved by valid():
+//   P1  free_frames is the number of set bits
+//   P2  the field n of runs is the number of free blocks of order n
+#include "mm/physical/pageblock.hpp"
+
+#include "mm/base/bits.hpp"
+
+namespace memory {
+
+namespace {
+
+constexpr unsigned kWordOrder = 6;  // 64 frames are one word
+constexpr unsigned kWords = 8;
+
+// Bits at multiples of 2^n.
+constexpr std::uint64_t kMultiples[] = {~std::uint64_t{0},
+                                        0x5555'5555'5555'5555,
+                                        0x1111'1111'1111'1111,
+                                        0x0101'0101'0101'0101,
+                                        0x0001'0001'0001'0001,
+                                        0x0000'0001'0000'0001,
+                                        1};
+
+// Starts of free runs of 2^order at multiples of 2^order. order <= 6, one word of frames; or order <= 3 over a word
+// that has one bit for each of eight things.
+constexpr std::uint64_t starts(std::uint64_t word, unsigned order) {
+  for (unsigned n = 0; n < order; ++n) word &= word >> (1u << n) & kMultiples[n + 1];
+  return word;
+}
+
+// Of the starts of one order, those whose buddy is not a start as well.
+constexpr std::uint64_t alone(std::uint64_t all, unsigned order) {
+  const unsigned distance = 1u << order;
+  const std::uint64_t even = order < kWordOrder ? kMultiples[order + 1] : 1;
+  const std::uint64_t pairs = all & all >> distance & even;
+  return all & ~(pairs | pairs << distance);
+}
+
+// One bit for each word that is wholly free.
+constexpr std::uint64_t full_words(const std::array<std::uint64_t, kWords>& words) {
+  std::uint64_t full = 0;
+  for (unsigned w = 0; w < kWords; ++w) full |= std::uint64_t{words[w] == ~std::uint64_t{0}} << w;
+  return full;
+}
+
+// Lowest bit of each order's field in `runs`; the last is the end.
+constexpr std::uint8_t kField[] = {0, 9, 17, 24, 30, 35, 39, 42, 44, 45, 46};
+
+// The order whose field a bit of `runs` lies in.
+constexpr auto kOrderAt = [] {
+  std::array<std::uint8_t, kField[10]> orders{};
+  for (unsigned order = 0; order <= Pageblock::kWholeOrder; ++order)
+    for (unsigned bit = kField[order]; bit < kField[order + 1]; ++bit) orders[bit] = static_cast<std::uint8_t>(order);
+  return orders;
+}();
+
+// One block of each order below n.
+constexpr auto kOneBelow = [] {
+  std::array<std::uint64_t, Pageblock::kWholeOrder + 1> sums{};
+  for (unsigned order = 0; order < Pageblock::kWholeOrder; ++order)
+    sums[order + 1] = sums[order] + (std::uint64_t{1} << kField[order]);
+  return sums;
+}();
+
+// What splitting one block of order `large` into one of order `small` adds to `runs`; merging subtracts it. The block
+// of order `small` itself is not counted.
+constexpr std::uint64_t halves(unsigned large, unsigned small) {
+  return kOneBelow[large] - kOneBelow[small] - (std::uint64_t{1} << kField[large]);
+}
+
+}  // namespace
+
+unsigned Pageblock::find(unsigned order) const {
+  if (order >= kWordOrder)
+    return lowest_bit(alone(starts(full_words(free), order - kWordOrder), order - kWordOrder)) * 64;
+  for (unsigned w = 0;; ++w) {
+    if (free[w] == 0) continue;
+    const std::uint64_t blocks = alone(starts(free[w], order), order);
+    if (blocks != 0) return w * 64 + lowest_bit(blocks);
+  }
+}
+
+void Pageblock::set(unsigned position, unsigned order) {
+  if (order <= kWordOrder) {
+    free[position / 64] |= low_bits(1u << order) << position % 64;
+  } else {
+    for (unsigned w = 0; w < 1u << (order - kWordOrder); ++w) free[position / 64 + w] = ~std::uint64_t{0};
+  }
+}
+
+void Pageblock::clear(unsigned position, unsigned order) {
+  if (order <= kWordOrder) {
+    free[position / 64] &= ~(low_bits(1u << order) << position % 64);
+  } else {
+    for (unsigned w = 0; w < 1u << (order - kWordOrder); ++w) free[position / 64 + w] = 0;
+  }
+}
+
+bool Pageblock::all_taken(unsigned position, unsigned order) const {
+  if (order <= kWordOrder) return (free[position / 64] & low_bits(1u << order) << position % 64) == 0;
+  for (unsigned w = 0; w < 1u << (order - kWordOrder); ++w)
+    if (free[position / 64 + w] != 0) return false;
+  return true;
+}
+
+bool Pageblock::all_free(unsigned position, unsigned order) const {
+  if (order <= kWordOrder) {
+    const std::uint64_t mask = low_bits(1u << order) << position % 64;
+    return (free[position / 64] & mask) == mask;
+  }
+  for (unsigned w = 0; w < 1u << (order - kWordOrder); ++w)
+    if (free[position / 64 + w] != ~std::uint64_t{0}) return false;
+  return true;
+}
+
+unsigned Pageblock::free_blocks(unsigned order) const {
+  return static_cast<unsigned>(runs >> kField[order] & low_bits(kField[order + 1] - kField[order]));
+}
+
+unsigned Pageblock::largest() const { return kOrderAt[highest_bit(runs)]; }
+
+unsigned Pageblock::take(unsigned order, unsigned& splits) {
+  const unsigned larger = kOrderAt[kField[order] + lowest_bit(runs >> kField[order])];
+  const unsigned position = larger == kWholeOrder ? 0 : find(larger);
+  splits = larger - order;
+  runs += halves(larger, order);
+  clear(position, order);
+  free_frames = static_cast<std::uint16_t>(free_frames - (1u << order));
+  return position;
+}
+
+void Pageblock::give(unsigned position, unsigned order, unsigned& merges) {
+  unsigned merged = order;
+  unsigned start = position;
+  while (merged < kWholeOrder && all_free(start ^ 1u << merged, merged)) {
+    start &= ~(1u << merged);
+    ++merged;
+  }
+  merges = merged - order;
+  runs -= halves(merged, order);
+  set(position, order);
+  free_frames = static_cast<std::uint16_t>(free_frames + (1u << order));
+}
+
+void Pageblock::take_whole() {
+  free.fill(0);
+  free_frames = 0;
+  runs = 0;
+}
+
+void Pageblock::give_whole() {
+  free.fill(~std::uint64_t{0});
+  free_frames = kFrames;
+  runs = std::uint64_t{1} << kField[kWholeOrder];
+}
+
+void Pageblock::mark_free(unsigned position, unsigned frames) {
+  for (unsigned end = position + frames; position < end;) {
+    const unsigned bit = position % 64;
+    const unsigned count = end - position < 64 - bit ? end - position : 64 - bit;
+    free[position / 64] |= low_bits(count) << bit;
+    position += count;
+  }
+}
+
+void Pageblock::recount() {
+  unsigned set_bits = 0;
+  for (const std::uint64_t word : free) set_bits += popcount(word);
+  free_frames = static_cast<std::uint16_t>(set_bits);
+  if (free_frames == kFrames) return give_whole();
+  runs = 0;
+  for (unsigned order = 0; order < kWordOrder; ++order)
+    for (const std::uint64_t word : free)
+      runs += std::uint64_t{popcount(alone(starts(word, order), order))} << kField[order];
+  const std::uint64_t full = full_words(free);
+  for (unsigned order = kWordOrder; order < kWholeOrder; ++order)
+    runs += std::uint64_t{popcount(alone(starts(full, order - kWordOrder), order - kWordOrder))} << kField[order];
+}
+
+bool Pageblock::valid() const {
+  Pageblock derived = *this;
+  derived.recount();
+  return derived.free_frames == free_frames && derived.runs == runs;
+}
+
+}  // namespace memory

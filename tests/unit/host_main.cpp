@@ -1,0 +1,121 @@
+// The host's home of the unit tests: runs them in order, prints one line for each, exits 0 when all passed.
+// SPDX-License-Identifier: MIT
+#include <cstdio>
+#include <exception>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "mm/base/format.hpp"
+#include "mm/base/sync.hpp"
+#include "mm/host/panic.hpp"
+#include "tests/unit/unit.hpp"
+
+namespace {
+
+constexpr char kUsage[] =
+    "usage: unit [--seed=N] [--list] [FILTER]\n"
+    "  FILTER  suite, suite.name, or the beginning of one of them\n"
+    "  --seed  what random tests start from (default 1)\n"
+    "  --list  print the names and run nothing\n";
+
+struct Options {
+  std::string_view filter;
+  std::uint64_t seed = 1;
+  bool list = false;
+};
+
+Options options;
+unsigned failures_here = 0;  // of the running test
+
+std::optional<Options> parse(int count, char** words) {
+  Options parsed;
+  for (int i = 1; i < count; ++i) {
+    const std::string_view word = words[i];
+    if (word == "--list") {
+      parsed.list = true;
+    } else if (word.starts_with("--seed=")) {
+      const auto seed = memory::parse_number(word.substr(7));
+      if (!seed.ok()) return std::nullopt;
+      parsed.seed = seed.take();
+    } else if (!word.starts_with("-") && parsed.filter.empty()) {
+      parsed.filter = word;
+    } else {
+      return std::nullopt;
+    }
+  }
+  return parsed;
+}
+
+// Runs one test to its end, or to the panic or exception that it did not expect.
+bool passes(const unit::Test& test) {
+  failures_here = 0;
+  const memory::lock_order::Snapshot before;
+  try {
+    test.body();
+  } catch (const std::exception& error) {
+    unit::fail(std::string("ended by: ") + error.what(), test.file, test.line);
+  }
+  const memory::lock_order::Snapshot after;
+  if (!after.empty()) unit::fail("left a lock rank held", test.file, test.line);
+  before.restore();
+  return failures_here == 0;
+}
+
+int run() {
+  unsigned passed = 0;
+  unsigned failed = 0;
+  for (const unit::Test* test = unit::Test::first; test != nullptr; test = test->next) {
+    if (!test->matches(options.filter)) continue;
+    if (options.list) {
+      std::printf("%s.%s\n", test->suite, test->name);
+      continue;
+    }
+    const bool ok = passes(*test);
+    ++(ok ? passed : failed);
+    std::printf("%s %s.%s\n", ok ? "ok    " : "not ok", test->suite, test->name);
+    std::fflush(stdout);  // before a crash of the next
+  }
+  if (options.list) return 0;
+  if (passed + failed == 0) {
+    std::fprintf(stderr, "unit: no test matches \"%s\"; --list shows them\n",
+                 std::string(options.filter).c_str());
+    return 2;
+  }
+  std::printf("%u passed, %u failed (seed=%llu)\n", passed, failed,
+              static_cast<unsigned long long>(options.seed));
+  return failed == 0 ? 0 : 1;
+}
+
+}  // namespace
+
+void unit::fail(std::string_view what, const char* file, int line) {
+  ++failures_here;
+  std::printf("  %s:%d: %.*s\n", file, line, static_cast<int>(what.size()), what.data());
+}
+
+std::string_view unit::caught_panic(void (*body)(void*), void* context) {
+  static std::string reason;
+  const memory::lock_order::Snapshot before;
+  try {
+    body(context);
+    return {};
+  } catch (const memory::host::Panic& panic) {
+    reason = panic.what();
+  }
+  before.restore();
+  return reason;
+}
+
+std::uint64_t unit::seed() { return options.seed; }
+
+int main(int count, char** words) {
+  const std::optional<Options> parsed = parse(count, words);
+  if (!parsed) {
+    std::fputs(kUsage, stderr);
+    return 2;
+  }
+  options = *parsed;
+  unit::Test::sort();
+  return run();
+}
