@@ -43,7 +43,7 @@ endif
 build_goals := all debug release image unit run
 goals := $(or $(MAKECMDGOALS),help)
 setup_goals := $(strip \
-  $(if $(filter $(build_goals) build/%,$(goals)),run) \
+  $(if $(filter setup $(build_goals) build/%,$(goals)),run) \
   $(if $(filter test gdb mutate,$(goals)),test) \
   $(filter analyze fuzz,$(goals)))
 
@@ -115,10 +115,10 @@ build/$1/$2/%.o: %.cpp build/$1/$2.command build/$1/config_values.h | setup
 	@mkdir -p $$(@D)
 	$(if $(V),,@echo '  CXX   $1 $2 $$<')
 	$(Q)$3 $4 -Ibuild/$1 $$(own_flags) -MMD -MP -c $$< -o $$@
-build/$1/$2/%.o: %.S build/$1/$2.command | setup
+build/$1/$2/%.o: %.S build/$1/$2.command build/$1/config_values.h | setup
 	@mkdir -p $$(@D)
 	$(if $(V),,@echo '  AS    $1 $2 $$<')
-	$(Q)$3 $4 -MMD -MP -c $$< -o $$@
+	$(Q)$3 $4 -Ibuild/$1 -MMD -MP -c $$< -o $$@
 -include $$(objects_$1_$2:.o=.d)
 endef
 
