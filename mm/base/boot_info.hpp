@@ -7,22 +7,10 @@
 #include <string_view>
 
 #include "mm/base/config.hpp"
+#include "mm/base/range.hpp"
 #include "mm/base/types.hpp"
 
 namespace memory {
-
-// [first, end), bytes. Empty when first == end; never first > end.
-struct PhysRange {
-  PhysAddr first;
-  PhysAddr end;
-
-  constexpr bool operator==(const PhysRange&) const = default;
-  constexpr std::uint64_t bytes() const { return end - first; }
-  constexpr bool empty() const { return first == end; }
-  constexpr bool contains(PhysAddr address) const { return first <= address && address < end; }
-  constexpr bool contains(PhysRange other) const { return first <= other.first && other.end <= end; }
-  constexpr bool overlaps(PhysRange other) const { return first < other.end && other.first < end; }
-};
 
 enum class MemoryKind : std::uint8_t { available, acpi_reclaimable, acpi_nvs, bad, reserved };
 
