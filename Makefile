@@ -1,0 +1,254 @@
+# Compile rules and targets; `make help` shows them. Everything else is in tools/: set-up in plain sh; the configuration
+# header, the symbol table, the image and the artifact checks in Python.
+# SPDX-License-Identifier: MIT
+#
+#   build/release, build/debug   coronel.elf, coronel.iso, libcoronel_mm.so
+#   build/asan, build/tsan       the unit tests on the host (program `unit`)
+#   build/fuzz, build/analyze    made by `make fuzz` and `make analyze`
+#
+# A target first makes the tools that it needs (order-only prerequisite `setup`). Each flavour of objects depends on a
+# file with its whole compile command and on config_values.h, both rewritten only when they change.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+SHELL := /bin/sh
+
+# ---- variables for the command line ----------------------------------------------------------------------------------
+profile ?= release
+CXX := g++
+WERROR := -Werror
+FUZZ_SECONDS := 600
+UNIT :=
+SEED :=
+PYTEST :=
+ARGS :=
+V :=
+PYTHON :=
+MAKE_VARIABLES := profile CXX WERROR FUZZ_SECONDS UNIT SEED PYTEST ARGS V JOBS PYTHON
+ifneq ($(PYTHON),)
+export PYTHON
+endif
+PY := .venv/bin/python
+Q := $(if $(V),,@)
+
+# As many jobs as there are CPUs, unless -j says otherwise.
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
+ifeq ($(filter -j% --jobserver% --jobs%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(JOBS)
+endif
+
+# ---- which goal needs what ---------------------------------------------------------------------------------------------
+build_goals := all debug release image unit run
+goals := $(or $(MAKECMDGOALS),help)
+setup_goals := $(strip \
+  $(if $(filter setup $(build_goals) build/%,$(goals)),run) \
+  $(if $(filter test gdb mutate,$(goals)),test) \
+  $(filter analyze fuzz,$(goals)))
+
+.PHONY: help setup all debug release run test unit image gdb analyze fuzz mutate clean doctor force
+setup:
+	@sh tools/bootstrap.sh $(setup_goals)
+
+# ---- options of mm/base/config.def -------------------------------------------------------------------------------------
+quote = '$(subst ','\'',$1)'
+given := $(foreach v,$(.VARIABLES),$(if $(findstring command line,$(origin $v)),$v))
+settings := $(foreach v,$(sort $(filter-out $(MAKE_VARIABLES),$(given))),$(call quote,$v=$($v)))
+
+# $(call remember,FILE,TEXT): FILE is rebuilt when TEXT is not what it holds. No process is started to find out.
+remember = $(if $(filter-out 0,$(words $(subst x$(file <$1)x,,x$2x))),$(eval $1: force))
+
+# ---- sources -----------------------------------------------------------------------------------------------------------
+rwildcard = $(foreach d,$(wildcard $1/*),$(call rwildcard,$d,$2) $(filter $(subst *,%,$2),$d))
+mm_sources := $(call rwildcard,mm,*.cpp)
+mm_core := $(filter-out mm/host/%,$(mm_sources))
+boot_cpp := $(wildcard boot/*.cpp)
+unit_sources := $(filter-out tests/unit/host_main.cpp,$(wildcard tests/unit/*.cpp))
+kernel_sources := $(wildcard boot/*.S) $(boot_cpp) $(call rwildcard,kernel,*.S) $(call rwildcard,kernel,*.cpp) $(mm_core)
+host_test_sources := tests/unit/host_main.cpp $(unit_sources) $(wildcard tests/host/*.cpp) $(boot_cpp) $(mm_sources)
+fuzz_programs := $(patsubst tests/fuzz/%.cpp,build/fuzz/%,$(wildcard tests/fuzz/*_fuzz.cpp))
+
+# ---- flags -------------------------------------------------------------------------------------------------------------
+# Spelt out where distributions differ in their defaults.
+warnings := -Wall -Wextra -Wshadow -Wconversion $(WERROR)
+common_flags := -std=gnu++20 -g -I. -fno-omit-frame-pointer -fcf-protection=none -U_FORTIFY_SOURCE $(warnings)
+kernel_flags := $(common_flags) -Ikernel/arch/x86_64/seam -ffreestanding -mcmodel=kernel -mno-red-zone \
+  -mgeneral-regs-only -fno-exceptions -fno-rtti -fno-pic -fno-pie -fno-asynchronous-unwind-tables \
+  -fno-threadsafe-statics -fno-use-cxa-atexit -fstack-protector-strong -mstack-protector-guard=global \
+  -Wframe-larger-than=1024
+host_flags := $(common_flags) -Imm/host/seam
+kernel_link_flags := -nostdlib -static -no-pie -Wl,-T,linker.ld -Wl,--build-id=sha1 -Wl,-z,max-page-size=4096 \
+  -Wl,-z,noexecstack -Wl,--fatal-warnings
+
+release_flags := -O2 -flto=auto
+debug_flags := -Og
+asan_flags := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
+tsan_flags := -O1 -fsanitize=thread
+fuzz_flags := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all \
+  -fprofile-instr-generate -fcoverage-mapping
+
+# The compiler's own file: another version behind the same name compiles everything anew.
+compiler_path = $(firstword $(realpath $(addsuffix /$1,$(subst :, ,$(PATH)))) $1)
+
+# ---- rules made for each flavour -----------------------------------------------------------------------------------------
+# $(call profile_rules,PROFILE): build/PROFILE/config_values.h, written by the rule of config.given, and only when it
+# changes: so its own recipe does nothing but tell make to look again.
+define profile_rules
+build/$1/config.given: mm/base/config.def tools/coronel/build/config.py | setup
+	@$(PY) -IS tools/coronel/build/config.py --definitions mm/base/config.def --profile $1 \
+	  --output build/$1/config_values.h $(settings)
+	@printf '%s\n' $(call quote,$(settings)) >$$@
+build/$1/config_values.h: build/$1/config.given
+	@test -e $$@ || { rm -f $$<; echo 'make: $$@ was missing; say make again' >&2; exit 1; }
+$(call remember,build/$1/config.given,$(settings))
+endef
+
+# $(call flavour,PROFILE,NAME,COMPILER,FLAGS,SOURCES): objects in build/PROFILE/NAME, listed in objects_PROFILE_NAME.
+define flavour
+objects_$1_$2 := $(patsubst %,build/$1/$2/%.o,$(basename $5))
+build/$1/$2.command: | setup
+	@mkdir -p build/$1
+	@printf '%s\n' $$(call quote,$$(call compiler_path,$3) $4) >$$@
+$(call remember,build/$1/$2.command,$(call compiler_path,$3) $4)
+build/$1/$2/%.o: %.cpp build/$1/$2.command build/$1/config_values.h | setup
+	@mkdir -p $$(@D)
+	$(if $(V),,@echo '  CXX   $1 $2 $$<')
+	$(Q)$3 $4 -Ibuild/$1 $$(own_flags) -MMD -MP -c $$< -o $$@
+build/$1/$2/%.o: %.S build/$1/$2.command build/$1/config_values.h | setup
+	@mkdir -p $$(@D)
+	$(if $(V),,@echo '  AS    $1 $2 $$<')
+	$(Q)$3 $4 -Ibuild/$1 -MMD -MP -c $$< -o $$@
+-include $$(objects_$1_$2:.o=.d)
+endef
+
+# The compiler emits calls of memcpy and its family on its own, so their definitions stay real functions: not calls
+# of themselves, and not dropped by LTO before the calls exist.
+build/%: own_flags =
+$(foreach p,release debug,build/$p/kernel/kernel/runtime/%): own_flags = -fno-lto -fno-builtin \
+  -fno-tree-loop-distribute-patterns -fno-stack-protector
+
+# $(call kernel_rules,PROFILE,FLAGS): two links with the symbol table between them, then the artifact checks.
+define kernel_rules
+build/$1/coronel.unnamed.elf: $$(objects_$1_kernel) linker.ld
+	$(if $(V),,@echo '  LINK  $$@')
+	$(Q)$(CXX) $(kernel_flags) $2 $(kernel_link_flags) -o $$@ $$(objects_$1_kernel)
+build/$1/symbols.S: build/$1/coronel.unnamed.elf tools/coronel/build/symbols.py tools/coronel/artifact/elf.py
+	@$(PY) -m coronel.build.symbols $$< --output $$@
+build/$1/coronel.elf: build/$1/symbols.S tools/coronel/artifact/checks.py
+	$(if $(V),,@echo '  LINK  $$@')
+	$(Q)$(CXX) $(kernel_flags) -c build/$1/symbols.S -o build/$1/symbols.o
+	$(Q)$(CXX) $(kernel_flags) $2 $(kernel_link_flags) -o $$@ $$(objects_$1_kernel) build/$1/symbols.o
+	@$(PY) -m coronel.build.symbols $$@ --verify
+	@$(PY) -m coronel.artifact $$@ --profile $1
+build/$1/coronel.iso: build/$1/coronel.elf boot/grub.cfg tools/coronel/build/image.py
+	$(if $(V),,@echo '  ISO   $$@')
+	@$(PY) -m coronel.build.image build/$1/coronel.elf --output $$@
+build/$1/libcoronel_mm.so: $$(objects_$1_host)
+	$(if $(V),,@echo '  LINK  $$@')
+	$(Q)$(CXX) $(host_flags) $2 -shared -Wl,--no-undefined -o $$@ $$(objects_$1_host) -pthread
+$1: build/$1/coronel.elf build/$1/coronel.iso build/$1/libcoronel_mm.so
+endef
+
+# Unit tests register themselves by constructors, which the release kernel does not have: debug only.
+kernel_sources_release := $(kernel_sources)
+kernel_sources_debug := $(kernel_sources) $(unit_sources)
+
+define kernel_profile
+$(call profile_rules,$1)
+$(call flavour,$1,kernel,$(CXX),$(kernel_flags) $2,$(kernel_sources_$1))
+$(call flavour,$1,host,$(CXX),$(host_flags) -fPIC $2,$(mm_sources))
+$(call kernel_rules,$1,$2)
+endef
+
+define sanitizer_profile
+$(call profile_rules,$1)
+$(call flavour,$1,host,$(CXX),$(host_flags) $2,$(host_test_sources))
+build/$1/unit: $$(objects_$1_host)
+	$(if $(V),,@echo '  LINK  $$@')
+	$(Q)$(CXX) $(host_flags) $2 -o $$@ $$(objects_$1_host) -pthread
+endef
+
+# Only what the goals reach is expanded, so that `make run` does not read the dependencies of the sanitizers.
+wants = $(filter $1 build/%,$(goals))
+$(if $(call wants,all release run test unit image gdb mutate),$(eval $(call kernel_profile,release,$(release_flags))))
+$(if $(call wants,all debug run test unit image gdb mutate),$(eval $(call kernel_profile,debug,$(debug_flags))))
+$(if $(call wants,test unit),$(eval $(call sanitizer_profile,asan,$(asan_flags))))
+$(if $(call wants,test unit),$(eval $(call sanitizer_profile,tsan,$(tsan_flags))))
+
+ifneq ($(filter analyze fuzz,$(goals)),)
+clang := $(shell sh tools/bootstrap.sh --clang-version)
+CLANGXX := clang++-$(clang)
+endif
+
+# Every target of fuzzing is one program over all of mm/ and the parsers of boot/, built by clang.
+define fuzz_rules
+$(call profile_rules,fuzz)
+$(call flavour,fuzz,host,$(CLANGXX),$(host_flags) $(fuzz_flags),$(boot_cpp) $(mm_sources))
+$(call flavour,fuzz,target,$(CLANGXX),$(host_flags) $(fuzz_flags),$(wildcard tests/fuzz/*.cpp))
+$(fuzz_programs): build/fuzz/%: build/fuzz/target/tests/fuzz/%.o $$(objects_fuzz_host)
+	$(if $(V),,@echo '  LINK  $$@')
+	$(Q)$(CLANGXX) $(fuzz_flags) -fsanitize=fuzzer -o $$@ $$^ -pthread
+endef
+$(if $(call wants,fuzz),$(eval $(fuzz_rules)))
+
+# Clang compiles what GCC builds, for its lock analysis, and clang-tidy reads it by .clang-tidy.
+analyze_flags := -O0 -Wthread-safety -Wthread-safety-negative
+define analyze_rules
+$(call profile_rules,analyze)
+$(call flavour,analyze,host,$(CLANGXX),$(host_flags) $(analyze_flags),$(boot_cpp) $(mm_sources))
+build/analyze/tidy/%.ok: %.cpp build/analyze/host/%.o .clang-tidy
+	@mkdir -p $$(@D)
+	$(if $(V),,@echo '  TIDY  $$<')
+	$(Q)clang-tidy-$(clang) --quiet --warnings-as-errors='*' $$< -- $(host_flags) -Ibuild/analyze 2>$$@.log \
+	  || { cat $$@.log; exit 1; }
+	@touch $$@
+analyze: $(patsubst %.cpp,build/analyze/tidy/%.ok,$(boot_cpp) $(mm_sources))
+endef
+$(if $(call wants,analyze),$(eval $(analyze_rules)))
+
+# ---- targets -------------------------------------------------------------------------------------------------------------
+all: release debug ## the kernel, its ISO image and the host library, in both profiles
+
+debug: ## the same, debug profile (checks on; the kernel carries its unit tests)
+release: ## the same, release profile (link-time optimisation)
+
+image: build/$(profile)/coronel.iso ## the GRUB image
+
+run: build/$(profile)/coronel.iso ## boot the image in QEMU; the console is this terminal
+	@$(PY) -m coronel run $(if $(filter-out release,$(profile)),--profile $(profile)) $(ARGS)
+
+test: release debug build/asan/unit build/tsan/unit ## every test there is; PYTEST='...' passes arguments on
+	@$(PY) -m pytest -n $(JOBS) $(PYTEST)
+
+# setarch -R: GCC 12's ThreadSanitizer dies where vm.mmap_rnd_bits is more than 28, as on many machines.
+unit: build/asan/unit build/tsan/unit ## the unit tests on the host; UNIT=suite[.name] chooses, SEED=N repeats
+	@UBSAN_OPTIONS=print_stacktrace=1 build/asan/unit $(if $(SEED),--seed=$(SEED)) $(UNIT)
+	@setarch -R build/tsan/unit $(if $(SEED),--seed=$(SEED)) $(UNIT)
+
+gdb: build/$(profile)/coronel.elf ## boot paused, with GDB and Coronel's printers in this terminal
+	@$(PY) -m coronel debug $(if $(filter-out release,$(profile)),--profile $(profile)) $(ARGS)
+
+analyze: ## clang's lock analysis and clang-tidy over mm/ and the parsers of boot/
+
+fuzz: $(fuzz_programs) ## every fuzzer for FUZZ_SECONDS; prints executions and line coverage
+	@$(PY) -m coronel.build.fuzz --seconds $(FUZZ_SECONDS) --jobs $(JOBS) --llvm $(clang) $(fuzz_programs)
+
+mutate: release debug build/asan/unit ## apply each defect of tests/mutations to a copy: a named test must fail
+	@$(PY) -m coronel mutate $(ARGS)
+
+clean: ## remove build/ (not .venv)
+	rm -rf build
+
+doctor: ## what is present and what is missing; changes nothing
+	@sh tools/doctor.sh
+
+help: ## this list
+	@echo 'make TARGET [option=value ...]'
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' Makefile | while IFS='|' read -r t h; do printf '  %-9s %s\n' $$t "$$h"; done
+	@echo
+	@echo 'variables: profile=release|debug  V=1 (show commands)  JOBS=N  CXX=g++-12  WERROR=  PYTHON=python3.12  FUZZ_SECONDS=600'
+	@echo '           ARGS="..." (of run, gdb, mutate)  PYTEST="-k name" (of test)  UNIT=suite SEED=N (of unit)'
+	@echo 'options (mm/base/config.def; each can be set by name, as in `make max_cpus=4 run`):'
+	@sed -n 's/^OPTION([a-z_:0-9]*, *\([a-z_]*\), *\([a-z0-9]*\), *"\(.*\)")/\1|\2|\3/p' mm/base/config.def | \
+	  while IFS='|' read -r n d h; do printf '  %-21s %-6s %s\n' "$$n" "$$d" "$$h"; done
