@@ -7,22 +7,10 @@
 #include <string_view>
 
 #include "mm/base/config.hpp"
+#include "mm/base/range.hpp"
 #include "mm/base/types.hpp"
 
 namespace memory {
-
-// [first, end), bytes. Empty when first == end; never first > end.
-struct PhysRange {
-  PhysAddr first;
-  PhysAddr end;
-
-  constexpr bool operator==(const PhysRange&) const = default;
-  constexpr std::uint64_t bytes() const { return end - first; }
-  constexpr bool empty() const { return first == end; }
-  constexpr bool contains(PhysAddr address) const { return first <= address && address < end; }
-  constexpr bool contains(PhysRange other) const { return first <= other.first && other.end <= end; }
-  constexpr bool overlaps(PhysRange other) const { return first < other.end && other.first < end; }
-};
 
 enum class MemoryKind : std::uint8_t { available, acpi_reclaimable, acpi_nvs, bad, reserved };
 
@@ -32,9 +20,12 @@ struct MemoryRange {
   constexpr bool operator==(const MemoryRange&) const = default;
 };
 
+// The name is a copy, because the loader's text is mapped only until the kernel loads its own page tables.
 struct BootModule {
-  PhysRange range;        // where it lies; may be empty (a module of 0 bytes)
-  std::string_view name;  // its command line; "?" where the loader's pointer led nowhere
+  PhysRange range;                    // where it lies; may be empty (a module of 0 bytes)
+  std::array<char, 64> name_text{};   // its command line, cut with a message where it is longer ...
+  std::size_t name_size = 0;          // ... "?" where the loader's pointer led nowhere
+  constexpr std::string_view name() const { return {name_text.data(), name_size}; }
 };
 
 enum class BootProtocol : std::uint8_t { none, multiboot2, pvh };

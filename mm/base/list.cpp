@@ -18,7 +18,7 @@ std::uint64_t number(const void* pointer) { return reinterpret_cast<std::uintptr
 }  // namespace
 
 // Names the node, its two links, and what the neighbours say about it.
-[[gnu::cold]] void panic_corrupt(const char* what, const ListNode& node) {
+[[gnu::cold]] void panic_corrupt(std::string_view what, const ListNode& node) {
   TextBuffer<192> reason;
   reason.text("list corrupt at ").text(what).character(' ').hex(number(&node));
   reason.text(": next ").hex(number(node.next));

@@ -8,7 +8,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <cstddef>
-#include <iterator>
+#include <string_view>
 #include <type_traits>
 
 namespace memory {
@@ -24,7 +24,7 @@ static_assert(std::is_standard_layout_v<ListNode> && sizeof(ListNode) == 16);
 
 namespace list_detail {
 
-[[noreturn]] void panic_corrupt(const char* what, const ListNode& node);
+[[noreturn]] void panic_corrupt(std::string_view what, const ListNode& node);
 [[noreturn]] void panic_linked(const ListNode& node);
 
 // `node` goes in front of `position`.

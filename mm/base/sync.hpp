@@ -35,10 +35,12 @@ namespace memory {
 struct Frame;
 
 // Declared from the innermost (taken last) to the outermost (taken first).
-#define MEMORY_LOCK_RANKS(RANK)                                                                    \
-  RANK(log)                                                                                        \
-  RANK(timer) RANK(wait_queue) RANK(run_queue) RANK(zone) RANK(depot) RANK(cache) RANK(page_table) \
-      RANK(range) RANK(heap) RANK(object) RANK(address_space) RANK(process)
+#define MEMORY_LOCK_RANKS(RANK)                                                                           \
+  RANK(log)                                                                                               \
+  RANK(timer)                                                                                             \
+  RANK(wait_queue)                                                                                        \
+  RANK(run_queue) RANK(zone) RANK(depot) RANK(cache) RANK(page_table) RANK(range) RANK(heap) RANK(object) \
+      RANK(address_space) RANK(process)
 
 enum class Rank : std::uint8_t {
   none,  // no lock has it
@@ -294,6 +296,8 @@ static_assert(sizeof(Mutex<Rank::zone>) == 4 && sizeof(RwLock<Rank::zone>) == 4)
 // Frame* is the exception: a frame belongs to whoever allocated it, not to the lock.
 template <typename T>
 inline constexpr bool kMayLeaveLock = !std::is_reference_v<T>;
+template <typename T>
+inline constexpr bool kMayLeaveLock<const T> = kMayLeaveLock<T>;
 template <typename T>
 inline constexpr bool kMayLeaveLock<T*> = std::is_same_v<std::remove_cv_t<T>, Frame>;
 template <typename T>

@@ -17,6 +17,9 @@ class Cpu {
   PerCpu* former_;
 };
 
+// Makes every byte accessible again, whatever its poison, before storage goes back to the process.
+void unpoison_all(void* start, std::size_t bytes);
+
 // Restarts this thread's platform::random() from `seed`.
 void seed_random(std::uint64_t seed);
 

@@ -14,11 +14,15 @@
 #include "mm/host/cpu.hpp"
 #include "mm/host/panic.hpp"
 
-#if defined(__SANITIZE_ADDRESS__) || (defined(__has_feature) && __has_feature(address_sanitizer))
-#include <sanitizer/asan_interface.h>
+#if defined(__has_feature)  // clang
+#if __has_feature(address_sanitizer)
 #define CORONEL_ASAN 1
-#else
-#define CORONEL_ASAN 0
+#endif
+#elif defined(__SANITIZE_ADDRESS__)  // gcc
+#define CORONEL_ASAN 1
+#endif
+#ifdef CORONEL_ASAN
+#include <sanitizer/asan_interface.h>
 #endif
 
 namespace memory::host {
@@ -38,6 +42,12 @@ PerCpu& adopt_orphan() {
 }
 
 void seed_random(std::uint64_t seed) { thread_random = Random{seed}; }
+
+#ifdef CORONEL_ASAN
+void unpoison_all(void* start, std::size_t bytes) { __asan_unpoison_memory_region(start, bytes); }
+#else
+void unpoison_all(void*, std::size_t) {}
+#endif
 
 }  // namespace memory::host
 
@@ -61,7 +71,7 @@ void flush_others(PhysAddr, VirtAddr, std::size_t, std::uint64_t) {}
 void clear_page(void* page) { std::memset(page, 0, kPageSize); }
 void copy_page(void* to, const void* from) { std::memcpy(to, from, kPageSize); }
 
-#if CORONEL_ASAN
+#ifdef CORONEL_ASAN
 void poison(void* start, std::size_t bytes, Poison) { __asan_poison_memory_region(start, bytes); }
 void unpoison(void* start, std::size_t bytes, Poison) { __asan_unpoison_memory_region(start, bytes); }
 #else
@@ -92,7 +102,6 @@ std::uint64_t random() { return host::thread_random.next(); }
 void write(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); }
 
 void panic(std::string_view why, const char* file, int line) {
-  host::forget_held_ranks();
   throw host::Panic(std::string(why) + " at " + file + ":" + std::to_string(line));
 }
 

@@ -3,7 +3,7 @@
 // Free pageblocks merge with their buddy pageblock as far as order 11.
 //
 // A partly free pageblock is on exactly one of 63 lists: seven steps of fullness by nine sizes of its largest free
-// block. Bit 9 f + n of nonempty_ says that the list (fullness f, largest order n) has a pageblock; f = 0 is fullest.
+// block. Bit 9 f + n of lists_.nonempty says that the list (fullness f, largest order n) has a pageblock; f = 0 is fullest.
 // A request of order k fits every list with n >= k, so one AND with kFits[k] and the lowest set bit name the fullest
 // pageblock that can serve it:
 //
@@ -16,8 +16,8 @@
 // Invariants, proved by valid():
 //   B1  each pageblock keeps P1 and P2 of pageblock.cpp
 //   B2  a pageblock is on the list that list_for() names, or is the inside of a whole run, or has nothing free
-//   B3  nonempty_ and heads_ agree; links go both ways
-//   B4  free_frames_ is the number of set bits
+//   B3  lists_.nonempty and lists_.heads agree; links go both ways
+//   B4  lists_.free_frames is the number of set bits
 //   B5  each managed frame is free (bit set, Frame `managed` and clear) or covered by exactly one allocated block;
 //       absent and reserved frames are never free
 //   B6  no two free buddies of equal order exist
@@ -56,8 +56,8 @@ Result<Frame*> Buddy::allocate(Order order) {
     return Error::invalid;
   if (raw(order) >= Pageblock::kWholeOrder) return allocate_whole(order);
 
-  const std::uint64_t fitting = nonempty_ & kFits[raw(order)];
-  Pageblock* block = fitting != 0 ? &frames_.block(heads_[lowest_bit(fitting)]) : refill();
+  const std::uint64_t fitting = lists_.nonempty & kFits[raw(order)];
+  Pageblock* block = fitting != 0 ? &frames_.block(lists_.heads[lowest_bit(fitting)]) : refill();
   if (block == nullptr) [[unlikely]] {
     stats::add(Counter::frame_failures);
     return Error::no_memory;
@@ -73,13 +73,13 @@ Result<Frame*> Buddy::allocate(Order order) {
 Result<Frame*> Buddy::allocate_whole(Order order) {
   unsigned larger = raw(order);
   while (larger <= config::max_order &&
-         heads_[kPartialLists + larger - Pageblock::kWholeOrder] == Pageblock::kNone)
+         lists_.heads[kPartialLists + larger - Pageblock::kWholeOrder] == Pageblock::kNone)
     ++larger;
   if (larger > config::max_order) {
     stats::add(Counter::frame_failures);
     return Error::no_memory;
   }
-  const std::uint32_t number = heads_[kPartialLists + larger - Pageblock::kWholeOrder];
+  const std::uint32_t number = lists_.heads[kPartialLists + larger - Pageblock::kWholeOrder];
   unlink(frames_.block(number));
   if (larger > raw(order)) stats::add(Counter::frame_splits, larger - raw(order));
   while (larger > raw(order)) {
@@ -94,7 +94,7 @@ Result<Frame*> Buddy::allocate_whole(Order order) {
 // A wholly free pageblock, off every list, for small orders to break; nullptr when there is none.
 Pageblock* Buddy::refill() {
   for (unsigned larger = Pageblock::kWholeOrder; larger <= config::max_order; ++larger) {
-    const std::uint32_t number = heads_[kPartialLists + larger - Pageblock::kWholeOrder];
+    const std::uint32_t number = lists_.heads[kPartialLists + larger - Pageblock::kWholeOrder];
     if (number == Pageblock::kNone) continue;
     Pageblock& block = frames_.block(number);
     unlink(block);
@@ -114,7 +114,7 @@ Frame& Buddy::hand_out(FrameNumber number, Order order) {
         static_cast<std::uint8_t>(FrameState::managed));  // B5: a free frame is not in use
   frame.set(FrameState::allocated, order);
   frame.references.store(1, std::memory_order_relaxed);
-  free_frames_ -= frames_in(order);
+  lists_.free_frames -= frames_in(order);
   if constexpr (config::poison_frames) verify_poison(number, order);
   stats::add(Counter::frame_allocations);
   stats::add(Counter::frames_free, -static_cast<std::int64_t>(frames_in(order)));
@@ -168,7 +168,7 @@ void Buddy::take_back(Frame& frame, FrameNumber number, Order order) {
   frame.references.store(0, std::memory_order_relaxed);
   frame.tag = 0;
   frame.set(FrameState::managed);
-  free_frames_ += frames_in(order);
+  lists_.free_frames += frames_in(order);
   stats::add(Counter::frame_releases);
   stats::add(Counter::frames_free, static_cast<std::int64_t>(frames_in(order)));
 }
@@ -216,8 +216,8 @@ void Buddy::poison(FrameNumber number, Order order) {
 
 // Precondition: the pageblock is partly free.
 unsigned Buddy::list_for(const Pageblock& block) const {
-  const unsigned fullness = block.free_frames * kFullnesses / kBlockFrames;
-  return fullness * kPartialOrders + block.largest();
+  const unsigned fullness = block.free_frames * BuddyLists::kFullnesses / kBlockFrames;
+  return fullness * BuddyLists::kPartialOrders + block.largest();
 }
 
 // Puts a pageblock that is not wholly free where B2 wants it.
@@ -230,7 +230,7 @@ void Buddy::relist(Pageblock& block) {
 
 void Buddy::push(Pageblock& block, unsigned list) {
   const std::uint32_t number = frames_.number_of(block);
-  const std::uint32_t next = heads_[list];
+  const std::uint32_t next = lists_.heads[list];
   block.list = static_cast<std::uint8_t>(list + 1);
   block.prev = Pageblock::kNone;
   block.next = next;
@@ -239,8 +239,8 @@ void Buddy::push(Pageblock& block, unsigned list) {
     CHECK(follower.prev == Pageblock::kNone);  // B3
     follower.prev = number;
   }
-  heads_[list] = number;
-  if (list < kPartialLists) nonempty_ |= std::uint64_t{1} << list;
+  lists_.heads[list] = number;
+  if (list < kPartialLists) lists_.nonempty |= std::uint64_t{1} << list;
 }
 
 void Buddy::unlink(Pageblock& block) {
@@ -248,9 +248,10 @@ void Buddy::unlink(Pageblock& block) {
   const std::uint32_t number = frames_.number_of(block);
   CHECK(list < kLists);
   if (block.prev == Pageblock::kNone) {
-    CHECK(heads_[list] == number);  // B3
-    heads_[list] = block.next;
-    if (block.next == Pageblock::kNone && list < kPartialLists) nonempty_ &= ~(std::uint64_t{1} << list);
+    CHECK(lists_.heads[list] == number);  // B3
+    lists_.heads[list] = block.next;
+    if (block.next == Pageblock::kNone && list < kPartialLists)
+      lists_.nonempty &= ~(std::uint64_t{1} << list);
   } else {
     CHECK(frames_.block_present(block.prev) && frames_.block(block.prev).next == number);  // B3
     frames_.block(block.prev).next = block.next;
@@ -288,8 +289,8 @@ unsigned Buddy::merge_whole(std::uint32_t number, unsigned order) {
 // ---- donation ---------------------------------------------------------------------------------------------------
 
 void Buddy::donate(FrameNumber first, std::size_t frames) {
-  managed_frames_ += frames;
-  free_frames_ += frames;
+  lists_.managed_frames += frames;
+  lists_.free_frames += frames;
   const FrameNumber end = first + frames;
   while (first < end) {
     const std::uint32_t number = block_of(first);

@@ -12,6 +12,27 @@ namespace memory {
 
 inline constexpr Order kMaxOrder{config::max_order};
 
+// Lists of pageblocks and the levels; the theory is in buddy.cpp. Standard layout for outside readers.
+struct BuddyLists {
+  static constexpr unsigned kFullnesses = 7;
+  static constexpr unsigned kPartialOrders = Pageblock::kWholeOrder;  // largest free block 0 .. 8
+  static constexpr unsigned kPartial = kFullnesses * kPartialOrders;
+  static constexpr unsigned kWhole = config::max_order - Pageblock::kWholeOrder + 1;
+  static_assert(kPartial == 63 && kWhole >= 1, "one word names the partial lists");
+
+  std::uint64_t nonempty = 0;  // bit n: partial list n has a pageblock
+  std::uint64_t free_frames = 0;
+  std::uint64_t managed_frames = 0;
+  std::array<std::uint32_t, kPartial + kWhole> heads = empty();  // pageblock numbers, or kNone
+
+ private:
+  static constexpr std::array<std::uint32_t, kPartial + kWhole> empty() {
+    std::array<std::uint32_t, kPartial + kWhole> heads{};
+    heads.fill(Pageblock::kNone);
+    return heads;
+  }
+};
+
 // Owns no memory and takes no lock; Zone wraps it in Guarded. The theory is in buddy.cpp.
 class Buddy {
  public:
@@ -29,8 +50,8 @@ class Buddy {
   // Gives the allocator every frame of [first, first + frames), which are present and `reserved`. Counts no traffic.
   void donate(FrameNumber first, std::size_t frames);
 
-  std::uint64_t free_frames() const { return free_frames_; }
-  std::uint64_t managed_frames() const { return managed_frames_; }
+  std::uint64_t free_frames() const { return lists_.free_frames; }
+  std::uint64_t managed_frames() const { return lists_.managed_frames; }
 
   // Free blocks of each order. Exact; walks the partly free pageblocks.
   std::array<std::uint64_t, config::max_order + 1> free_blocks() const;
@@ -38,15 +59,12 @@ class Buddy {
   // Proves the invariants in buddy.cpp. O(frames); for tests and `validate`.
   bool valid() const;
 
- private:
-  friend struct PhysicalLayout;
+  // For outside readers.
+  const BuddyLists& lists() const { return lists_; }
 
-  static constexpr unsigned kFullnesses = 7;
-  static constexpr unsigned kPartialOrders = Pageblock::kWholeOrder;  // largest free block 0..8
-  static constexpr unsigned kPartialLists = kFullnesses * kPartialOrders;
-  static constexpr unsigned kWholeLists = config::max_order - Pageblock::kWholeOrder + 1;
-  static constexpr unsigned kLists = kPartialLists + kWholeLists;
-  static_assert(kPartialLists == 63 && kWholeLists >= 1, "one word names the lists; see buddy.cpp");
+ private:
+  static constexpr unsigned kPartialLists = BuddyLists::kPartial;
+  static constexpr unsigned kLists = BuddyLists::kPartial + BuddyLists::kWhole;
 
   Result<Frame*> allocate_whole(Order order);
   Pageblock* refill();
@@ -67,16 +85,7 @@ class Buddy {
   bool block_valid(std::uint32_t number, std::uint64_t& free, std::uint64_t& managed) const;
 
   FrameTable& frames_;
-  std::uint64_t nonempty_ = 0;  // bit n: partial list n has a pageblock
-  std::array<std::uint32_t, kLists> heads_ = filled();
-  std::uint64_t free_frames_ = 0;
-  std::uint64_t managed_frames_ = 0;
-
-  static constexpr std::array<std::uint32_t, kLists> filled() {
-    std::array<std::uint32_t, kLists> heads{};
-    heads.fill(Pageblock::kNone);
-    return heads;
-  }
+  BuddyLists lists_;
 };
 
 }  // namespace memory

@@ -10,7 +10,8 @@ std::array<std::uint64_t, config::max_order + 1> Buddy::free_blocks() const {
   for (std::uint32_t number = 0; number < limit; ++number) {
     if (!frames_.block_present(number)) continue;
     const Pageblock& block = frames_.block(number);
-    for (unsigned order = 0; order < Pageblock::kWholeOrder; ++order) blocks[order] += block.free_blocks(order);
+    for (unsigned order = 0; order < Pageblock::kWholeOrder; ++order)
+      blocks[order] += block.free_blocks(order);
     if (block.whole_order != 0) ++blocks[block.whole_order];
   }
   return blocks;
@@ -24,15 +25,16 @@ bool Buddy::valid() const {
   std::uint64_t managed = 0;
   for (std::uint32_t number = 0; number < frames_.block_limit(); ++number)
     if (frames_.block_present(number) && !block_valid(number, free, managed)) return false;
-  return listed == free && free == free_frames_ && managed == managed_frames_;  // B2, B4
+  return listed == free && free == lists_.free_frames && managed == lists_.managed_frames;  // B2, B4
 }
 
 // B2, B3 and B6 for one list; adds the free frames that its pageblocks (and the runs they head) hold.
 bool Buddy::list_valid(unsigned list, std::uint64_t& frames) const {
-  if (list < kPartialLists && (nonempty_ >> list & 1) != (heads_[list] != Pageblock::kNone)) return false;
+  if (list < kPartialLists && (lists_.nonempty >> list & 1) != (lists_.heads[list] != Pageblock::kNone))
+    return false;
   std::uint32_t prev = Pageblock::kNone;
   std::uint32_t steps = 0;
-  for (std::uint32_t number = heads_[list]; number != Pageblock::kNone; ++steps) {
+  for (std::uint32_t number = lists_.heads[list]; number != Pageblock::kNone; ++steps) {
     if (!frames_.block_present(number) || steps > frames_.block_limit()) return false;
     const Pageblock& block = frames_.block(number);
     if (block.list != list + 1 || block.prev != prev) return false;

@@ -6,22 +6,23 @@ namespace memory {
 
 void FrameTable::add(PhysRange memory) {
   CHECK(memory.first.aligned_to(kPageSize) && memory.end.aligned_to(kPageSize));
-  CHECK(memory.end.value <= kMaxSections * kFramesPerSection * kPageSize);
+  CHECK(memory.end.value <= FrameMap::kMaxSections * FrameMap::kFramesPerSection * kPageSize);
   if (memory.empty()) return;
 
   const FrameNumber first = frame_at(memory.first);
   const FrameNumber end = frame_at(memory.end);
-  const std::uint32_t last_block = raw(end + (kFramesPerBlock - 1)) / kFramesPerBlock;
-  for (std::uint32_t block = raw(first) / kFramesPerBlock; block < last_block; ++block)
-    sections_[block / kBlocksPerSection] |= std::uint64_t{1} << block % kBlocksPerSection;
-  limit_ = std::max(limit_, FrameNumber{last_block * static_cast<std::uint32_t>(kFramesPerBlock)});
+  const std::uint32_t last_block = raw(end + (FrameMap::kFramesPerBlock - 1)) / FrameMap::kFramesPerBlock;
+  for (std::uint32_t block = raw(first) / FrameMap::kFramesPerBlock; block < last_block; ++block)
+    map_.sections[block / FrameMap::kBlocksPerSection] |= std::uint64_t{1}
+                                                          << block % FrameMap::kBlocksPerSection;
+  map_.limit = std::max(map_.limit, last_block * std::uint64_t{FrameMap::kFramesPerBlock});
 
   for (FrameNumber at = first; at < end; ++at) {
-    Frame& frame = frames_[raw(at)];
+    Frame& frame = (*this)[at];
     CHECK(frame.state() == FrameState::absent);  // no frame is described twice
     frame.set(FrameState::reserved);
   }
-  present_frames_ += end - first;
+  map_.present_frames += end - first;
 }
 
 }  // namespace memory

@@ -1,9 +1,9 @@
 // Frame, one 32-byte record for each 4 KiB frame of memory, and FrameTable, the array of them.
 // SPDX-License-Identifier: MIT
 #pragma once
+#include <array>
 #include <atomic>
 #include <cstdint>
-#include <span>
 #include <type_traits>
 
 #include "mm/base/boot_info.hpp"
@@ -58,19 +58,29 @@ class Window {
   std::byte* bytes_;
 };
 
+// What an outside reader follows to the frame array. Standard layout; FrameTable is its only writer.
+struct FrameMap {
+  static constexpr std::size_t kFramesPerBlock = Pageblock::kFrames;
+  static constexpr std::size_t kBlocksPerSection = 64;
+  static constexpr std::size_t kFramesPerSection = kFramesPerBlock * kBlocksPerSection;  // 128 MiB of memory
+  static constexpr std::size_t kMaxSections = config::max_memory_gib * 8;
+
+  Frame* frames = nullptr;          // [I] indexed by frame number
+  Pageblock* blocks = nullptr;      // [I] indexed by frame number / 512
+  std::byte* direct_map = nullptr;  // [I] where physical address 0 would appear
+  std::uint64_t limit = 0;          // first frame number above every present pageblock
+  std::uint64_t present_frames = 0;
+  std::array<std::uint64_t, kMaxSections> sections{};  // a bit for each present pageblock
+};
+
 // The frame array: a window of virtual memory indexed by frame number. It is present in units of 2 MiB of memory (a
 // Pageblock and its 512 Frames); 64 of them are a section. What is not present is not mapped, and every walker skips
 // it. Owns nothing; whoever makes it provides cleared storage under everything that it marks present.
 class FrameTable {
  public:
-  static constexpr std::size_t kFramesPerBlock = 512;
-  static constexpr std::size_t kBlocksPerSection = 64;
-  static constexpr std::size_t kFramesPerSection = kFramesPerBlock * kBlocksPerSection;  // 128 MiB of memory
-  static constexpr std::size_t kMaxSections = config::max_memory_gib * 8;
-
   // `direct_map` is where physical address 0 would appear. Both windows start at frame 0.
   FrameTable(Frame* frames, Pageblock* blocks, std::byte* direct_map)
-      : frames_(frames), blocks_(blocks), direct_map_(direct_map) {}
+      : map_{.frames = frames, .blocks = blocks, .direct_map = direct_map} {}
   FrameTable(const FrameTable&) = delete;
   FrameTable& operator=(const FrameTable&) = delete;
 
@@ -79,43 +89,41 @@ class FrameTable {
   // `memory` is whole frames below config::max_memory_gib that were absent.
   void add(PhysRange memory);
 
-  // First frame number above every present frame.
-  FrameNumber limit() const { return limit_; }
+  // First frame number above every present pageblock; a multiple of 512.
+  FrameNumber limit() const { return FrameNumber{static_cast<std::uint32_t>(map_.limit)}; }
+  std::uint32_t block_limit() const {
+    return static_cast<std::uint32_t>(map_.limit / FrameMap::kFramesPerBlock);
+  }
   // Frames that add() covered.
-  std::size_t present_frames() const { return present_frames_; }
+  std::uint64_t present_frames() const { return map_.present_frames; }
 
   bool block_present(std::uint32_t block) const {
-    return block < block_limit() && (sections_[block / kBlocksPerSection] >> block % kBlocksPerSection & 1);
+    return block < block_limit() &&
+           (map_.sections[block / FrameMap::kBlocksPerSection] >> block % FrameMap::kBlocksPerSection & 1) !=
+               0;
   }
   // True where operator[] may be used: the frame's record exists (its state may still be absent).
-  bool has(FrameNumber number) const {
-    return raw(number) < raw(limit_) && block_present(raw(number) / kFramesPerBlock);
-  }
+  bool has(FrameNumber number) const { return block_present(raw(number) / FrameMap::kFramesPerBlock); }
 
   // Precondition: has(number).
-  Frame& operator[](FrameNumber number) const { return frames_[raw(number)]; }
+  Frame& operator[](FrameNumber number) const { return map_.frames[raw(number)]; }
   FrameNumber number_of(const Frame& frame) const {
-    return FrameNumber{static_cast<std::uint32_t>(&frame - frames_)};
+    return FrameNumber{static_cast<std::uint32_t>(&frame - map_.frames)};
   }
-  // Precondition: block_present(block).
-  Pageblock& block(std::uint32_t number) const { return blocks_[number]; }
+  // Precondition: block_present(number).
+  Pageblock& block(std::uint32_t number) const { return map_.blocks[number]; }
   std::uint32_t number_of(const Pageblock& block) const {
-    return static_cast<std::uint32_t>(&block - blocks_);
+    return static_cast<std::uint32_t>(&block - map_.blocks);
   }
-  std::uint32_t block_limit() const { return raw(limit_) / static_cast<std::uint32_t>(kFramesPerBlock); }
 
   // The only way from a frame to its bytes.
-  Window open(FrameNumber number) const { return Window(direct_map_ + address_of(number).value); }
+  Window open(FrameNumber number) const { return Window(map_.direct_map + address_of(number).value); }
+
+  // For outside readers.
+  const FrameMap& map() const { return map_; }
 
  private:
-  friend struct PhysicalLayout;
-
-  Frame* frames_;
-  Pageblock* blocks_;
-  std::byte* direct_map_;
-  std::uint64_t sections_[kMaxSections] = {};  // a bit for each present pageblock
-  FrameNumber limit_{0};                       // a multiple of kFramesPerBlock
-  std::size_t present_frames_ = 0;
+  FrameMap map_;
 };
 
 }  // namespace memory

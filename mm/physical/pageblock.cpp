@@ -68,7 +68,8 @@ constexpr std::uint8_t kField[] = {0, 9, 17, 24, 30, 35, 39, 42, 44, 45, 46};
 constexpr auto kOrderAt = [] {
   std::array<std::uint8_t, kField[10]> orders{};
   for (unsigned order = 0; order <= Pageblock::kWholeOrder; ++order)
-    for (unsigned bit = kField[order]; bit < kField[order + 1]; ++bit) orders[bit] = static_cast<std::uint8_t>(order);
+    for (unsigned bit = kField[order]; bit < kField[order + 1]; ++bit)
+      orders[bit] = static_cast<std::uint8_t>(order);
   return orders;
 }();
 
@@ -192,7 +193,8 @@ void Pageblock::recount() {
       runs += std::uint64_t{popcount(alone(starts(word, order), order))} << kField[order];
   const std::uint64_t full = full_words(free);
   for (unsigned order = kWordOrder; order < kWholeOrder; ++order)
-    runs += std::uint64_t{popcount(alone(starts(full, order - kWordOrder), order - kWordOrder))} << kField[order];
+    runs += std::uint64_t{popcount(alone(starts(full, order - kWordOrder), order - kWordOrder))}
+            << kField[order];
 }
 
 bool Pageblock::valid() const {

@@ -59,8 +59,8 @@ struct Table {
   std::uint32_t row_bytes;
 };
 
-template <typename Row>
-Table table_of(std::span<const Row> rows) {
+template <typename Row, std::size_t extent>
+Table table_of(std::span<const Row, extent> rows) {
   return {reinterpret_cast<std::uint64_t>(rows.data()), static_cast<std::uint32_t>(rows.size()), sizeof(Row)};
 }
 

@@ -20,6 +20,7 @@ class TextRenderer final : public Inspector {
 
  private:
   enum class Kind : std::uint8_t { object, array };
+  enum class Align : std::uint8_t { left, right };
   struct Level {
     Kind kind;
     Layout layout;
@@ -29,14 +30,12 @@ class TextRenderer final : public Inspector {
   static constexpr unsigned kColumns = 12;
   static constexpr unsigned kCell = 20;
 
-  Level& top() { return levels_[depth_ - 1]; }
+  Level& top();
   bool in_table_row() const;
-  bool in_row() const;
   void push(Kind kind, Layout layout);
-  void value(std::string_view name, std::string_view digits, std::string_view suffix, bool is_number);
+  void value(std::string_view name, std::string_view digits, std::string_view suffix, Align align);
   void cell(std::string_view name, std::string_view value);
   void end_table_row();
-  void indent();
   void pad(std::size_t used, std::size_t width);
 
   Sink& sink_;

@@ -91,10 +91,10 @@ void describe(memory::Writer& out, const T& value) {
     if (value > 9) out.text(" (").hex(static_cast<std::uint64_t>(value)).text(")");
   } else if constexpr (std::is_enum_v<Plain>) {
     describe(out, static_cast<std::underlying_type_t<Plain>>(value));
-  } else if constexpr (std::convertible_to<const T&, std::string_view>) {
-    out.character('"').text(value).character('"');
   } else if constexpr (std::is_null_pointer_v<Plain>) {
     out.text("null");
+  } else if constexpr (std::convertible_to<const T&, std::string_view>) {
+    out.character('"').text(value).character('"');
   } else if constexpr (std::is_pointer_v<Plain>) {
     out.hex(reinterpret_cast<std::uintptr_t>(value));
   } else if constexpr (requires { std::uint64_t{value.value}; }) {  // an address

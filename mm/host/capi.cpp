@@ -1,0 +1,148 @@
+// The C face on the host. Turns results into errno and a panic into a dead machine; holds no logic of its own.
+// SPDX-License-Identifier: MIT
+#include <cerrno>
+#include <memory>
+#include <new>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "mm/host/machine.hpp"
+#include "mm/host/mm_host.h"
+#include "mm/host/panic.hpp"
+#include "mm/mm.h"
+#include "mm/physical/stress.hpp"
+
+struct mm_machine {
+  std::unique_ptr<memory::host::Machine> machine;
+  std::optional<std::string> panic;  // set once: the machine is dead
+};
+
+namespace {
+
+using namespace memory;
+
+struct Place {  // where the calling thread stands
+  mm_machine* machine = nullptr;
+  std::optional<host::Cpu> cpu;
+  Error last_error = Error::ok;
+};
+thread_local Place here;
+
+int negative(Error error) {
+  here.last_error = error;
+  return -errno_of(error);
+}
+
+// Runs body(Machine&) on the entered machine; a panic kills it.
+template <typename Body>
+auto on_machine(Body&& body) -> decltype(body(std::declval<memory::Machine&>())) {
+  if (here.machine == nullptr) return -EINVAL;
+  if (here.machine->panic.has_value()) return -ENOTRECOVERABLE;
+  try {
+    return body(**here.machine->machine);
+  } catch (const host::Panic& panic) {
+    here.machine->panic = panic.what();
+    return -ENOTRECOVERABLE;
+  }
+}
+
+std::vector<PhysRange> ranges_of(const mm_range* ranges, std::size_t count) {
+  std::vector<PhysRange> result;
+  for (std::size_t n = 0; n < count; ++n)
+    result.push_back({PhysAddr{ranges[n].first}, PhysAddr{ranges[n].end}});
+  return result;
+}
+
+}  // namespace
+
+int64_t alloc_pages(unsigned order, unsigned gfp_flags) {
+  return on_machine([&](memory::Machine& machine) -> int64_t {
+    if (order > raw(kMaxOrder) || gfp_flags != GFP_KERNEL) return negative(Error::invalid);
+    const auto number = machine.manager().alloc_pages(Order{static_cast<std::uint8_t>(order)});
+    return number.ok() ? static_cast<int64_t>(raw(number.take())) : negative(number.error());
+  });
+}
+
+int free_pages(uint64_t pfn, unsigned order) {
+  return on_machine([&](memory::Machine& machine) -> int {
+    if (order > raw(kMaxOrder)) return negative(Error::invalid);
+    const FrameNumber number = pfn < raw(kNoFrame) ? FrameNumber{static_cast<std::uint32_t>(pfn)} : kNoFrame;
+    return negative(machine.manager().free_pages(number, Order{static_cast<std::uint8_t>(order)}).error());
+  });
+}
+
+int mm_machine_create(const mm_range* memory, size_t memory_ranges, const mm_range* reserved,
+                      size_t reserved_ranges, unsigned cpus, int misuse_policy, mm_machine** out) {
+  const std::vector<PhysRange> memory_list = ranges_of(memory, memory_ranges);
+  const std::vector<PhysRange> reserved_list = ranges_of(reserved, reserved_ranges);
+  if (misuse_policy != MM_MISUSE_PANIC && misuse_policy != MM_MISUSE_REFUSE) return -EINVAL;
+  try {
+    const auto machine = host::Machine::create(
+        {.memory = memory_list,
+         .reserved = reserved_list,
+         .cpus = cpus,
+         .on_misuse = misuse_policy == MM_MISUSE_PANIC ? MisusePolicy::panic : MisusePolicy::refuse});
+    if (!machine.ok()) return -errno_of(machine.error());
+    std::unique_ptr<host::Machine> owner(machine.take());
+    *out = new mm_machine{.machine = std::move(owner), .panic = std::nullopt};
+    return 0;
+  } catch (const std::bad_alloc&) {
+    return -ENOMEM;
+  } catch (const host::Panic&) {  // a reserved range that is no memory, for one
+    return -EINVAL;
+  }
+}
+
+void mm_machine_destroy(mm_machine* machine) {
+  if (here.machine == machine) mm_enter(nullptr, 0);
+  delete machine;
+}
+
+int mm_enter(mm_machine* machine, unsigned cpu) {
+  if (machine != nullptr && cpu >= (*machine->machine)->cpu_count()) return -EINVAL;
+  here.cpu.reset();
+  here.machine = machine;
+  if (machine != nullptr) here.cpu.emplace((*machine->machine)->cpu(cpu));
+  return 0;
+}
+
+const char* mm_last_panic(void) {
+  return here.machine != nullptr && here.machine->panic ? here.machine->panic->c_str() : nullptr;
+}
+
+uint64_t mm_record(const mm_machine* machine) {
+  return reinterpret_cast<uint64_t>(&(*machine->machine)->record());
+}
+
+const char* mm_last_error(void) { return text_of(here.last_error).data(); }
+
+int mm_valid(void) {
+  return on_machine([](memory::Machine& machine) { return static_cast<int>(machine.manager().valid()); });
+}
+
+int mm_stress_pages(uint64_t operations, uint64_t seed, int hold, mm_stress_report* report) {
+  return on_machine([&](memory::Machine& machine) -> int {
+    Stress stress(machine.physical(), seed);
+    const auto ran = stress.run(operations, [] { return true; });
+    if (!ran.ok()) return negative(ran.error());
+    const StressReport& said = stress.report();
+    *report = {.operations = said.operations,
+               .allocations = said.allocations,
+               .releases = said.releases,
+               .refused = said.refused,
+               .misuses = said.misuses,
+               .live_blocks = said.live_blocks,
+               .live_frames = said.live_frames};
+    if (hold == 0) stress.release_all();
+    return 0;
+  });
+}
+
+void* mm_frame_bytes(uint64_t pfn) {
+  if (here.machine == nullptr || pfn >= raw(kNoFrame)) return nullptr;
+  FrameTable& frames = (*here.machine->machine)->frames();
+  const FrameNumber number{static_cast<std::uint32_t>(pfn)};
+  return frames.has(number) && frames[number].state() != FrameState::absent ? frames.open(number).bytes()
+                                                                            : nullptr;
+}

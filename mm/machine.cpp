@@ -1,0 +1,80 @@
+#include "mm/machine.hpp"
+
+#include <cstring>
+#include <new>
+
+namespace memory {
+
+namespace {
+
+std::uint64_t limit_of(const MachineShape& shape) {  // frames, whole pageblocks
+  const PhysAddr end = shape.memory.empty() ? PhysAddr{0} : shape.memory.back().end;
+  return end.aligned_up(FrameMap::kFramesPerBlock * kPageSize).value / kPageSize;
+}
+
+std::size_t arrays_bytes(std::uint64_t limit) {
+  const std::size_t bytes =
+      sizeof(Machine) + limit * sizeof(Frame) + limit / FrameMap::kFramesPerBlock * sizeof(Pageblock);
+  return (bytes + kPageSize - 1) / kPageSize * kPageSize;
+}
+
+// Ascending, disjoint, whole frames.
+bool well_formed(std::span<const PhysRange> ranges) {
+  PhysAddr last{0};
+  for (const PhysRange& range : ranges) {
+    if (range.first < last || range.end < range.first) return false;
+    if (!range.first.aligned_to(kPageSize) || !range.end.aligned_to(kPageSize)) return false;
+    last = range.end;
+  }
+  return true;
+}
+
+}  // namespace
+
+std::size_t Machine::storage_bytes(const MachineShape& shape) {
+  const std::uint64_t limit = limit_of(shape);
+  return arrays_bytes(limit) + limit * kPageSize;
+}
+
+Error Machine::check(const MachineShape& shape) {
+  if (shape.cpus == 0 || !well_formed(shape.memory) || !well_formed(shape.reserved)) return Error::invalid;
+  if (shape.cpus > config::max_cpus || shape.memory.size() > std::tuple_size_v<decltype(BootInfo::memory)> ||
+      shape.reserved.size() > std::tuple_size_v<decltype(BootInfo::reserved)> ||
+      limit_of(shape) > FrameMap::kMaxSections * FrameMap::kFramesPerSection)
+    return Error::too_big;
+  return Error::ok;
+}
+
+Result<Machine*> Machine::create(std::span<std::byte> storage, Contents contents, const MachineShape& shape) {
+  TRY(Result<void>(check(shape)));
+  const std::uint64_t limit = limit_of(shape);
+  const std::size_t arrays = arrays_bytes(limit);
+  const bool aligned = reinterpret_cast<std::uintptr_t>(storage.data()) % kPageSize == 0;
+  if (!aligned || storage.size() < arrays + limit * kPageSize) return Error::invalid;
+  if (contents == Contents::unknown) std::memset(storage.data(), 0, arrays);
+
+  auto* const frames = reinterpret_cast<Frame*>(storage.data() + sizeof(Machine));
+  return new (storage.data()) Machine(shape, {.frames = frames,
+                                              .blocks = reinterpret_cast<Pageblock*>(frames + limit),
+                                              .direct_map = storage.data() + arrays});
+}
+
+Machine::Machine(const MachineShape& shape, const MemoryManager::Storage& storage)
+    : cpu_count_(shape.cpus),
+      manager_(storage, std::span<PerCpu* const>(cpu_pointers_.data(), shape.cpus), record_,
+               shape.on_misuse) {
+  for (unsigned n = 0; n < cpu_count_; ++n) {
+    cpus_[n].number = n;
+    cpu_pointers_[n] = &cpus_[n];
+  }
+  for (const PhysRange& range : shape.memory)
+    info_.memory[info_.memory_ranges++] = {range, MemoryKind::available};
+  for (const PhysRange& range : shape.reserved) info_.reserved[info_.reserved_ranges++] = range;
+}
+
+void Machine::start() {
+  EarlyAllocator early(info_, PhysAddr{config::max_memory_gib * 1_GiB});
+  manager_.start(info_, early);
+}
+
+}  // namespace memory

@@ -1,0 +1,63 @@
+// Machine: a whole small computer in one piece of storage, for tests, fuzzers and Python; as many as one likes.
+// SPDX-License-Identifier: MIT
+#pragma once
+#include <span>
+
+#include "mm/memory_manager.hpp"
+
+namespace memory {
+
+// What a machine is built with. `memory` ascends and is disjoint; all ranges are whole frames. Frame 0 may be used.
+struct MachineShape {
+  std::span<const PhysRange> memory;
+  std::span<const PhysRange> reserved;  // inside `memory`, never handed out; ascending, disjoint
+  unsigned cpus = 1;                    // at most config::max_cpus
+  MisusePolicy on_misuse = MisusePolicy::refuse;
+};
+
+// Runs the same start as the kernel, less page tables and the CPU. Its storage holds it, its frame array and its RAM:
+//
+//   | Machine | Frame[] | Pageblock[] | pad to a page | RAM: frame 0 .. limit |
+//
+// The storage belongs to the caller and outlives the machine. Nothing is freed by destruction but the machine itself.
+class Machine {
+ public:
+  // Bytes of storage for that shape; page aligned.
+  static std::size_t storage_bytes(const MachineShape& shape);
+
+  // Fails with too_big when the shape has too many ranges or CPUs, or reaches beyond config::max_memory_gib; invalid
+  // when ranges are not whole frames, not ascending or overlap, or the storage is too small or not page aligned.
+  // Everything but the RAM must be cleared when `contents` says so, else it is cleared here.
+  enum class Contents : std::uint8_t { cleared, unknown };
+  static Result<Machine*> create(std::span<std::byte> storage, Contents contents, const MachineShape& shape);
+
+  ~Machine() = default;
+  Machine(const Machine&) = delete;
+  Machine& operator=(const Machine&) = delete;
+
+  MemoryManager& manager() { return manager_; }
+  Physical& physical() { return manager_.physical(); }
+  FrameTable& frames() { return manager_.physical().frames(); }
+  PerCpu& cpu(unsigned number) { return cpus_[number]; }
+  unsigned cpu_count() const { return cpu_count_; }
+  std::int64_t counter(stats::Counter counter) const { return manager_.counter(counter); }
+  const stats::Record& record() const { return record_; }
+  stats::Record& record() { return record_; }
+
+  // Takes the memory into service. Separate from create(), so that it counts on one of this machine's CPUs: the
+  // caller stands on it. Once.
+  void start();
+
+ private:
+  Machine(const MachineShape& shape, const MemoryManager::Storage& storage);
+  static Error check(const MachineShape& shape);
+
+  BootInfo info_;
+  std::array<PerCpu, config::max_cpus> cpus_{};
+  std::array<PerCpu*, config::max_cpus> cpu_pointers_{};
+  unsigned cpu_count_;
+  stats::Record record_;
+  MemoryManager manager_;
+};
+
+}  // namespace memory

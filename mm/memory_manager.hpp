@@ -1,0 +1,83 @@
+// MemoryManager: all floors of mm/ put together. memory_manager.cpp holds the only globals of mm/.
+// SPDX-License-Identifier: MIT
+#pragma once
+#include <span>
+
+#include "mm/physical/physical.hpp"
+#include "mm/stats/record.hpp"
+#include "mm/stats/stats.hpp"
+#include "mm/virtual/boot_map.hpp"
+
+namespace memory {
+
+// What the face does with a release that breaks its contract. The floors below only detect it.
+enum class MisusePolicy : std::uint8_t {
+  panic,   // stop: the caller is broken
+  refuse,  // return the error; nothing changed
+};
+
+// What an outside reader finds at Record::manager. Standard layout; immutable after boot.
+struct ManagerRecord {
+  const PhysicalRecord* physical = nullptr;
+};
+
+class MemoryManager {
+ public:
+  // Where the arrays that describe memory are, as FrameTable has them.
+  struct Storage {
+    Frame* frames;
+    Pageblock* blocks;
+    std::byte* direct_map;
+  };
+
+  // `cpus` and `record` outlive the manager.
+  MemoryManager(const Storage& storage, std::span<PerCpu* const> cpus, stats::Record& record,
+                MisusePolicy on_misuse);
+
+  // Takes over all memory: describes it, donates what `early` has left. Once.
+  void start(const BootInfo& info, EarlyAllocator& early) { physical_.start(info, early); }
+
+  Physical& physical() { return physical_; }
+  const Physical& physical() const { return physical_; }
+
+  // The face. As Physical's, but a misuse is met with the policy: panics with what was wrong, or returns the error.
+  Result<FrameNumber> alloc_pages(Order order);
+  Result<void> free_pages(FrameNumber number, Order order);
+
+  MisusePolicy on_misuse() const { return on_misuse_; }
+  void set_on_misuse(MisusePolicy policy) { on_misuse_ = policy; }
+
+  std::span<PerCpu* const> cpus() const { return cpus_; }
+  std::int64_t counter(stats::Counter counter) const { return stats::read(cpus_, counter); }
+  void describe_counters(Inspector& to) const;
+
+  // Proves every invariant of every floor. O(memory).
+  bool valid() const { return physical_.valid(); }
+
+ private:
+  Physical physical_;
+  std::span<PerCpu* const> cpus_;
+  MisusePolicy on_misuse_;
+  ManagerRecord manager_record_;
+};
+
+// How the boot loader left the CPU, and what it can do.
+struct BootState {
+  std::byte* reach;        // where physical address 0 appears before the kernel's own map is loaded
+  PhysAddr reach_end;      // and how far that goes
+  PageLevel largest_page;  // two_mib, or one_gib where CPUID has it
+  MisusePolicy on_misuse;
+};
+
+// The kernel's memory manager, once: early allocator, boot map, its root loaded, frame array, zones, hand-over; in
+// this order. Fails with no_memory when the machine is too small; then nothing but a message can follow.
+Result<MemoryManager*> initialize(const BootInfo& info, const KernelImage& image, const BootState& state,
+                                  std::span<PerCpu* const> cpus);
+
+// The kernel's memory manager. Precondition: initialize() succeeded.
+MemoryManager& manager();
+
+}  // namespace memory
+
+// Where outside readers start in the kernel.
+extern "C" memory::stats::Record coronel_record;

@@ -1,0 +1,223 @@
+#include "mm/stats/render.hpp"
+
+#include "mm/base/check.hpp"
+#include "mm/base/format.hpp"
+
+namespace memory {
+
+namespace {
+
+constexpr std::size_t kKeyWidth = 17;    // as /proc/meminfo: "MemTotal:       "
+constexpr std::size_t kValueWidth = 8;   // "  223632 kB"
+constexpr std::size_t kNumberWidth = 7;  // as /proc/buddyinfo: " %6lu"
+constexpr std::size_t kNameWidth = 8;    // and "zone %8s"
+
+std::string_view suffix_of(Unit unit) {
+  switch (unit) {
+    case Unit::none: return "";
+    case Unit::kib: return " kB";
+    case Unit::frames: return " frames";
+    case Unit::events: return "";
+    case Unit::ns: return " ns";
+    case Unit::instructions: return " instructions";
+  }
+  return "";
+}
+
+}  // namespace
+
+// ---- for people -------------------------------------------------------------------------------------------------
+//
+// The layout of the enclosing level decides how a value is written:
+//   lines   "Key:            value unit\n"
+//   row     values after each other; a nested array's numbers are columns
+//   table   each object is a row of cells; the line of keys is written above the first
+
+TextRenderer::Level& TextRenderer::top() { return levels_[depth_ - 1]; }
+
+void TextRenderer::push(Kind kind, Layout layout) {
+  CHECK(depth_ < kDepth);
+  levels_[depth_++] = {kind, layout, 0};
+}
+
+void TextRenderer::pad(std::size_t used, std::size_t width) {
+  for (; used < width; ++used) sink_.write(" ");
+}
+
+bool TextRenderer::in_table_row() const {
+  return depth_ >= 2 && levels_[depth_ - 2].kind == Kind::array &&
+         levels_[depth_ - 2].layout == Layout::table;
+}
+
+void TextRenderer::begin_object(std::string_view name, Layout layout) {
+  if (depth_ > 0 && !name.empty() && top().layout == Layout::lines) {
+    sink_.write(name);
+    sink_.write("\n");
+  }
+  push(Kind::object, layout);
+  columns_ = 0;
+}
+
+void TextRenderer::end_object() {
+  const bool is_row = top().layout == Layout::row;
+  const bool is_table_row = in_table_row();
+  --depth_;
+  if (is_table_row) {
+    end_table_row();
+  } else if (is_row) {
+    sink_.write("\n");
+  }
+}
+
+void TextRenderer::begin_array(std::string_view name, Layout layout) {
+  if (depth_ > 0 && !name.empty() && top().layout == Layout::lines) {
+    sink_.write(name);
+    sink_.write(layout == Layout::row ? ":" : "\n");
+  }
+  push(Kind::array, layout);
+  table_head_due_ = layout == Layout::table;
+}
+
+void TextRenderer::end_array() {
+  const bool ends_line =
+      top().layout == Layout::row && (depth_ < 2 || levels_[depth_ - 2].layout != Layout::row);
+  --depth_;
+  if (ends_line) sink_.write("\n");
+}
+
+void TextRenderer::number(std::string_view name, std::int64_t value, Unit unit) {
+  TextBuffer<24> digits;
+  digits.number(value);
+  this->value(name, digits.view(), suffix_of(unit), Align::right);
+}
+
+void TextRenderer::hex(std::string_view name, std::uint64_t value) {
+  TextBuffer<24> digits;
+  digits.hex(value);
+  this->value(name, digits.view(), "", Align::right);
+}
+
+void TextRenderer::text(std::string_view name, std::string_view value) {
+  this->value(name, value, "", Align::left);
+}
+
+void TextRenderer::value(std::string_view name, std::string_view value, std::string_view suffix,
+                         Align align) {
+  CHECK(depth_ > 0);
+  Level& level = top();
+  if (in_table_row()) return cell(name, value);
+  if (level.kind == Kind::array) {
+    pad(value.size(), kNumberWidth);
+    sink_.write(value);
+  } else if (level.layout == Layout::row) {
+    if (level.items > 0) sink_.write(", ");
+    sink_.write(name);
+    sink_.write(" ");
+    if (align == Align::left) pad(value.size(), kNameWidth);  // a name's column, as in /proc/buddyinfo
+    sink_.write(value);
+  } else {
+    sink_.write(name);
+    sink_.write(":");
+    pad(name.size() + 1, kKeyWidth);
+    if (align == Align::right) pad(value.size(), kValueWidth);
+    sink_.write(value);
+    sink_.write(suffix);
+    sink_.write("\n");
+  }
+  ++level.items;
+}
+
+void TextRenderer::cell(std::string_view name, std::string_view value) {
+  CHECK(columns_ < kColumns);
+  const auto keep = [](char(&to)[kCell], std::string_view text) {
+    const std::size_t size = text.size() < kCell - 1 ? text.size() : kCell - 1;
+    text.copy(to, size);
+    to[size] = '\0';
+  };
+  keep(head_[columns_], name);
+  keep(cells_[columns_], value);
+  ++columns_;
+}
+
+void TextRenderer::end_table_row() {
+  const auto line = [this](const char(&texts)[kColumns][kCell]) {
+    for (unsigned column = 0; column < columns_; ++column) {
+      const std::string_view text = texts[column];
+      const std::size_t head = std::string_view(head_[column]).size();
+      pad(text.size(), (head > kNumberWidth ? head : kNumberWidth) + 2);
+      sink_.write(text);
+    }
+    sink_.write("\n");
+  };
+  if (table_head_due_) line(head_);
+  table_head_due_ = false;
+  line(cells_);
+}
+
+// ---- for programs -----------------------------------------------------------------------------------------------
+
+void write_json_string(Sink& sink, std::string_view value) {
+  sink.write("\"");
+  for (const char character : value) {
+    const auto byte = static_cast<unsigned char>(character);
+    if (byte >= 0x20 && byte < 0x7f && byte != '"' && byte != '\\') {
+      sink.write({&character, 1});
+      continue;
+    }
+    constexpr char kDigits[] = "0123456789abcdef";
+    const char escape[] = {'\\', 'u', '0', '0', kDigits[byte >> 4], kDigits[byte & 0xf]};
+    sink.write({escape, sizeof escape});
+  }
+  sink.write("\"");
+}
+
+void JsonRenderer::key(std::string_view name) {
+  if (comma_) sink_.write(",");
+  comma_ = true;
+  if (name.empty()) return;
+  write_json_string(sink_, name);
+  sink_.write(":");
+}
+
+void JsonRenderer::begin_object(std::string_view name, Layout) {
+  key(name);
+  sink_.write("{");
+  comma_ = false;
+}
+
+void JsonRenderer::end_object() {
+  sink_.write("}");
+  comma_ = true;
+}
+
+void JsonRenderer::begin_array(std::string_view name, Layout) {
+  key(name);
+  sink_.write("[");
+  comma_ = false;
+}
+
+void JsonRenderer::end_array() {
+  sink_.write("]");
+  comma_ = true;
+}
+
+void JsonRenderer::number(std::string_view name, std::int64_t value, Unit) {
+  key(name);
+  TextBuffer<24> digits;
+  digits.number(value);
+  sink_.write(digits.view());
+}
+
+void JsonRenderer::hex(std::string_view name, std::uint64_t value) {
+  key(name);
+  TextBuffer<24> digits;
+  digits.hex(value);
+  write_json_string(sink_, digits.view());
+}
+
+void JsonRenderer::text(std::string_view name, std::string_view value) {
+  key(name);
+  write_json_string(sink_, value);
+}
+
+}  // namespace memory

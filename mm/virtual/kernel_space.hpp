@@ -1,0 +1,13 @@
+// Where the kernel's half of virtual memory has its windows. Fixed until they are randomised.
+// SPDX-License-Identifier: MIT
+#pragma once
+#include "mm/base/types.hpp"
+
+namespace memory::kernel_space {
+
+inline constexpr VirtAddr kDirectMap{0xffff'8000'0000'0000};   // physical address 0; RAM only
+inline constexpr VirtAddr kFrameArray{0xffff'e000'0000'0000};  // Frame of frame 0
+inline constexpr VirtAddr kPageblocks{0xffff'e800'0000'0000};  // Pageblock of frame 0
+inline constexpr VirtAddr kImage{0xffff'ffff'8000'0000};       // physical address 0 as the kernel is linked
+
+}  // namespace memory::kernel_space
