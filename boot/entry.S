@@ -87,13 +87,13 @@ entry_multiboot2:
         mov     %eax, %ebp              // ebp: protocol, until the end
         mov     %ebx, %esi              // esi: information structure, until the end
 
-        // 115200 8N1, FIFO on and empty, no interrupts (PC16550D data sheet, section 8).
+        // 115200 8N1, no interrupts (PC16550D data sheet, section 8). The FIFOs stay as they are: switching them
+        // empties them, and the first byte of input that was piped in waits there for SerialPort::start().
         SERIAL  1, 0x00
         SERIAL  3, 0x80
         SERIAL  0, 0x01
         SERIAL  1, 0x00
         SERIAL  3, 0x03
-        SERIAL  2, 0x07
         SERIAL  4, 0x03
 
         cmp     $kMultiboot2Magic, %ebp
