@@ -209,7 +209,7 @@ fail:
         .size   fail, . - fail
 
 error_magic:
-        .asciz  "\r\nboot error 1: the loader is neither multiboot2 nor PVH (GRUB's multiboot2, QEMU's -kernel)\r\n"
+        .asciz  "\r\nboot error 1: the loader is neither multiboot2 (GRUB) nor PVH (QEMU -kernel)\r\n"
 error_information:
         .asciz  "\r\nboot error 2: the loader gave no boot information (its address is 0)\r\n"
 error_memory:
