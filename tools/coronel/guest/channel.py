@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import itertools
 import json
 import random
@@ -37,9 +38,9 @@ class Outcome:
 class Channel:
     """Commands to the kernel and what it says unasked.
 
-    One request at a time. A request that gets `refused`, a damaged reply or silence is sent again, three times at most;
-    the kernel answers repeats from its memory and runs nothing twice. Request numbers start at random, so nothing a
-    guest prints by itself can pass for a reply.
+    One request at a time. A request that gets `refused`, a damaged reply or silence is sent again, three
+    times at most; the kernel answers repeats from its memory and runs nothing twice. Request numbers start at
+    random, so nothing a guest prints by itself can pass for a reply.
     """
 
     def __init__(
@@ -59,12 +60,12 @@ class Channel:
         self._refusal: str | None = None
 
     def call(self, command: str, *arguments: object, timeout: float | None = None, **named: object) -> Any:
-        """Runs `command arguments... name=value...` and returns its value; MMError when the kernel refuses."""
+        """Runs `command arguments... name=value...` and returns its value; MMError if it refuses."""
         words = [command, *map(str, arguments), *(f"{name}={value}" for name, value in named.items())]
         return self.batch([" ".join(words)], timeout=timeout)[0].take()
 
     def batch(self, lines: Iterable[str], timeout: float | None = None) -> list[Outcome]:
-        """One outcome for each line, in order, in as few records as they fit. `timeout` is for each record."""
+        """One outcome for each line, in order, in as few records as fit. `timeout` is for each record."""
         if self.event("ready") is None:
             self.wait_event("ready", timeout)
         outcomes: list[Outcome] = []
@@ -120,18 +121,22 @@ class Channel:
             self._parts.clear()
         request = encode(Record(self._awaited, Kind.request, "\n".join(lines).encode()))
         trouble: str | None = None
+        answer: bytes | str | None
         for attempt in range(1 + REPEATS):
             self.repeats += attempt > 0
             with self._watch.lock:
                 damaged, self._refusal = self.decoder.damaged, None
             self._send(request)
-            answer = self._watch.poll(lambda before=damaged: self._look(before), what, timeout / (1 + REPEATS))
+            probe = functools.partial(self._look, damaged)
+            answer = self._watch.poll(probe, what, timeout / (1 + REPEATS))
             if isinstance(answer, bytes):
                 return self._parse(answer, len(lines), what)
             trouble = answer or trouble
         if trouble is None:
             raise self._watch.expire(what, timeout)
-        raise ProtocolError(f"{what} did not arrive intact in {1 + REPEATS} attempts: {trouble}", self._report())
+        raise ProtocolError(
+            f"{what} did not arrive intact in {1 + REPEATS} attempts: {trouble}", self._report()
+        )
 
     def _look(self, damaged_before: int) -> bytes | str | None:
         """The whole reply, or why the request must be repeated, or None: nothing yet."""
@@ -171,7 +176,9 @@ def _records(lines: list[str]) -> list[list[str]]:
         if "\n" in line or not line.strip():
             raise UsageError(f"{line!r} is not one command line")
         if size > PAYLOAD_LIMIT:
-            raise UsageError(f"a command line of {size} bytes does not fit a record ({PAYLOAD_LIMIT} at most)")
+            raise UsageError(
+                f"a command line of {size} bytes does not fit a record ({PAYLOAD_LIMIT} at most)"
+            )
         if not groups or len(groups[-1]) == LINES_LIMIT or used + 1 + size > PAYLOAD_LIMIT:
             groups.append([])
             used = -1
