@@ -71,7 +71,7 @@ class PhysicalMemory:
         return data
 
     def write(self, address: int, data: bytes) -> None:
-        """Changes guest RAM behind the guest's back. Code that QEMU has already translated stays as it was."""
+        """Changes guest RAM behind the guest's back. Code already translated stays as it was."""
         os.pwrite(self._fd, data, self._offset(address, len(data)))
 
     def view(self, address: int, size: int) -> memoryview:

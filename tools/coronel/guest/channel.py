@@ -121,14 +121,13 @@ class Channel:
             self._parts.clear()
         request = encode(Record(self._awaited, Kind.request, "\n".join(lines).encode()))
         trouble: str | None = None
-        answer: bytes | str | None
         for attempt in range(1 + REPEATS):
             self.repeats += attempt > 0
             with self._watch.lock:
                 damaged, self._refusal = self.decoder.damaged, None
             self._send(request)
-            probe = functools.partial(self._look, damaged)
-            answer = self._watch.poll(probe, what, timeout / (1 + REPEATS))
+            probe: Callable[[], bytes | str | None] = functools.partial(self._look, damaged)
+            answer: bytes | str | None = self._watch.poll(probe, what, timeout / (1 + REPEATS))
             if isinstance(answer, bytes):
                 return self._parse(answer, len(lines), what)
             trouble = answer or trouble

@@ -59,7 +59,7 @@ class SerialLog:
         return "\n".join(line if len(line) <= width else "[...]" + line[-width:] for line in found[-lines:])
 
 
-class Console(SpawnBase[str]):
+class Console(SpawnBase):  # type: ignore[type-arg]  # generic in its stubs only
     r"""pexpect's interface (expect, expect_exact, before, match, sendline) over COM1 of one guest.
 
     Waits end with a GuestError as soon as the guest fails, and with BootTimeout, never pexpect.TIMEOUT, at
