@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "kernel/arch/x86_64/clock.hpp"
-#include "kernel/arch/x86_64/cpu.hpp"
+#include "kernel/boot.hpp"
 #include "kernel/drivers/serial.hpp"
 #include "kernel/shell/command.hpp"
 #include "kernel/shell/event.hpp"
@@ -163,7 +163,8 @@ void send(std::string_view json) {
 
 void send_ready_event() {
   memory::TextBuffer<120> text;
-  text.text("{\"event\":\"ready\",\"tsc\":").number(cpu::tsc()).text(",\"ns\":").number(clock::now_ns()).text("}");
+  text.text("{\"event\":\"ready\",\"kmain_tsc\":").number(boot_times.kmain_tsc);
+  text.text(",\"prompt_tsc\":").number(boot_times.prompt_tsc).text("}");
   send(text.view());
 }
 

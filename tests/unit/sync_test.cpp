@@ -140,7 +140,8 @@ TEST(sync, letting_go_of_what_is_not_held_panics) {
   lock_order::enter_spin(Rank::zone);
   EXPECT_PANIC(lock_order::leave_spin(Rank::depot), "depot let go but not held here");
   lock_order::leave_spin(Rank::zone);
-  lock_order::leave_spin(Rank::zone);  // after a panic that forgot the ranks: silent
+  EXPECT_PANIC(lock_order::leave_sleeping(Rank::object),
+               "object let go but not held here; the lowest held is none");
   EXPECT(nothing_held());
 }
 
