@@ -4,8 +4,8 @@
     1  the guest, or what was tested, failed  3  the environment lacks something
     4  a deadline passed                      130  Ctrl-C
 
-A module has `register(subparsers)`, imports at its top only what is cheap, and sets `run` to a function that
-takes the parsed arguments and returns the exit status.
+Every module in this package is a command. It has `register(subparsers)`, imports at its top only what is
+cheap, and sets `run` to a function that takes the parsed arguments and returns the exit status.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import pkgutil
 import sys
 from collections.abc import Sequence
 
 from coronel import __version__
 from coronel.errors import CoronelError
 
-COMMANDS = ("run", "test", "image", "doctor", "stats", "frames", "debug", "mutate")
+COMMANDS = tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
 INTERRUPTED = 130
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import functools
 import itertools
 import json
 import random
@@ -57,6 +56,7 @@ class Channel:
         self._ids = itertools.count(random.randrange(1, 1 << 30))
         self._parts: dict[int, Record] = {}
         self._awaited = 0
+        self._damaged_before = 0
         self._refusal: str | None = None
 
     def call(self, command: str, *arguments: object, timeout: float | None = None, **named: object) -> Any:
@@ -124,20 +124,20 @@ class Channel:
         for attempt in range(1 + REPEATS):
             self.repeats += attempt > 0
             with self._watch.lock:
-                damaged, self._refusal = self.decoder.damaged, None
+                self._damaged_before, self._refusal = self.decoder.damaged, None
             self._send(request)
-            probe: Callable[[], bytes | str | None] = functools.partial(self._look, damaged)
-            answer: bytes | str | None = self._watch.poll(probe, what, timeout / (1 + REPEATS))
+            answer = self._watch.poll(self._look, what, timeout / (1 + REPEATS))
             if isinstance(answer, bytes):
                 return self._parse(answer, len(lines), what)
-            trouble = answer or trouble
+            if answer is not None:
+                trouble = answer
         if trouble is None:
             raise self._watch.expire(what, timeout)
         raise ProtocolError(
             f"{what} did not arrive intact in {1 + REPEATS} attempts: {trouble}", self._report()
         )
 
-    def _look(self, damaged_before: int) -> bytes | str | None:
+    def _look(self) -> bytes | str | None:
         """The whole reply, or why the request must be repeated, or None: nothing yet."""
         if self._parts:
             parts = next(iter(self._parts.values())).parts
@@ -145,7 +145,7 @@ class Channel:
                 return b"".join(self._parts[number].payload for number in range(parts))
         if self._refusal is not None:
             return f"the kernel refused the request: {self._refusal}"
-        if self.decoder.damaged > damaged_before:
+        if self.decoder.damaged > self._damaged_before:
             return "a record from the kernel had a wrong CRC, a wrong length or lost bytes"
         return None
 
