@@ -78,7 +78,8 @@ kernel_flags := $(common_flags) -Ikernel/arch/x86_64/seam -ffreestanding -mcmode
   -fno-threadsafe-statics -fno-use-cxa-atexit -fstack-protector-strong -mstack-protector-guard=global \
   -Wframe-larger-than=1024
 host_flags := $(common_flags) -Imm/host/seam
-kernel_link_flags := -nostdlib -static -no-pie -Wl,-T,linker.ld -Wl,--build-id=sha1 -Wl,-z,max-page-size=4096 \
+# -u: the compiler emits calls of it after LTO has dropped what nobody calls.
+kernel_link_flags := -Wl,-u,__stack_chk_fail -nostdlib -static -no-pie -Wl,-T,linker.ld -Wl,--build-id=sha1 -Wl,-z,max-page-size=4096 \
   -Wl,-z,noexecstack -Wl,--fatal-warnings
 
 release_flags := -O2 -flto=auto

@@ -27,7 +27,7 @@ const NamedStack* stack_of_frame(std::uint64_t address) {
 void write_line(memory::Sink& out, std::uint64_t return_address) {
   memory::TextBuffer<160> line;
   line.text("  ");
-  write_code_address(line, return_address);
+  write_return_address(line, return_address);
   line.text("\n");
   out.write(line.view());
 }
