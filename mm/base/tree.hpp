@@ -14,8 +14,8 @@
 // A summary must depend on the members of the subtree in their order, not on its shape (largest gap, count,
 // highest end do).
 //
-// Whoever looks from outside (GDB, drgn, Python) reads Tree<T, 16, Traits>: the members are Ts, each linked by
-// the TreeNode at byte 16 in it. Not synchronised.
+// Whoever looks from outside (GDB, drgn, Python) reads Tree<T, 16, Traits>: a TreeCore whose members are Ts, each
+// linked by the TreeNode at byte 16 in it. Not synchronised.
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <cstddef>
@@ -89,6 +89,8 @@ class TreeCore {
   Lowered cut_for_heir(TreeNode& node);
   [[noreturn]] static void panic_misuse(std::string_view what, const TreeNode& node);
 };
+
+static_assert(std::is_standard_layout_v<TreeCore> && sizeof(TreeCore) == 16);
 
 // kLink is offsetof(T, the TreeNode). A member stays where it is in memory, and keeps its key's place among the
 // others, while it is in the tree.
