@@ -3,8 +3,8 @@
 // Every insertion and removal checks the links around it, always, and panics with their addresses when they
 // disagree: an overwritten link is found before it is followed.
 //
-// Whoever looks from outside (GDB, drgn, Python) reads List<T, 16>: a ListHead whose members are Ts, each linked
-// by the ListNode at byte 16 in it. Not synchronised: the list lives in the Guarded of what it lists.
+// Whoever looks from outside (GDB, drgn, Python) reads List<T, 16>: a ListHead whose members are Ts, each
+// linked by the ListNode at byte 16 in it. Not synchronised: the list lives in the Guarded of what it lists.
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <cstddef>
@@ -63,15 +63,16 @@ inline void unlink(ListNode& node) {
   node.previous = nullptr;
 }
 
-// Follows at most size + 1 links: so many nodes, each pointing back to where the walk came from, then the head.
+// Follows at most size + 1 links: so many nodes, each pointing back to where the walk came from, then the
+// head.
 bool valid(const ListHead& head);
 
 }  // namespace list_detail
 
 // kLink is offsetof(T, the ListNode). Where T is still incomplete (a T that lists Ts) write the number and
-// static_assert it behind T. A member is on at most one list through one node, and stays where it is in memory
-// while it is on it; so does the list. Removing from another list than the member is on makes valid() fail on
-// both.
+// static_assert it behind T. A member is on at most one list through one node, and stays where it is in
+// memory while it is on it; so does the list. Removing from another list than the member is on makes valid()
+// fail on both.
 template <typename T, std::size_t kLink>
 class List {
  public:
@@ -89,7 +90,8 @@ class List {
   void push_back(T& member) { insert(head_.node, member); }
   void insert_before(T& position, T& member) { insert(node(position), member); }
 
-  // Precondition: `member` is on this list. The list may be iterated on from begin() again, or through erase().
+  // Precondition: `member` is on this list. The list may be iterated on from begin() again, or through
+  // erase().
   void remove(T& member) {
     list_detail::unlink(node(member));
     --head_.size;
