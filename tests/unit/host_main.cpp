@@ -9,6 +9,7 @@
 #include "mm/base/format.hpp"
 #include "mm/base/sync.hpp"
 #include "mm/host/panic.hpp"
+#include "tests/unit/host_world.hpp"
 #include "tests/unit/unit.hpp"
 
 namespace {
@@ -59,6 +60,7 @@ bool passes(const unit::Test& test) {
   const memory::lock_order::Snapshot after;
   if (!after.empty()) unit::fail("left a lock rank held", test.file, test.line);
   before.restore();
+  unit::end_world();
   return failures_here == 0;
 }
 
