@@ -4,8 +4,9 @@
 // takes all storage back and stands on its own CPU again, also after a panic that threw the World away.
 // SPDX-License-Identifier: MIT
 #pragma once
-#include <array>
+#include <new>
 #include <span>
+#include <utility>
 
 #include "mm/machine.hpp"
 #include "tests/unit/unit.hpp"
@@ -29,7 +30,9 @@ memory::PerCpu* stand_on(memory::PerCpu* cpu);
 class World {
  public:
   explicit World(const memory::MachineShape& shape) {
-    const auto room = storage(memory::Machine::storage_bytes(shape));
+    const auto bytes = memory::Machine::storage_bytes(shape);
+    if (!bytes.ok()) return;
+    const auto room = storage(bytes.take());
     if (room.empty()) return;
     const auto made = memory::Machine::create(room, memory::Machine::Contents::unknown, shape);
     if (!made.ok()) return;
@@ -54,6 +57,38 @@ class World {
   memory::Machine* machine_ = nullptr;
   memory::PerCpu* former_ = nullptr;
 };
+
+// A T in storage of its own, for what is too large for a stack: never destroyed. nullptr when there is no room.
+template <typename T, typename... Args>
+T* fresh(Args&&... args) {
+  const auto room = storage(sizeof(T));
+  return room.empty() ? nullptr : new (room.data()) T(std::forward<Args>(args)...);
+}
+
+// One number for everything that the frame allocator of that machine keeps: equal states are equal numbers.
+inline std::uint64_t fingerprint(memory::Machine& machine) {
+  std::uint64_t sum = 0xcbf2'9ce4'8422'2325;
+  const auto mix = [&sum](const void* from, std::size_t bytes) {
+    const auto* words = static_cast<const std::uint64_t*>(from);
+    for (std::size_t n = 0; n < bytes / 8; ++n) sum = (sum ^ words[n]) * 0x9e37'79b9'7f4a'7c15, sum ^= sum >> 29;
+  };
+  const memory::FrameTable& frames = machine.frames();
+  for (std::uint32_t block = 0; block < frames.block_limit(); ++block) {
+    if (!frames.block_present(block)) continue;
+    mix(&frames.block(block), sizeof(memory::Pageblock));
+    mix(&frames[memory::FrameNumber{block * memory::Pageblock::kFrames}],
+        memory::Pageblock::kFrames * sizeof(memory::Frame));
+  }
+  mix(machine.physical().zone().record().lists, sizeof(memory::BuddyLists));
+  return sum;
+}
+
+// Whether touching freed memory is reported at once (ASan), instead of when it is handed out again.
+#if defined(__SANITIZE_ADDRESS__)
+inline constexpr bool kAddressSanitizer = true;
+#else
+inline constexpr bool kAddressSanitizer = false;
+#endif
 
 // Ranges by frame numbers, as tests think of them: frames(0, 2048).
 constexpr memory::PhysRange frames(std::uint64_t first, std::uint64_t end) {
