@@ -43,6 +43,12 @@ def test_one_fault_is_repaired_by_a_repeat(server: Server, fault: str) -> None:
         assert guest.channel.call("another") == 42, "the line is clean again"
 
 
+def test_a_false_start_costs_a_repeat_at_most(server: Server) -> None:
+    with server("false_start", 1) as guest:
+        assert guest.channel.call("anything") == 42
+        assert guest.channel.repeats <= 1
+
+
 def test_three_repeats_and_no_more(server: Server) -> None:
     with server("wrong_crc", 3) as guest:
         assert guest.channel.call("anything") == 42
