@@ -16,14 +16,23 @@ constexpr std::uint8_t kAnyText = Command::kAnyText;
 
 // In alphabetical order: `help` prints it as it stands.
 constexpr std::array kCommands{
+    Command{"alloc", "ORDER [COUNT]", 1, 2, "take COUNT blocks of 2^ORDER frames and hold them", run_alloc},
     Command{"break", "[FAULT]", 0, 1, "cause a fault on purpose; without FAULT, list them", run_break, View::list},
+    Command{"buddyinfo", "", 0, 0, "free blocks by order, as /proc/buddyinfo", run_buddyinfo},
+    Command{"frames", "[FIRST [COUNT]]", 0, 2, "the records of COUNT frames from FIRST on", run_frames},
+    Command{"free", "FRAME | all", 1, 1, "give back a block that 'alloc' holds, or all of them", run_free},
+    Command{"held", "", 0, 0, "the blocks that 'alloc' holds", run_held},
     Command{"help", "[COMMAND]", 0, 1, "list the commands, or explain one", run_help, View::list},
     Command{"ktest", "[FILTER] [seed=N]", 0, 2, "run the unit tests inside the kernel", run_ktest},
+    Command{"meminfo", "", 0, 0, "memory in use, as /proc/meminfo", run_meminfo},
     Command{"panic", "[TEXT]", 0, kAnyText, "stop the kernel with TEXT as the reason", run_panic},
     Command{"poweroff", "", 0, 0, "switch the machine off", run_poweroff},
     Command{"reboot", "", 0, 0, "reset the machine", run_reboot},
     Command{"stacks", "", 0, 0, "the kernel's stacks and how much of each was used", run_stacks},
+    Command{"stats", "", 0, 0, "every counter", run_stats},
+    Command{"stress", "pages N [seed=S] [hold]", 1, 4, "N random allocations, releases and misuses", run_stress},
     Command{"uptime", "", 0, 0, "time, ticks and what the serial ports lost", run_uptime},
+    Command{"zoneinfo", "", 0, 0, "the zones of memory, as /proc/zoneinfo", run_zoneinfo},
 };
 
 void write_usage(memory::Writer& out, const Command& command) {

@@ -2,6 +2,7 @@
 #include "kernel/shell/shell.hpp"
 
 #include "kernel/arch/x86_64/cpu.hpp"
+#include "kernel/boot.hpp"
 #include "kernel/console.hpp"
 #include "kernel/drivers/serial.hpp"
 #include "kernel/shell/command.hpp"
@@ -41,6 +42,8 @@ bool poll_console() {
 
 // Sleeps until an interrupt, unless a byte came between the last look and now.
 void idle() {
+  com1.settle();
+  com2.settle();
   cpu::interrupts_disable();
   if (com1.readable() || com2.readable()) return cpu::interrupts_enable();
   cpu::interrupts_enable_and_halt();
@@ -50,6 +53,7 @@ void idle() {
 
 void run() {
   print(kPrompt);
+  boot_times.prompt_tsc = cpu::tsc();
   send_ready_event();
   for (;;) {
     const bool programs = link.poll();

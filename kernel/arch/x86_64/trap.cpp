@@ -88,7 +88,7 @@ const NamedStack* overflowed_stack(const TrapFrame& frame) {
 }
 
 void write_pair(memory::Writer& line, std::string_view name, std::uint64_t value) {
-  line.text("  ").text(name, memory::left(6)).address(value);
+  line.text("  ").text(name, memory::left(7)).address(value);
 }
 
 void write_line(memory::Sink& out, memory::Writer& line) {
@@ -160,7 +160,7 @@ void write_registers(memory::Sink& out, const TrapFrame& frame) {
   memory::TextBuffer<200> line;
   line.text("registers:");
   write_line(out, line);
-  line.text("  rip   ");
+  line.text("  rip    ");
   write_code_address(line, frame.rip);
   write_line(out, line);
   const struct {

@@ -13,9 +13,9 @@ T = TypeVar("T")
 class Watch:
     """Guards everything a guest's ports and monitor bring in, and wakes who waits for it.
 
-    Whoever changes that state does it under `lock` and calls `changed()`. `failure` says what is wrong with the guest,
-    or None; `expired` turns a deadline into an exception, after asking the guest what keeps it. Both may themselves
-    take as long as they need: they are called without the lock.
+    Whoever changes that state does it under `lock` and calls `changed()`. `failure` says what is wrong with
+    the guest, or None; `expired` turns a deadline into an exception, after asking the guest what keeps it.
+    Both may themselves take as long as they need: they are called without the lock.
     """
 
     def __init__(
@@ -34,8 +34,8 @@ class Watch:
     def poll(self, probe: Callable[[], T | None], what: str, timeout: float) -> T | None:
         """The first value of `probe` that is not None, or None after `timeout` seconds.
 
-        Raises when the guest fails first. A value that is already there wins over a failure, so what a guest said
-        before it ended can still be read.
+        Raises when the guest fails first. A value that is already there wins over a failure, so what a guest
+        said before it ended can still be read.
         """
         deadline = time.monotonic() + timeout
         while True:
@@ -53,7 +53,9 @@ class Watch:
                 remaining = max(deadline, self.grace_until) - time.monotonic()
                 if remaining <= 0:
                     return None
-                self.lock.wait(min(remaining, 0.5))  # bounded: a change between the two looks is seen soon
+                self.lock.wait(
+                    min(remaining, 0.1)
+                )  # bounded: not every probe looks at what changed() announces
 
     def wait(self, probe: Callable[[], T | None], what: str, timeout: float) -> T:
         """Like `poll`, but a deadline that passes is an exception that says what the guest was doing."""
