@@ -2,23 +2,20 @@
 // SPDX-License-Identifier: MIT
 #include "boot/report.hpp"
 
+#include <string_view>
+
 namespace boot {
 
 namespace {
 
-struct Wording {
-  std::string_view name;
-  std::string_view text;
-};
-
-constexpr Wording kFatals[] = {
-#define FATAL(name, wording) {#name, wording},
+constexpr std::string_view kFatals[] = {
+#define FATAL(name, wording) wording,
     BOOT_FATALS(FATAL)
 #undef FATAL
 };
 
-constexpr Wording kRemarks[] = {
-#define REMARK(name, wording) {#name, wording},
+constexpr std::string_view kRemarks[] = {
+#define REMARK(name, wording) wording,
     BOOT_REMARKS(REMARK)
 #undef REMARK
 };
@@ -75,14 +72,11 @@ bool BootReport::has(Remark remark) const {
 }
 
 void BootReport::describe_failure(memory::Writer& out) const {
-  fill_in(out, kFatals[static_cast<unsigned>(failure_)].text, failure_values_);
+  fill_in(out, kFatals[static_cast<unsigned>(failure_)], failure_values_);
 }
 
 void BootReport::describe(memory::Writer& out, const Note& note) {
-  fill_in(out, kRemarks[static_cast<unsigned>(note.remark)].text, note.values);
+  fill_in(out, kRemarks[static_cast<unsigned>(note.remark)], note.values);
 }
-
-std::string_view name_of(Fatal failure) { return kFatals[static_cast<unsigned>(failure)].name; }
-std::string_view name_of(Remark remark) { return kRemarks[static_cast<unsigned>(remark)].name; }
 
 }  // namespace boot

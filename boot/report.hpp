@@ -4,7 +4,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <string_view>
 
 #include "mm/base/format.hpp"
 #include "mm/base/result.hpp"
@@ -112,8 +111,5 @@ class BootReport {
   Fatal failure_ = Fatal::none;
   NoteValues failure_values_{};
 };
-
-std::string_view name_of(Fatal failure);
-std::string_view name_of(Remark remark);
 
 }  // namespace boot

@@ -64,9 +64,11 @@ void print_head(std::string_view why, const char* file, int line) {
   if (!current_activity.empty()) out.text(", ").text(current_activity);
 }
 
-[[noreturn]] void print_tail(std::uint64_t first_frame) {
+// `stack_pointer`: of a trap, 0 otherwise.
+[[noreturn]] void print_tail(std::uint64_t first_frame, std::uint64_t stack_pointer = 0) {
   ConsoleSink sink;
   print("backtrace, innermost first:\n");
+  write_likely_caller(sink, stack_pointer, first_frame);
   write_backtrace(sink, first_frame);
   if (panic_details != nullptr) panic_details(sink);
   print("end of panic\n");
@@ -92,7 +94,7 @@ void panic_at(std::string_view why, const TrapFrame& frame) {
   print_head(why, nullptr, 0);
   ConsoleSink sink;
   write_registers(sink, frame);
-  print_tail(frame.rbp);
+  print_tail(frame.rbp, frame.rsp);
 }
 
 void set_panic_details(PanicDetails details) { panic_details = details; }

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string_view>
 
 #include "boot/builder.hpp"
@@ -16,7 +17,7 @@ using memory::MemoryKind;
 using memory::PhysAddr;
 using memory::PhysRange;
 
-inline constexpr std::size_t kBytes = 0x8000;                              // of forged memory, from address 0
+inline constexpr std::size_t kBytes = 0x10000; // of forged memory, from address 0
 inline constexpr PhysRange kKernel{PhysAddr{0x100000}, PhysAddr{0x180000}};  // in the usable memory below
 
 // Static, because it is large; every test begins with begin().
@@ -31,11 +32,13 @@ inline constinit World world{};
 inline void begin() {
   world.bytes.fill(std::byte{0xcc});  // not zero: what is read beyond an end must show
   world.map.clear();
+  std::construct_at(&world.info);  // in place: a temporary would not fit on a kernel stack
+  std::construct_at(&world.report);
 }
 
 inline boot::PhysView view() { return {world.bytes.data(), PhysAddr{kBytes}}; }
 
-// Writes downward-compatible records: little-endian words and texts, one after the other.
+// Writes little-endian words and texts, one after the other.
 class Pen {
  public:
   explicit Pen(std::uint64_t address) : at_(address) {}

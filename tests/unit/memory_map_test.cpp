@@ -52,7 +52,8 @@ constinit Model model{};
 
 unsigned frame_in(const BootInfo& info, std::size_t number) {
   for (std::size_t i = 0; i < info.memory_ranges; ++i) {
-    if (info.memory[i].range.contains(memory::address_of(memory::FrameNumber{static_cast<unsigned>(number)}))) {
+    if (info.memory[i].range.contains(
+            memory::address_of(memory::FrameNumber{static_cast<unsigned>(number)}))) {
       return 1 + static_cast<unsigned>(info.memory[i].kind);
     }
   }
@@ -111,11 +112,11 @@ TEST(memory_map, the_less_usable_kind_wins) {
 
 TEST(memory_map, available_shrinks_to_whole_frames_and_the_rest_grows) {
   begin();
-  add(world.map, 0x0, 0x9fc00);                                    // as BIOSes say it
+  add(world.map, 0x0, 0x9fc00);  // as BIOSes say it
   add(world.map, 0x9fc00, 0xa0000, MemoryKind::reserved);
-  add(world.map, 0x100001, 0x101fff);                              // no whole frame
+  add(world.map, 0x100001, 0x101fff);  // no whole frame
   add(world.map, 0x200800, 0x204000);
-  add(world.map, 0x2037ff, 0x203800, MemoryKind::bad);             // one byte spoils its frame
+  add(world.map, 0x2037ff, 0x203800, MemoryKind::bad);  // one byte spoils its frame
   world.map.finish(world.info, kNoLimit);
   EXPECT_EQ(world.info.memory_ranges, 4u);
   EXPECT(range_is(0, 0x0, 0x9f000, MemoryKind::available));
@@ -138,8 +139,8 @@ TEST(memory_map, ranges_of_no_length_are_ignored_and_counted) {
 TEST(memory_map, what_passes_the_end_of_the_address_space_is_clipped) {
   begin();
   add(world.map, 0x1000, 0x5000);
-  world.map.add(PhysAddr{0x3000}, ~std::uint64_t{0}, MemoryKind::available);      // wraps
-  world.map.add(PhysAddr{~std::uint64_t{0} - 1}, 5, MemoryKind::reserved);        // wraps, from far beyond
+  world.map.add(PhysAddr{0x3000}, ~std::uint64_t{0}, MemoryKind::available);  // wraps
+  world.map.add(PhysAddr{~std::uint64_t{0} - 1}, 5, MemoryKind::reserved);    // wraps, from far beyond
   world.map.add(PhysAddr{~std::uint64_t{0}}, ~std::uint64_t{0}, MemoryKind::available);
   EXPECT_EQ(world.map.clipped_ranges(), 3u);
   world.map.finish(world.info, PhysAddr{0x10000});
@@ -225,6 +226,7 @@ TEST(memory_map, without_room_only_usable_memory_is_lost) {
   Random random(unit::seed());
   std::size_t given_up = 0;
   for (unsigned round = 0; round < 100; ++round) {
+    begin();
     small.clear();
     model = {};
     for (unsigned i = 0; i < 24; ++i) {
@@ -282,7 +284,6 @@ TEST(memory_map, reserves_the_frames_that_a_range_touches) {
   add(world.map, 0x8000, 0x9000, MemoryKind::acpi_nvs);
   add(world.map, 0x9000, 0x20000);
   world.map.finish(world.info, kNoLimit);
-  world.info.reserved_ranges = 0;
 
   EXPECT(boot::reserve(world.info, {PhysAddr{0x5fff}, PhysAddr{0x6001}}).ok());
   EXPECT(boot::reserve(world.info, {PhysAddr{0x3000}, PhysAddr{0x3000}}).ok());  // empty
@@ -307,7 +308,6 @@ TEST(memory_map, a_full_list_of_reserved_ranges_is_an_error) {
   begin();
   add(world.map, 0, 0x100'0000);
   world.map.finish(world.info, kNoLimit);
-  world.info.reserved_ranges = 0;
   for (std::uint64_t i = 0; i < world.info.reserved.size(); ++i) {
     EXPECT(boot::reserve(world.info, {PhysAddr{i * 0x2000}, PhysAddr{i * 0x2000 + 1}}).ok());
   }
@@ -335,9 +335,6 @@ TEST(memory_map, valid_finds_what_is_broken) {
   add(world.map, 0x1000, 0x8000);
   add(world.map, 0x9000, 0xb000);
   world.map.finish(world.info, kNoLimit);
-  world.info.reserved_ranges = 0;
-  world.info.module_count = 0;
-  world.info.command_line_size = 0;
   EXPECT(boot::reserve(world.info, {PhysAddr{0x2000}, PhysAddr{0x3000}}).ok());
   ASSERT(boot::valid(world.info));
 
