@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from coronel.errors import DecodeError, GuestError, MonitorError
 from coronel.guest import Guest, GuestOptions
 from coronel.guest.loop import loop_thread
@@ -58,7 +57,9 @@ def test_ram_lies_where_qemu_puts_it(broken: Broken, machine: str, memory: str) 
         tree = guest.hmp("info mtree -f", timeout=20)
     flat = tree[tree.index("Root memory region: system") :].split("FlatView")[0]
     pattern = r"([0-9a-f]{16})-([0-9a-f]{16}) \(prio \d+, ram\): ram(?: @([0-9a-f]+))?"
-    seen = [(int(first, 16), int(last, 16), int(at or "0", 16)) for first, last, at in re.findall(pattern, flat)]
+    seen = [
+        (int(first, 16), int(last, 16), int(at or "0", 16)) for first, last, at in re.findall(pattern, flat)
+    ]
     ours = [(segment.address, segment.end - 1, segment.offset) for segment in options.segments()]
 
     assert seen, tree
@@ -126,7 +127,9 @@ def test_registers_of_every_cpu(broken: Broken) -> None:
 
 def test_qmp_refusals_are_told_in_qmps_words(broken: Broken) -> None:
     with Guest(kernel=broken("silent"), memory="16M") as guest:
-        with pytest.raises(MonitorError, match="QMP no-such-thing: The command no-such-thing has not been found"):
+        with pytest.raises(
+            MonitorError, match="QMP no-such-thing: The command no-such-thing has not been found"
+        ):
             guest.qmp("no-such-thing")
         guest.qmp("quit")
         guest.wait_ended(5)

@@ -7,7 +7,6 @@ import struct
 from collections.abc import Callable, Iterator
 
 import pytest
-
 from coronel.errors import DecodeError
 from coronel.memory import KernelMemory, Memory, PhysicalMemory, Segment
 
@@ -60,7 +59,8 @@ def ram(make_ram: MakeRam) -> PhysicalMemory:
 def test_every_size_of_page(ram: PhysicalMemory) -> None:
     kernel = KernelMemory(ram, ROOT)
 
-    assert isinstance(kernel, Memory) and isinstance(ram, Memory)
+    assert isinstance(kernel, Memory)
+    assert isinstance(ram, Memory)
     assert kernel.read(KERNEL, 10) == b"first page"
     assert kernel.read(KERNEL + 4090, 12) == b"......second"
     assert kernel.read(KERNEL + 0x2000, 9) == b"high page"
@@ -144,4 +144,6 @@ def test_populated_runs_lie_inside_their_segments(make_ram: MakeRam) -> None:
     ram.write(1 << 32, b"y" * 4096)  # adjacent in the file, far apart in memory
 
     assert list(ram.populated()) == [(4 * MIB - 4096, 4096), (1 << 32, 4096)]
-    assert ram.contains(4 * MIB - 1) and not ram.contains(4 * MIB - 1, 2) and not ram.contains(4 * MIB)
+    assert ram.contains(4 * MIB - 1)
+    assert not ram.contains(4 * MIB - 1, 2)
+    assert not ram.contains(4 * MIB)

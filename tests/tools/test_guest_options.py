@@ -8,8 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from coronel.errors import ArtifactError, BootTimeout, CoronelError, GuestReport, KernelPanic, MMError, UsageError
+from coronel.errors import (
+    ArtifactError,
+    BootTimeout,
+    CoronelError,
+    GuestReport,
+    KernelPanic,
+    MMError,
+    UsageError,
+)
 from coronel.guest import GuestOptions, parse_memory
 from coronel.guest.console import SerialLog, printable
 from coronel.guest.registers import parse
@@ -19,10 +26,14 @@ def elf(note: bool = True, wide: bool = False) -> bytes:
     """A whole ELF file: header, one note segment, its bytes."""
     body = struct.pack("<III4sI", 4, 4, 18 if note else 1, b"Xen\0", 0x100000)
     if wide:
-        head = b"\x7fELF\x02\x01\x01".ljust(16, b"\0") + struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0)
+        head = b"\x7fELF\x02\x01\x01".ljust(16, b"\0") + struct.pack(
+            "<HHIQQQIHHHHHH", 2, 62, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0
+        )
         table = struct.pack("<IIQQQQQQ", 4, 4, 120, 0, 0, len(body), len(body), 4)
     else:
-        head = b"\x7fELF\x01\x01\x01".ljust(16, b"\0") + struct.pack("<HHIIIIIHHHHHH", 2, 3, 1, 0, 52, 0, 0, 52, 32, 1, 0, 0, 0)
+        head = b"\x7fELF\x01\x01\x01".ljust(16, b"\0") + struct.pack(
+            "<HHIIIIIHHHHHH", 2, 3, 1, 0, 52, 0, 0, 52, 32, 1, 0, 0, 0
+        )
         table = struct.pack("<IIIIIIII", 4, 84, 0, 0, len(body), len(body), 4, 4)
     return head + table + body
 
@@ -36,17 +47,27 @@ def kernel(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("16M", 16 << 20), ("1G", 1 << 30), ("64", 64 << 20), (256, 256 << 20), ("2mib", 2 << 20), ("512G", 512 << 30)],
+    [
+        ("16M", 16 << 20),
+        ("1G", 1 << 30),
+        ("64", 64 << 20),
+        (256, 256 << 20),
+        ("2mib", 2 << 20),
+        ("512G", 512 << 30),
+    ],
 )
 def test_sizes(text: str | int, size: int) -> None:
     assert parse_memory(text) == size
 
 
-@pytest.mark.parametrize("text", ["0", "-1", "1", "abc", "1T", "", "16 M M", "1.5G", "64K", "9" * 30, "513G", "1e3"])
+@pytest.mark.parametrize(
+    "text", ["0", "-1", "1", "abc", "1T", "", "16 M M", "1.5G", "64K", "9" * 30, "513G", "1e3"]
+)
 def test_sizes_that_make_no_sense(text: str) -> None:
     with pytest.raises(UsageError, match=r"memory .* (is not a size|is out of range)") as caught:
         parse_memory(text)
-    assert "\n" not in str(caught.value) and caught.value.exit_status == 2
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_status == 2
 
 
 @pytest.mark.parametrize(
@@ -80,7 +101,7 @@ def test_a_whole_kernel_passes_and_every_cut_is_found(tmp_path: Path, wide: bool
     GuestOptions(kernel=path)
     for size in range(len(whole)):
         path.write_bytes(whole[:size])
-        with pytest.raises(ArtifactError, match="empty|not an ELF|cut off"):
+        with pytest.raises(ArtifactError, match=r"empty|not an ELF|cut off"):
             GuestOptions(kernel=path)
 
 
@@ -117,7 +138,7 @@ def test_images(tmp_path: Path) -> None:
     whole = bytes(16 * 2048) + bytes(descriptor) + bytes(3 * 2048)
     path.write_bytes(whole)
     GuestOptions(iso=path)
-    with pytest.raises(UsageError, match="grub.cfg"):
+    with pytest.raises(UsageError, match=r"grub\.cfg"):
         GuestOptions(iso=path, cmdline="seed=1")
     path.write_bytes(whole[:-1])
     with pytest.raises(ArtifactError, match="1 bytes are missing"):
@@ -129,7 +150,7 @@ def test_images(tmp_path: Path) -> None:
 
 
 def test_a_missing_module(kernel: Path, tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="module .* does not exist"):
+    with pytest.raises(ArtifactError, match=r"module .* does not exist"):
         GuestOptions(kernel=kernel, modules=(tmp_path / "none",))
 
 
@@ -150,11 +171,13 @@ def test_a_log_keeps_its_beginning_and_its_end() -> None:
     log.add(b"the end")
 
     kept = log.bytes()
-    assert kept.startswith(b"the beginning\n") and kept.endswith(b"the end")
+    assert kept.startswith(b"the beginning\n")
+    assert kept.endswith(b"the end")
     assert len(kept) < log.HEAD_LIMIT + log.TAIL_LIMIT + 100
     assert f"{log.dropped} bytes dropped".encode() in kept
     assert log.total == log.dropped + len(kept) - len(f"\n[... {log.dropped} bytes dropped ...]\n")
-    assert log.tail().split("\n")[-1] == "the end" and len(log.tail().split("\n")) == 40
+    assert log.tail().split("\n")[-1] == "the end"
+    assert len(log.tail().split("\n")) == 40
 
 
 def test_what_cannot_be_printed_is_escaped() -> None:
@@ -163,10 +186,21 @@ def test_what_cannot_be_printed_is_escaped() -> None:
 
 
 def test_registers_in_both_modes() -> None:
-    wide = "\nCPU#0\nRAX=00000000000000ff RBX=0000000000000001\nR8 =0000000000000002\nRIP=ffffffff80100000 RFL=00000046 [---]\nCR0=80010033 CR3=0000000000001000 CR4=00000020\nEFER=0000000000000d01\nFCW=037f\n"
+    wide = (
+        "\nCPU#0\nRAX=00000000000000ff RBX=0000000000000001\nR8 =0000000000000002\n"
+        "RIP=ffffffff80100000 RFL=00000046 [---]\nCR0=80010033 CR3=0000000000001000 CR4=00000020\n"
+        "EFER=0000000000000d01\nFCW=037f\n"
+    )
     (cpu,) = parse(wide)
-    assert (cpu["rax"], cpu["r8"], cpu["rip"], cpu["cr3"], cpu["efer"]) == (255, 2, 0xFFFFFFFF80100000, 0x1000, 0xD01)
-    assert "FCW" in cpu.text and "FCW" not in cpu.core_text
+    assert (cpu["rax"], cpu["r8"], cpu["rip"], cpu["cr3"], cpu["efer"]) == (
+        255,
+        2,
+        0xFFFFFFFF80100000,
+        0x1000,
+        0xD01,
+    )
+    assert "FCW" in cpu.text
+    assert "FCW" not in cpu.core_text
     narrow = "\nCPU#0\nEAX=00000060 EBX=000021e0\nEIP=00100012 EFL=00000046\n\nCPU#1\nEAX=00000001\n"
     first, second = parse(narrow)
     assert (first["rip"], first["rax"], second.cpu, second["rax"]) == (0x100012, 0x60, 1, 1)
@@ -176,8 +210,16 @@ def test_registers_in_both_modes() -> None:
 def test_the_tree_of_errors() -> None:
     panic = KernelPanic("the kernel panicked: x", GuestReport(serial="last words", command="qemu"), "x")
 
-    assert isinstance(panic, MMError) and panic.reason == "x"
+    assert isinstance(panic, MMError)
+    assert panic.reason == "x"
     assert panic.summary == "the kernel panicked: x"
-    assert "last words" in str(panic) and "to repeat by hand\nqemu" in str(panic)
-    assert [error.exit_status for error in (UsageError, ArtifactError, BootTimeout, KernelPanic)] == [2, 3, 4, 1]
-    assert issubclass(UsageError, CoronelError) and issubclass(UsageError, ValueError)
+    assert "last words" in str(panic)
+    assert "to repeat by hand\nqemu" in str(panic)
+    assert [error.exit_status for error in (UsageError, ArtifactError, BootTimeout, KernelPanic)] == [
+        2,
+        3,
+        4,
+        1,
+    ]
+    assert issubclass(UsageError, CoronelError)
+    assert issubclass(UsageError, ValueError)

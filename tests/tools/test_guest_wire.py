@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 import zlib
 
 import pytest
+from coronel.guest.wire import HEADER_BYTES, PAYLOAD_LIMIT, Decoder, Kind, Record, encode
 from hypothesis import given
 from hypothesis import strategies as st
-
-from coronel.guest.wire import HEADER_BYTES, PAYLOAD_LIMIT, Decoder, Kind, Record, encode
 
 RECORDS = st.builds(
     Record,
@@ -21,13 +21,15 @@ RECORDS = st.builds(
 
 def in_pieces(data: bytes, cuts: list[int]) -> list[bytes]:
     places = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    return [data[start:end] for start, end in zip(places, places[1:], strict=False)]
+    return [data[start:end] for start, end in itertools.pairwise(places)]
 
 
 def test_the_layout_is_the_documented_one() -> None:
     data = encode(Record(0x11223344, Kind.reply, b"payload", part=2, parts=5))
 
-    assert data[:20] == struct.pack("<IIHBBII", 0x4C4E5243, 0x11223344, 7, 2, 2, 5, zlib.crc32(data[:16] + b"payload"))
+    assert data[:20] == struct.pack(
+        "<IIHBBII", 0x4C4E5243, 0x11223344, 7, 2, 2, 5, zlib.crc32(data[:16] + b"payload")
+    )
     assert data[:4] == b"CRNL"
     assert data[20:] == b"payload"
     assert HEADER_BYTES + PAYLOAD_LIMIT == 4096
@@ -36,7 +38,9 @@ def test_the_layout_is_the_documented_one() -> None:
 @given(st.lists(RECORDS, max_size=6), st.lists(st.integers(0, 10_000), max_size=8))
 def test_however_the_stream_is_cut_the_records_are_the_same(records: list[Record], cuts: list[int]) -> None:
     decoder = Decoder()
-    found = [record for piece in in_pieces(b"".join(map(encode, records)), cuts) for record in decoder.feed(piece)]
+    found = [
+        record for piece in in_pieces(b"".join(map(encode, records)), cuts) for record in decoder.feed(piece)
+    ]
 
     assert found == records
     assert (decoder.damaged, decoder.skipped, decoder.unfinished) == (0, 0, False)
@@ -81,7 +85,9 @@ def test_a_length_beyond_the_limit_is_not_waited_for() -> None:
     head = struct.pack("<IIHBBI", 0x4C4E5243, 1, 65535, Kind.reply, 0, 1)
     decoder = Decoder()
 
-    assert decoder.feed(head + bytes(4) + encode(Record(2, Kind.event, b"x"))) == [Record(2, Kind.event, b"x")]
+    assert decoder.feed(head + bytes(4) + encode(Record(2, Kind.event, b"x"))) == [
+        Record(2, Kind.event, b"x")
+    ]
     assert decoder.damaged == 1
 
 
