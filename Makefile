@@ -197,7 +197,7 @@ endef
 $(if $(call wants,fuzz),$(eval $(fuzz_rules)))
 
 # Clang compiles what GCC builds, for its lock analysis, and clang-tidy reads it by .clang-tidy.
-analyze_flags := -O0 -Wthread-safety -Wthread-safety-negative
+analyze_flags := -O0 -Wthread-safety
 define analyze_rules
 $(call profile_rules,analyze)
 $(call flavour,analyze,host,$(CLANGXX),$(host_flags) $(analyze_flags),$(boot_cpp) $(mm_sources))
