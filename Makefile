@@ -64,9 +64,9 @@ rwildcard = $(foreach d,$(wildcard $1/*),$(call rwildcard,$d,$2) $(filter $(subs
 mm_sources := $(call rwildcard,mm,*.cpp)
 mm_core := $(filter-out mm/host/%,$(mm_sources))
 boot_cpp := $(wildcard boot/*.cpp)
-unit_sources := $(filter-out tests/unit/host_main.cpp,$(wildcard tests/unit/*.cpp))
+unit_sources := $(filter-out tests/unit/host_%,$(wildcard tests/unit/*.cpp))
 kernel_sources := $(wildcard boot/*.S) $(boot_cpp) $(call rwildcard,kernel,*.S) $(call rwildcard,kernel,*.cpp) $(mm_core)
-host_test_sources := tests/unit/host_main.cpp $(unit_sources) $(wildcard tests/host/*.cpp) $(boot_cpp) $(mm_sources)
+host_test_sources := $(wildcard tests/unit/*.cpp) $(wildcard tests/host/*.cpp) $(boot_cpp) $(mm_sources)
 fuzz_programs := $(patsubst tests/fuzz/%.cpp,build/fuzz/%,$(wildcard tests/fuzz/*_fuzz.cpp))
 
 # ---- flags -------------------------------------------------------------------------------------------------------------
@@ -78,7 +78,8 @@ kernel_flags := $(common_flags) -Ikernel/arch/x86_64/seam -ffreestanding -mcmode
   -fno-threadsafe-statics -fno-use-cxa-atexit -fstack-protector-strong -mstack-protector-guard=global \
   -Wframe-larger-than=1024
 host_flags := $(common_flags) -Imm/host/seam
-kernel_link_flags := -nostdlib -static -no-pie -Wl,-T,linker.ld -Wl,--build-id=sha1 -Wl,-z,max-page-size=4096 \
+# -u: the compiler emits calls of it after LTO has dropped what nobody calls.
+kernel_link_flags := -Wl,-u,__stack_chk_fail -nostdlib -static -no-pie -Wl,-T,linker.ld -Wl,--build-id=sha1 -Wl,-z,max-page-size=4096 \
   -Wl,-z,noexecstack -Wl,--fatal-warnings
 
 release_flags := -O2 -flto=auto

@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: MIT
 //
 // Both protocols arrive the same way: 32-bit protected mode, flat segments, paging and interrupts off, the
-// physical address of the information structure in ebx (Multiboot2 Specification version 2.0, section 3.2;
-// Xen docs/misc/pvh.pandoc). No stack may be assumed.
+// physical address of the information structure in ebx (Multiboot2 Specification version 2.0, section 3.3
+// "I386 machine state"; Xen docs/misc/pvh.pandoc). No stack may be assumed.
 //
 // COM1 gets one letter per stage, so that a machine which dies here says how far it came:
 //
@@ -20,7 +20,8 @@
 // 0, interrupts off, CS 0x08 and DS/ES/SS 0x10 of boot_gdt, FS and GS null, GS base = boot_percpu.
 // CR0 = PE EM ET NE WP PG, CR4 = PAE, EFER = LME LMA NXE: SSE and x87 instructions trap.
 // The first GiB is mapped at 0 and at -2 GiB by 2 MiB pages, all of it writable and executable, until the
-// kernel loads its own tables. Nothing of what this file leaves behind (GDT, stack, GS base) needs the map at 0.
+// kernel loads its own tables. Nothing of what this file leaves behind (GDT, stack, GS base) needs the map at
+// 0.
 
 #include "config_values.h"
 
@@ -75,7 +76,7 @@
         .globl  entry_pvh
         .type   entry_pvh, @function
 entry_pvh:
-        mov     $kPvhMagic, %eax        // eax is undefined; the structure's own magic is the parser's to check
+        mov     $kPvhMagic, %eax        // eax is undefined; the structure's magic is the parser's to check
         .size   entry_pvh, . - entry_pvh
 
         .globl  entry_multiboot2
@@ -86,13 +87,13 @@ entry_multiboot2:
         mov     %eax, %ebp              // ebp: protocol, until the end
         mov     %ebx, %esi              // esi: information structure, until the end
 
-        // 115200 8N1, FIFO on and empty, no interrupts (PC16550D data sheet, section 8).
+        // 115200 8N1, no interrupts (PC16550D data sheet, section 8). The FIFOs stay as they are: switching them
+        // empties them, and the first byte of input that was piped in waits there for SerialPort::start().
         SERIAL  1, 0x00
         SERIAL  3, 0x80
         SERIAL  0, 0x01
         SERIAL  1, 0x00
         SERIAL  3, 0x03
-        SERIAL  2, 0x07
         SERIAL  4, 0x03
 
         cmp     $kMultiboot2Magic, %ebp
@@ -208,7 +209,7 @@ fail:
         .size   fail, . - fail
 
 error_magic:
-        .asciz  "\r\nboot error 1: the loader is neither multiboot2 nor PVH; boot with GRUB's `multiboot2` or QEMU's `-kernel`\r\n"
+        .asciz  "\r\nboot error 1: the loader is neither multiboot2 nor PVH; use GRUB's multiboot2 or -kernel\r\n"
 error_information:
         .asciz  "\r\nboot error 2: the loader gave no boot information (its address is 0)\r\n"
 error_memory:
@@ -305,7 +306,8 @@ boot_gdt_pointer_low:
 // First in .bss. The guard page is mapped by the boot page tables; the kernel's own leave it out.
 //
 //   boot_root | boot_pointers_low | boot_pointers_high | boot_directory | guard | stack        | other bss
-//                                                       boot_stack_guard ^      ^ boot_stack    ^ boot_stack_top
+//                                                       boot_stack_guard ^      ^ boot_stack    ^
+// boot_stack_top
         .section .bss..boot, "aw", @nobits
         .balign kPageSize
         .globl  boot_root, boot_stack_guard, boot_stack, boot_stack_top

@@ -23,7 +23,7 @@ header:
         .long   .Lheader_end - header
         .long   -(kHeaderMagic + kArchitectureI386 + (.Lheader_end - header))
 
-        // 3.1.5: the loader must know how to give a memory map (information tag 6).
+        // "Information request": the loader must know how to give a memory map (information tag 6) ...
         .balign 8
 .Lrequest:
         .short  kTagInformationRequest, kRequired
@@ -31,7 +31,7 @@ header:
         .long   6
 .Lrequest_end:
 
-        // 3.1.5: and had better give the RSDP (14 old, 15 new) where the machine has one.
+        // ... and had better give the RSDP (14 old, 15 new) where the machine has one.
         .balign 8
 .Lwish:
         .short  kTagInformationRequest, kOptional
@@ -39,13 +39,13 @@ header:
         .long   14, 15
 .Lwish_end:
 
-        // 3.1.7: physical, whatever e_entry says.
+        // "Entry address": physical, whatever e_entry says.
         .balign 8
         .short  kTagEntryAddress, kRequired
         .long   12
         .long   entry_multiboot2 - kKernelBase
 
-        // 3.1.10: modules start at a frame.
+        // "Module alignment": modules start at a frame.
         .balign 8
         .short  kTagModuleAlign, kRequired
         .long   8

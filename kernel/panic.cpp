@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "kernel/panic.hpp"
 
+#include <array>
 #include <atomic>
 
 #include "kernel/arch/x86_64/clock.hpp"
@@ -26,16 +27,18 @@ namespace kernel {
 namespace {
 
 constinit std::atomic<bool> panicking{false};
-constinit void (*panic_details)(memory::Sink&) = nullptr;
+constinit PanicDetails panic_details = nullptr;
 constinit std::string_view current_activity{};
 
 // The innermost catch_panic() in progress; null: a panic is final.
 constinit CatchPoint* catch_point = nullptr;
-constinit memory::TextBuffer<256> caught_reason{};
+constinit std::array<char, 256> caught_text{};
+constinit std::size_t caught_size = 0;
 
 [[noreturn]] void throw_to_catcher(std::string_view why) {
-  caught_reason.clear();
-  caught_reason.text(why.empty() ? "(no reason given)" : why);
+  memory::Writer text(caught_text.data(), caught_text.size());
+  text.text(why.empty() ? "(no reason given)" : why);
+  caught_size = text.view().size();
   leave_to(catch_point);
 }
 
@@ -61,9 +64,11 @@ void print_head(std::string_view why, const char* file, int line) {
   if (!current_activity.empty()) out.text(", ").text(current_activity);
 }
 
-[[noreturn]] void print_tail(std::uint64_t first_frame) {
+// `stack_pointer`: of a trap, 0 otherwise.
+[[noreturn]] void print_tail(std::uint64_t first_frame, std::uint64_t stack_pointer = 0) {
   ConsoleSink sink;
   print("backtrace, innermost first:\n");
+  write_likely_caller(sink, stack_pointer, first_frame);
   write_backtrace(sink, first_frame);
   if (panic_details != nullptr) panic_details(sink);
   print("end of panic\n");
@@ -89,10 +94,10 @@ void panic_at(std::string_view why, const TrapFrame& frame) {
   print_head(why, nullptr, 0);
   ConsoleSink sink;
   write_registers(sink, frame);
-  print_tail(frame.rbp);
+  print_tail(frame.rbp, frame.rsp);
 }
 
-void set_panic_details(void (*details)(memory::Sink&)) { panic_details = details; }
+void set_panic_details(PanicDetails details) { panic_details = details; }
 void set_activity(std::string_view activity) { current_activity = activity; }
 
 std::string_view catch_panic(void (*body)(void*), void* context) {
@@ -110,7 +115,7 @@ std::string_view catch_panic(void (*body)(void*), void* context) {
   ranks.restore();
   memory::platform::percpu().preempt_depth = preempt_depth;
   memory::platform::irq_restore(flags);
-  return caught_reason.view();
+  return {caught_text.data(), caught_size};
 }
 
 }  // namespace kernel

@@ -19,7 +19,8 @@ struct TrapFrame;
 [[noreturn]] void panic_at(std::string_view why, const TrapFrame& frame);
 
 // What a panic prints at its end (counters, ...). It may be called with anything broken: no locks, no allocation.
-void set_panic_details(void (*details)(memory::Sink&));
+using PanicDetails = void (*)(memory::Sink&);
+void set_panic_details(PanicDetails details);
 
 // One more clause of what the kernel was doing ("in test list.push"); empty for none. The text outlives its use.
 void set_activity(std::string_view activity);

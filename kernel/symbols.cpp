@@ -73,10 +73,17 @@ Symbol symbol_at(std::uint64_t address) {
   return {table.name(count, entry.name), offset - entry.offset};
 }
 
-void write_code_address(memory::Writer& out, std::uint64_t address) {
+namespace {
+
+void write_named(memory::Writer& out, std::uint64_t address, std::uint64_t back) {
   out.address(address);
-  const Symbol symbol = symbol_at(address);
-  if (!symbol.name.empty()) out.text(" ").text(symbol.name).text("+").hex(symbol.offset);
+  const Symbol symbol = symbol_at(address - back);
+  if (!symbol.name.empty()) out.text(" ").text(symbol.name).text("+").hex(symbol.offset + back);
 }
+
+}  // namespace
+
+void write_code_address(memory::Writer& out, std::uint64_t address) { write_named(out, address, 0); }
+void write_return_address(memory::Writer& out, std::uint64_t address) { write_named(out, address, 1); }
 
 }  // namespace kernel

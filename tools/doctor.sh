@@ -11,7 +11,7 @@ row() { printf '  %-24s %-14s %s\n' "$1" "$2" "$3"; }
 # Prints the first version number in what the program says of itself; nothing when it does not run.
 version_of() {
   case $1 in llvm-profdata-*) set -- "$1" merge ;; esac  # which has no --version of its own
-  "$@" --version </dev/null 2>&1 | sed -n 's/.*[^0-9.]\([0-9][0-9]*\.[0-9.]*[0-9]\).*/\1/p' | head -n 1
+  "$@" --version </dev/null 2>&1 | sed -n 's/\([0-9][0-9]*\.[0-9.]*[0-9]\).*/|\1/p' | sed -n '1s/.*|//p'
 }
 
 report_need() {
@@ -41,7 +41,10 @@ report_group() {
 
 report_python() {
   printf 'Python\n'
+  seen=''
   for candidate in ${PYTHON:-python3 "$sysroot/usr/bin/python3"}; do
+    [ "$seen" != "$candidate" ] || continue
+    seen=$(command -v "$candidate" 2>/dev/null)
     if ! found=$(command -v "$candidate" 2>/dev/null); then
       row "$candidate" MISSING 'packages python3 python3-venv'
     elif version=$("$candidate" -IBc 'import sys; print(sys.version.split()[0]); sys.exit(sys.version_info < (3, 11))' \

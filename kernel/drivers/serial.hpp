@@ -17,9 +17,11 @@ class SerialPort {
   SerialPort(const SerialPort&) = delete;
   SerialPort& operator=(const SerialPort&) = delete;
 
-  // Looks for the chip, sets 115200 8N1 with FIFOs. What already waits in it is kept. False: nobody is there, and
-  // every other call does nothing.
+  // Looks for the chip, sets 115200 8N1. What already waits in it is kept, at the price of FIFOs that settle() switches
+  // on later. False: nobody is there, and every other call does nothing.
   bool start();
+  // Call now and then when there is nothing else to do.
+  void settle();
   bool present() const { return present_; }
 
   // From now on the interrupt handler fills the ring. Interrupts may still be off.
@@ -46,6 +48,7 @@ class SerialPort {
  private:
   void drain();  // chip -> ring, until one is empty or the other full. Interrupts off.
   void keep(std::uint8_t byte);
+  void switch_fifos_on();
   void set_receive_interrupt(std::uint8_t enabled);
   std::uint32_t held() const { return head_ - tail_; }
 
@@ -58,11 +61,13 @@ class SerialPort {
   const std::optional<std::uint8_t> attention_;
   bool present_ = false;
   bool by_interrupt_ = false;
+  bool fifos_on_ = false;
   bool paused_ = false;   // the ring was full
   bool stalled_ = false;  // the peer takes nothing
   std::atomic<bool> attention_seen_ = false;
   std::uint64_t unsent_ = 0;
   std::uint64_t overruns_ = 0;
+  std::uint64_t last_byte_tick_ = 0;
   std::uint32_t head_ = 0;  // bytes ever put in
   std::uint32_t tail_ = 0;  // bytes ever taken out
   std::array<std::uint8_t, kRing> ring_{};

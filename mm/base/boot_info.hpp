@@ -20,9 +20,12 @@ struct MemoryRange {
   constexpr bool operator==(const MemoryRange&) const = default;
 };
 
+// The name is a copy, because the loader's text is mapped only until the kernel loads its own page tables.
 struct BootModule {
-  PhysRange range;        // where it lies; may be empty (a module of 0 bytes)
-  std::string_view name;  // its command line; "?" where the loader's pointer led nowhere
+  PhysRange range;                   // where it lies; may be empty (a module of 0 bytes)
+  std::array<char, 64> name_text{};  // its command line, cut with a message where it is longer ...
+  std::size_t name_size = 0;         // ... "?" where the loader's pointer led nowhere
+  constexpr std::string_view name() const { return {name_text.data(), name_size}; }
 };
 
 enum class BootProtocol : std::uint8_t { none, multiboot2, pvh };

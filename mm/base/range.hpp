@@ -46,8 +46,16 @@ struct Range {
   constexpr bool operator==(const Range&) const = default;
   constexpr std::uint64_t count() const { return end - first; }
   constexpr bool empty() const { return first == end; }
-  constexpr std::uint64_t bytes() const requires(!std::is_same_v<T, FrameNumber>) { return count(); }
-  constexpr std::uint64_t frames() const requires std::is_same_v<T, FrameNumber> { return count(); }
+  constexpr std::uint64_t bytes() const
+    requires(!std::is_same_v<T, FrameNumber>)
+  {
+    return count();
+  }
+  constexpr std::uint64_t frames() const
+    requires std::is_same_v<T, FrameNumber>
+  {
+    return count();
+  }
 
   constexpr bool contains(T at) const { return first <= at && at < end; }
   constexpr bool contains(Range other) const {  // its ends too, so an empty range lies somewhere

@@ -25,9 +25,9 @@ namespace memory {
   ERROR(reserved_free, 22, "free of a reserved frame")                          \
   ERROR(interior_free, 22, "free of the inside of a block")
 
-enum class [[nodiscard]] Error : std::uint8_t{
+enum class [[nodiscard]] Error : std::uint8_t {
 #define ERROR(name, number, text) name,
-    MEMORY_ERRORS(ERROR)
+  MEMORY_ERRORS(ERROR)
 #undef ERROR
 };
 

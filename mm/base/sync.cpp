@@ -52,10 +52,8 @@ void push(HeldRanks& held, Rank rank) {
   held.ranks[held.depth++] = static_cast<std::uint8_t>(rank);
 }
 
-// Takes the newest entry of that rank off the stack. An empty stack was forgotten by a panic whose unwinding
-// lets go of the locks: nothing to do.
+// Takes the newest entry of that rank off the stack.
 void pop(HeldRanks& held, Rank rank) {
-  if (held.depth == 0) return;
   std::size_t i = held.depth;
   while (i > 0 && Rank{held.ranks[i - 1]} != rank) --i;
   if (i == 0) refuse(rank, " let go but not held here; the lowest held is ", lowest(held));

@@ -35,11 +35,13 @@ namespace memory {
 struct Frame;
 
 // Declared from the innermost (taken last) to the outermost (taken first).
-#define MEMORY_LOCK_RANKS(RANK)                                                                    \
-  RANK(log)                                                                                        \
-  RANK(timer)                                                                                      \
-  RANK(wait_queue) RANK(run_queue) RANK(zone) RANK(depot) RANK(cache) RANK(page_table) RANK(range) \
-      RANK(heap) RANK(object) RANK(address_space) RANK(process)
+#define MEMORY_LOCK_RANKS(RANK)                                                           \
+  RANK(log)                                                                               \
+  RANK(timer)                                                                             \
+  RANK(wait_queue)                                                                        \
+  RANK(run_queue)                                                                         \
+  RANK(zone) RANK(depot) RANK(cache) RANK(page_table) RANK(range) RANK(heap) RANK(object) \
+      RANK(address_space) RANK(process)
 
 enum class Rank : std::uint8_t {
   none,  // no lock has it

@@ -160,15 +160,17 @@ class Tree {
 
   Place place(const Key& key) const {
     Place place;
-    for (TreeNode* at = core_.root; at != nullptr; at = at->at(place.side_)) {
+    unsigned side = 0;
+    for (TreeNode* at = core_.root; at != nullptr; at = at->child[side]) {
       const Key here = Traits::key(owner(*at));
       if (here == key) {
         place.found_ = &owner(*at);
         return place;
       }
       place.parent_ = at;
-      place.side_ = Side{here < key};
+      side = here < key;
     }
+    place.side_ = static_cast<Side>(side);
     return place;
   }
 

@@ -17,6 +17,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include "mm/base/check.hpp"
 #include "mm/stats/record.hpp"
 
 namespace memory {
@@ -66,7 +67,7 @@ struct Element<std::array<T, n>> {
 template <std::size_t n>
 constexpr void copy(char (&to)[n], std::string_view text) {
   static_assert(n > 0);
-  if (text.size() >= n) throw "a name is too long for its row";  // only ever at compile time
+  CHECK(text.size() < n);  // at compile time a name too long for its row does not compile
   for (std::size_t at = 0; at < text.size(); ++at) to[at] = text[at];
 }
 
@@ -122,7 +123,7 @@ consteval std::array<TypeRow, types> link_fields(std::array<TypeRow, types> rows
     rows[t].first_field = static_cast<std::uint32_t>(f);
     while (f < fields && owners[f] == rows[t].name) ++f;
     rows[t].fields = static_cast<std::uint32_t>(f) - rows[t].first_field;
-    if (rows[t].fields == 0) throw "fields of a type must follow each other in the order of the types";
+    CHECK(rows[t].fields != 0);  // fields of a type follow each other in the order of the types
   }
   return rows;
 }

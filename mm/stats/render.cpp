@@ -1,5 +1,7 @@
 #include "mm/stats/render.hpp"
 
+#include <algorithm>
+
 #include "mm/base/check.hpp"
 #include "mm/base/format.hpp"
 
@@ -139,17 +141,24 @@ void TextRenderer::cell(std::string_view name, std::string_view value) {
   ++columns_;
 }
 
+// A column is as wide as its key or its value in the first row; a longer value later only shifts its line.
 void TextRenderer::end_table_row() {
   const auto line = [this](const char(&texts)[kColumns][kCell]) {
     for (unsigned column = 0; column < columns_; ++column) {
       const std::string_view text = texts[column];
-      const std::size_t head = std::string_view(head_[column]).size();
-      pad(text.size(), (head > kNumberWidth ? head : kNumberWidth) + 2);
+      pad(text.size(), widths_[column] + 2);
       sink_.write(text);
     }
     sink_.write("\n");
   };
-  if (table_head_due_) line(head_);
+  if (table_head_due_) {
+    for (unsigned column = 0; column < columns_; ++column) {
+      const std::size_t head = std::string_view(head_[column]).size();
+      const std::size_t cell = std::string_view(cells_[column]).size();
+      widths_[column] = static_cast<std::uint8_t>(std::max({head, cell, kNumberWidth}));
+    }
+    line(head_);
+  }
   table_head_due_ = false;
   line(cells_);
 }

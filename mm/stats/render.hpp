@@ -44,6 +44,7 @@ class TextRenderer final : public Inspector {
   bool table_head_due_ = false;  // the keys of a table are known when its first row ends
   char head_[kColumns][kCell] = {};
   char cells_[kColumns][kCell] = {};
+  std::uint8_t widths_[kColumns] = {};
   unsigned columns_ = 0;
 };
 

@@ -1,5 +1,9 @@
 // The host's home of the unit tests: runs them in order, prints one line for each, exits 0 when all passed.
 // SPDX-License-Identifier: MIT
+#include <unistd.h>
+
+#include <atomic>
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <optional>
@@ -11,6 +15,9 @@
 #include "mm/host/panic.hpp"
 #include "tests/unit/host_world.hpp"
 #include "tests/unit/unit.hpp"
+
+extern "C" [[gnu::weak]] void __sanitizer_set_death_callback(void (*callback)());
+extern "C" void __tsan_on_report(void* report);  // called by TSan for each race that it reports
 
 namespace {
 
@@ -27,7 +34,7 @@ struct Options {
 };
 
 Options options;
-unsigned failures_here = 0;  // of the running test
+std::atomic<unsigned> failures_here{0};  // of the running test; threads of a test fail too
 
 std::optional<Options> parse(int count, char** words) {
   Options parsed;
@@ -48,9 +55,39 @@ std::optional<Options> parse(int count, char** words) {
   return parsed;
 }
 
+// -- ends that no test comes back from still name the test
+
+const unit::Test* running = nullptr;
+
+void name_the_culprit() {
+  if (running == nullptr) return;
+  char line[256];
+  const int size = std::snprintf(line, sizeof line, "not ok %s.%s (%s:%d): it ended the whole run\n",
+                                 running->suite, running->name, running->file, running->line);
+  std::fflush(stdout);
+  [[maybe_unused]] const auto written = write(STDOUT_FILENO, line, static_cast<std::size_t>(size));
+}
+
+void on_signal(int number) {
+  name_the_culprit();
+  std::signal(number, SIG_DFL);
+  std::raise(number);
+}
+
+// A sanitizer reports crashes better than we could: it is only asked to say last where it was.
+void watch_for_crashes() {
+  std::signal(SIGABRT, on_signal);
+  if (__sanitizer_set_death_callback != nullptr) {
+    __sanitizer_set_death_callback(name_the_culprit);
+    return;
+  }
+  for (const int number : {SIGSEGV, SIGBUS, SIGFPE, SIGILL}) std::signal(number, on_signal);
+}
+
 // Runs one test to its end, or to the panic or exception that it did not expect.
 bool passes(const unit::Test& test) {
   failures_here = 0;
+  running = &test;
   const memory::lock_order::Snapshot before;
   try {
     test.body();
@@ -60,6 +97,7 @@ bool passes(const unit::Test& test) {
   const memory::lock_order::Snapshot after;
   if (!after.empty()) unit::fail("left a lock rank held", test.file, test.line);
   before.restore();
+  running = nullptr;
   unit::end_world();
   return failures_here == 0;
 }
@@ -109,6 +147,8 @@ std::string_view unit::caught_panic(void (*body)(void*), void* context) {
   return reason;
 }
 
+extern "C" void __tsan_on_report(void*) { ++failures_here; }
+
 std::uint64_t unit::seed() { return options.seed; }
 
 int main(int count, char** words) {
@@ -119,5 +159,6 @@ int main(int count, char** words) {
   }
   options = *parsed;
   unit::Test::sort();
+  watch_for_crashes();
   return run();
 }

@@ -44,6 +44,7 @@ inline std::uint64_t cr4() {
 }
 inline void set_cr4(std::uint64_t value) { asm volatile("mov %0, %%cr4" : : "r"(value) : "memory"); }
 
+inline constexpr std::uint64_t kCr4GlobalPages = 1u << 7;
 inline constexpr std::uint64_t kCr4FiveLevels = 1u << 12;
 inline constexpr std::uint64_t kCr4FsGsBase = 1u << 16;
 

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[3]
 GRUB_CFG = ROOT / "boot" / "grub.cfg"
 GRUB_PLATFORM = Path("/usr/lib/grub/i386-pc")
 # What grub.cfg uses; grub-mkrescue adds what these need.
-GRUB_MODULES = "normal multiboot2 boot serial terminal echo test configfile iorw halt biosdisk iso9660"
+GRUB_MODULES = "normal multiboot2 boot serial terminal echo test true configfile iorw halt biosdisk iso9660"
 FIXED_DATE = 1_577_836_800  # 2020-01-01
 
 

@@ -1,0 +1,20 @@
+// What the boot CPU has before anything is allocated.
+// SPDX-License-Identifier: MIT
+#pragma once
+#include <cstdint>
+
+#include "mm/base/percpu.hpp"
+
+// entry.S points %gs at it before the first C++ line.
+extern "C" memory::PerCpu boot_percpu;
+
+namespace kernel {
+
+// Starts platform::random() anew.
+void seed_random(std::uint64_t seed);
+
+// Gives the stack canary a value of this boot, from RDRAND where the CPU has it, else from the time-stamp counter. The
+// function that calls it must never return: its own canary is the old one.
+void randomise_stack_canary();
+
+}  // namespace kernel

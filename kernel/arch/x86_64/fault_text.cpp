@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT
+#include "kernel/arch/x86_64/fault_text.hpp"
+
+#include <array>
+#include <string_view>
+
+#include "kernel/arch/x86_64/cpu.hpp"
+#include "kernel/arch/x86_64/stacks.hpp"
+#include "kernel/arch/x86_64/trap.hpp"
+#include "kernel/image.hpp"
+
+namespace kernel {
+
+namespace {
+
+// Error code of a page fault: Intel SDM volume 3, section 4.7.
+constexpr std::uint64_t kPresent = 1u << 0;
+constexpr std::uint64_t kWrite = 1u << 1;
+constexpr std::uint64_t kUser = 1u << 2;
+constexpr std::uint64_t kReservedBit = 1u << 3;
+constexpr std::uint64_t kFetch = 1u << 4;
+constexpr std::uint64_t kProtectionKey = 1u << 5;
+
+struct Region {
+  const unsigned char* first;
+  const unsigned char* end;
+  std::string_view name;
+};
+constexpr std::array<Region, 4> kImage{{
+    {text_start, text_end, "the kernel's text"},
+    {rodata_start, rodata_end, "the kernel's read-only data"},
+    {data_start, data_end, "the kernel's data"},
+    {bss_start, bss_end, "the kernel's zeroed data"},
+}};
+
+// The upper bits repeat the highest translated one: bit 47, or 56 with five levels (section 3.3.7.1).
+bool is_canonical(std::uint64_t address) {
+  const unsigned unused = (cpu::cr4() & cpu::kCr4FiveLevels) != 0 ? 7 : 16;
+  return static_cast<std::int64_t>(address << unused) >> unused == static_cast<std::int64_t>(address);
+}
+
+}  // namespace
+
+void write_region(memory::Writer& out, std::uint64_t address) {
+  if (!is_canonical(address)) {
+    out.text("not a canonical address");
+    return;
+  }
+  if (address < memory::kPageSize) {
+    out.text("the zero page: a null pointer, or a member of one");
+    return;
+  }
+  if (const NamedStack* stack = stack_guarded_at(address)) {
+    out.text("the guard page of the ").text(stack->name).text(" stack");
+    return;
+  }
+  if (const NamedStack* stack = stack_holding(address)) {
+    out.text("the ").text(stack->name).text(" stack");
+    return;
+  }
+  for (const Region& region : kImage) {
+    if (address < address_of(region.first).value || address >= address_of(region.end).value) continue;
+    out.text(region.name);
+    return;
+  }
+  out.text(static_cast<std::int64_t>(address) < 0 ? "the kernel's half, outside the image" : "the user half");
+}
+
+void write_page_fault(memory::Writer& out, std::uint64_t address, std::uint64_t error) {
+  const bool fetch = (error & kFetch) != 0;
+  const bool write = (error & kWrite) != 0;
+  out.text("page fault: ").text(fetch ? "execution of " : write ? "write to " : "read of ");
+  out.address(address).text(" (");
+  write_region(out, address);
+  out.text("), which is ");
+  if ((error & kReservedBit) != 0) {
+    out.text("mapped by an entry with a reserved bit set");
+  } else if ((error & kPresent) == 0) {
+    out.text("not mapped");
+  } else if ((error & kProtectionKey) != 0) {
+    out.text("forbidden by its protection key");
+  } else {
+    out.text(fetch ? "not executable" : write ? "not writable" : "not readable");
+  }
+  if ((error & kUser) != 0) out.text(", from user mode");
+}
+
+void write_protection_fault(memory::Writer& out, const TrapFrame& frame) {
+  if (frame.error != 0) {  // section 6.13
+    constexpr std::string_view kTables[] = {"GDT", "IDT", "LDT", "IDT"};
+    out.text(", ").text(kTables[frame.error >> 1 & 3]).text(" entry ").number(frame.error >> 3 & 0x1fff);
+    if ((frame.error & 1) != 0) out.text(", while delivering another event");
+    return;
+  }
+  const struct {
+    std::string_view name;
+    std::uint64_t value;
+  } registers[] = {
+      {"rax", frame.rax}, {"rbx", frame.rbx}, {"rcx", frame.rcx}, {"rdx", frame.rdx}, {"rsi", frame.rsi},
+      {"rdi", frame.rdi}, {"rbp", frame.rbp}, {"rsp", frame.rsp}, {"r8", frame.r8},   {"r9", frame.r9},
+      {"r10", frame.r10}, {"r11", frame.r11}, {"r12", frame.r12}, {"r13", frame.r13}, {"r14", frame.r14},
+      {"r15", frame.r15},
+  };
+  unsigned found = 0;
+  for (const auto& reg : registers) {
+    if (is_canonical(reg.value)) continue;
+    out.text(found++ == 0 ? ": not a canonical address in " : ", ").text(reg.name);
+  }
+}
+
+}  // namespace kernel

@@ -1,0 +1,84 @@
+// The machine's half of the seam (mm/base/platform.hpp): the verbs that need not inline.
+// SPDX-License-Identifier: MIT
+#include "mm/base/platform.hpp"
+
+#include "kernel/arch/x86_64/boot_cpu.hpp"
+#include "kernel/arch/x86_64/clock.hpp"
+#include "kernel/arch/x86_64/cpu.hpp"
+#include "kernel/console.hpp"
+#include "kernel/panic.hpp"
+#include "mm/base/format.hpp"
+#include "mm/base/random.hpp"
+
+constinit memory::PerCpu boot_percpu{};
+
+namespace kernel {
+
+namespace {
+constinit memory::Random boot_random{1};  // one CPU runs; each further one will bring its own
+}  // namespace
+
+void seed_random(std::uint64_t seed) { boot_random = memory::Random{seed}; }
+
+}  // namespace kernel
+
+namespace memory::platform {
+
+// There are no threads to switch to: only an interrupt handler or another CPU can change `word`. Sleep until the next
+// interrupt (at the latest the tick) where interrupts are on; elsewhere nothing could wake us, so spin one turn.
+void wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected) {
+  if (!kernel::cpu::interrupts_on()) return relax();
+  kernel::cpu::interrupts_disable();
+  if (word.load(std::memory_order_acquire) != expected) {
+    kernel::cpu::interrupts_enable();
+    return;
+  }
+  kernel::cpu::interrupts_enable_and_halt();
+}
+
+void wake(std::atomic<std::uint32_t>&) {}  // nobody sleeps for longer than a tick
+
+void load_root(PhysAddr root) { kernel::cpu::set_cr3(root.value); }
+
+// One CPU and no address-space identifiers yet: every space is flushed by loading its root again.
+void flush_space(PhysAddr root) {
+  if ((kernel::cpu::cr3() & ~std::uint64_t{0xfff}) == root.value) kernel::cpu::set_cr3(root.value);
+}
+
+void flush_others(PhysAddr, VirtAddr, std::size_t, std::uint64_t cpu_mask) {
+  const std::uint64_t others = cpu_mask & ~(std::uint64_t{1} << percpu().number);
+  if (others != 0) panic("a shootdown names CPUs that were never started");
+}
+
+void fill_poison(void* start, std::size_t bytes, Poison why) {
+  void* at = start;
+  std::size_t count = bytes;
+  asm volatile("rep stosb" : "+D"(at), "+c"(count) : "a"(why) : "memory");
+}
+
+void verify_poison(const void* start, std::size_t bytes, Poison why) {
+  const auto* byte = static_cast<const std::uint8_t*>(start);
+  for (std::size_t i = 0; i < bytes; ++i) {
+    if (byte[i] == static_cast<std::uint8_t>(why)) continue;
+    TextBuffer<200> text;
+    text.text("write after free: ").address(reinterpret_cast<std::uint64_t>(byte + i)).text(" holds");
+    for (std::size_t k = i; k < bytes && k < i + 16; ++k) text.text(" ").hex(byte[k], 2);
+    text.text(" where every byte was ").hex(static_cast<std::uint8_t>(why), 2);
+    panic(text.view());
+  }
+}
+
+std::uint64_t now_ns() { return kernel::clock::now_ns(); }
+
+std::uint64_t random() {
+  const std::uint64_t state = irq_save();
+  const std::uint64_t number = kernel::boot_random.next();
+  irq_restore(state);
+  return number;
+}
+
+void write(std::string_view text) { kernel::print(text); }
+
+void panic(std::string_view why, const char* file, int line) { kernel::panic(why, file, line); }
+
+}  // namespace memory::platform

@@ -1,0 +1,35 @@
+// What C++ itself wants of a freestanding program.
+// SPDX-License-Identifier: MIT
+#include "kernel/runtime/cxx.hpp"
+
+#include "kernel/panic.hpp"
+
+extern "C" {
+using Constructor = void (*)();
+extern const Constructor init_array_start[];
+extern const Constructor init_array_end[];
+
+[[noreturn]] void __cxa_pure_virtual();
+void __cxa_pure_virtual() { kernel::panic("a pure virtual function was called"); }
+
+// The compiler registers destructors of static objects here. The kernel never ends, so they never run.
+int __cxa_atexit(void (*)(void*), void*, void*);
+int __cxa_atexit(void (*)(void*), void*, void*) { return 0; }
+void* __dso_handle = nullptr;
+}
+
+// libstdc++'s checks of its callers (string_view::substr and the like) end here instead of in an exception.
+namespace std {
+[[noreturn]] void __throw_out_of_range_fmt(const char* format, ...);
+void __throw_out_of_range_fmt(const char* format, ...) { kernel::panic(format); }
+}  // namespace std
+
+namespace kernel {
+
+void run_constructors() {
+  for (const Constructor* constructor = init_array_start; constructor != init_array_end; ++constructor) {
+    (*constructor)();
+  }
+}
+
+}  // namespace kernel

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: MIT
+#include <array>
+
+#include "kernel/console.hpp"
+#include "kernel/drivers/serial.hpp"
+#include "kernel/shell/command.hpp"
+#include "kernel/shell/list_text.hpp"
+#include "kernel/shell/reply.hpp"
+#include "mm/stats/render.hpp"
+
+namespace kernel::shell {
+
+namespace {
+
+constexpr std::uint8_t kAnyText = Command::kAnyText;
+
+// In alphabetical order: `help` prints it as it stands.
+constexpr std::array kCommands{
+    Command{"alloc", "ORDER [COUNT]", 1, 2, "take COUNT blocks of 2^ORDER frames and hold them", run_alloc},
+    Command{"break", "[FAULT]", 0, 1, "cause a fault on purpose; without FAULT, list them", run_break, View::list},
+    Command{"buddyinfo", "", 0, 0, "free blocks by order, as /proc/buddyinfo", run_buddyinfo},
+    Command{"frames", "[FIRST [COUNT]]", 0, 2, "the records of COUNT frames from FIRST on", run_frames},
+    Command{"free", "FRAME | all", 1, 1, "give back a block that 'alloc' holds, or all of them", run_free},
+    Command{"held", "", 0, 0, "the blocks that 'alloc' holds", run_held},
+    Command{"help", "[COMMAND]", 0, 1, "list the commands, or explain one", run_help, View::list},
+    Command{"ktest", "[FILTER] [seed=N]", 0, 2, "run the unit tests inside the kernel", run_ktest},
+    Command{"meminfo", "", 0, 0, "memory in use, as /proc/meminfo", run_meminfo},
+    Command{"panic", "[TEXT]", 0, kAnyText, "stop the kernel with TEXT as the reason", run_panic},
+    Command{"poweroff", "", 0, 0, "switch the machine off", run_poweroff},
+    Command{"reboot", "", 0, 0, "reset the machine", run_reboot},
+    Command{"stacks", "", 0, 0, "the kernel's stacks and how much of each was used", run_stacks},
+    Command{"stats", "", 0, 0, "every counter", run_stats},
+    Command{"stress", "pages N [seed=S] [hold]", 1, 4, "N random allocations, releases and misuses", run_stress},
+    Command{"uptime", "", 0, 0, "time, ticks and what the serial ports lost", run_uptime},
+    Command{"zoneinfo", "", 0, 0, "the zones of memory, as /proc/zoneinfo", run_zoneinfo},
+};
+
+void write_usage(memory::Writer& out, const Command& command) {
+  out.text("usage: ").text(command.name);
+  if (!command.arguments.empty()) out.text(" ").text(command.arguments);
+}
+
+// The command that `words` ask for, with a number of arguments that it takes; or null, `error` and `status` set.
+const Command* match(const Words& words, memory::Writer& error, Status& status) {
+  const Command* command = find_command(words[0]);
+  if (command == nullptr) {
+    error.text("unknown command ");
+    write_quoted(error, words[0]);
+    error.text("; try 'help'");
+    status = Status::unknown_command;
+    return nullptr;
+  }
+  const std::size_t arguments = words.count() - 1;
+  if (arguments >= command->least && (command->most == kAnyText || arguments <= command->most)) return command;
+  error.text(arguments < command->least ? "too few arguments; " : "too many arguments; ");
+  write_usage(error, *command);
+  status = Status::invalid;
+  return nullptr;
+}
+
+// Takes --json out of the words, wherever it stands; free text keeps its own.
+bool take_json_option(Words& words) {
+  const Command* command = words.count() > 0 ? find_command(words[0]) : nullptr;
+  if (command != nullptr && command->most == kAnyText) return false;
+  for (std::size_t i = 1; i < words.count() && i < Words::kMost; ++i) {
+    if (words[i] != "--json") continue;
+    words.erase(i);
+    return true;
+  }
+  return false;
+}
+
+// Everything between '{"status":0,"value":' and '}'.
+Status run_into(const Words& words, Reply& reply, memory::Writer& error) {
+  Status status = Status::invalid;
+  const Command* command = match(words, error, status);
+  if (command == nullptr) return status;
+  memory::JsonRenderer json(reply);
+  const std::size_t before = reply.mark();
+  Call call(words, json, error, nullptr);
+  status = command->run(call);
+  if (status == Status::success && reply.mark() == before && !reply.overflowed()) reply.write("null");
+  return status;
+}
+
+// Always fits: run_for_program() promises that kFailureBytes are left.
+constexpr std::string_view kNoRoom = "no room left in the reply for the reason";
+static_assert(kNoRoom.size() + 40 <= kFailureBytes);
+
+void write_failure(Reply& reply, Status status, std::string_view error) {
+  memory::TextBuffer<32> head;
+  head.text("{\"status\":").number(static_cast<std::int32_t>(status)).text(",\"error\":");
+  reply.write(head.view());
+  memory::write_json_string(reply, error);
+  reply.write("}");
+}
+
+void answer(const Words& words, Reply& reply) {
+  const std::size_t start = reply.mark();
+  memory::TextBuffer<320> error;
+  Status status = Status::invalid;
+  if (words.count() == 0) {
+    error.text("an empty line is no command");
+  } else {
+    reply.write("{\"status\":0,\"value\":");
+    status = run_into(words, reply, error);
+    reply.write("}");
+  }
+  if (status == Status::success && !reply.overflowed()) return;
+  if (status == Status::success) {
+    status = Status::too_big;
+    error.text("the answer is too big for a reply; ask for less, or read memory");
+  }
+  reply.rewind(start);
+  write_failure(reply, status, error.view());
+  if (reply.overflowed()) {
+    reply.rewind(start);
+    write_failure(reply, status, kNoRoom);
+  }
+}
+
+// Apart from run_for_person, so that the JSON path does not carry the renderer's columns on its stack.
+[[gnu::noinline]] void run_in_columns(const Words& words) {
+  ConsoleSink sink;
+  memory::TextBuffer<240> error;
+  Status status = Status::invalid;
+  if (const Command* command = match(words, error, status)) {
+    memory::TextRenderer columns(sink);
+    ListText list(sink);
+    const bool is_list = command->view == View::list;
+    Call call(words, is_list ? static_cast<memory::Inspector&>(list) : columns, error, &sink);
+    status = command->run(call);
+  }
+  if (status == Status::success) return;
+  if (find_command(words[0]) != nullptr) {
+    print(words[0]);
+    print(": ");
+  }
+  print(error);
+  print("\n");
+}
+
+constinit Reply console_reply;
+
+}  // namespace
+
+std::span<const Command> commands() { return kCommands; }
+
+const Command* find_command(std::string_view name) {
+  for (const Command& command : kCommands) {
+    if (command.name == name) return &command;
+  }
+  return nullptr;
+}
+
+void run_for_program(std::string_view line, Reply& reply) {
+  com1.take_attention();
+  Words words(line);
+  take_json_option(words);
+  answer(words, reply);
+}
+
+void run_for_person(std::string_view line) {
+  com1.take_attention();
+  Words words(line);
+  if (words.count() == 0) return;
+  if (!take_json_option(words)) return run_in_columns(words);
+  console_reply.clear();
+  answer(words, console_reply);
+  print(console_reply.view());
+  print("\n");
+}
+
+Status run_help(Call& call) {
+  if (call.arguments() == 1 && find_command(call.argument(0)) == nullptr) {
+    call.error().text("no command ");
+    write_quoted(call.error(), call.argument(0));
+    call.error().text("; 'help' lists them");
+    return Status::not_found;
+  }
+  memory::Inspector& out = call.out();
+  out.begin_object("", memory::Layout::lines);
+  out.begin_array("commands", memory::Layout::table);
+  for (const Command& command : kCommands) {
+    if (call.arguments() == 1 && command.name != call.argument(0)) continue;
+    out.begin_object("", memory::Layout::row);
+    out.text("command", command.name);
+    out.text("arguments", command.arguments);
+    out.text("help", command.help);
+    out.end_object();
+  }
+  out.end_array();
+  out.end_object();
+  return Status::success;
+}
+
+}  // namespace kernel::shell

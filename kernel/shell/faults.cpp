@@ -1,0 +1,142 @@
+// `break`: faults on purpose, so that tests see every kind of end with their own eyes.
+// SPDX-License-Identifier: MIT
+#include <array>
+
+#include "kernel/arch/x86_64/cpu.hpp"
+#include "kernel/arch/x86_64/power.hpp"
+#include "kernel/image.hpp"
+#include "kernel/panic.hpp"
+#include "kernel/shell/command.hpp"
+#include "mm/base/check.hpp"
+
+namespace kernel::shell {
+
+namespace {
+
+// What the compiler must not know, or it would remove the fault or warn of it.
+template <typename T>
+T* hidden(T* value) {
+  asm volatile("" : "+r"(value));
+  return value;
+}
+
+using Function = void (*)();
+Function as_function(const void* address) {
+  return reinterpret_cast<Function>(hidden(const_cast<void*>(address)));
+}
+
+constexpr unsigned char kReturnInstruction = 0xc3;
+constinit unsigned char data_code[16] = {kReturnInstruction};
+
+void divide() { asm volatile("xorl %%edx, %%edx; movl $1, %%eax; divl %%edx" : : : "eax", "edx", "cc"); }
+void null_read() { static_cast<void>(*hidden(static_cast<volatile int*>(nullptr))); }
+void null_write() { *hidden(static_cast<volatile int*>(nullptr)) = 1; }
+void null_exec() { as_function(nullptr)(); }
+void write_text() { *hidden(const_cast<volatile unsigned char*>(text_start)) = 0; }
+void write_rodata() { *hidden(const_cast<volatile unsigned char*>(rodata_start)) = 0; }
+void exec_data() { as_function(data_code)(); }
+void exec_rodata() { as_function(rodata_start)(); }
+void exec_stack() {
+  unsigned char code[16] = {kReturnInstruction};
+  as_function(code)();
+}
+void noncanonical() { *hidden(reinterpret_cast<volatile int*>(0x8000'0000'0000'0000)) = 1; }
+void breakpoint() { asm volatile("int3"); }
+void undefined() { asm volatile("ud2"); }
+void unexpected_interrupt() { asm volatile("int $0x80"); }
+
+[[gnu::noinline]] std::uint64_t recurse(std::uint64_t depth) {
+  volatile std::uint64_t here[16] = {depth};
+  if (*hidden(&depth) == ~std::uint64_t{0}) return 0;  // or the compiler warns that this never ends
+  return recurse(depth + 1) + here[0];
+}
+void stack_overflow() { hidden(reinterpret_cast<void*>(recurse(0))); }
+
+[[gnu::noinline]] void stack_smash() {
+  char local[16];
+  volatile char* past = hidden(local);
+  for (int i = 0; i < 40; ++i) past[i] = 'x';
+}
+
+void failed_check() {
+  const int expected = 1;
+  CHECK(expected == *hidden(&expected) + 1);
+}
+
+// The details of a panic are the last thing it prints: one that panics itself shows that the machine still leaves.
+void nested_panic() {
+  set_panic_details([](memory::Sink&) { panic("the details of the panic panicked"); });
+  panic("the first of two panics");
+}
+
+[[noreturn]] void hang() {
+  cpu::interrupts_disable();
+  for (;;) asm volatile("pause");
+}
+[[noreturn]] void silent() {
+  for (;;) asm volatile("sti; hlt");
+}
+
+struct Fault {
+  std::string_view name;
+  std::string_view effect;  // what is to be seen
+  void (*cause)();
+};
+
+constexpr std::array kFaults{
+    Fault{"check", "a CHECK that fails", failed_check},
+    Fault{"divide", "divide error", divide},
+    Fault{"exec-data", "page fault: the data section is not executable", exec_data},
+    Fault{"exec-rodata", "page fault: read-only data is not executable", exec_rodata},
+    Fault{"exec-stack", "page fault: the stack is not executable", exec_stack},
+    Fault{"hang", "a loop with interrupts off: only an NMI gets through", hang},
+    Fault{"int3", "breakpoint", breakpoint},
+    Fault{"int80", "an interrupt that nobody handles", unexpected_interrupt},
+    Fault{"nested-panic", "a panic inside a panic", nested_panic},
+    Fault{"noncanonical", "general protection fault", noncanonical},
+    Fault{"null-exec", "page fault: jump to address 0", null_exec},
+    Fault{"null-read", "page fault: read of address 0", null_read},
+    Fault{"null-write", "page fault: write to address 0", null_write},
+    Fault{"reset", "a reset that nobody announced", power::reset},
+    Fault{"silent", "interrupts are on, but nothing is ever said again", silent},
+    Fault{"stack-overflow", "double fault: the boot stack runs into its guard page", stack_overflow},
+    Fault{"stack-smash", "a function finds its stack canary overwritten", stack_smash},
+    Fault{"triple-fault", "the CPU shuts down without a word", power::triple_fault},
+    Fault{"ud2", "invalid opcode", undefined},
+    Fault{"write-rodata", "page fault: read-only data is not writable", write_rodata},
+    Fault{"write-text", "page fault: the text is not writable", write_text},
+};
+
+Status list_faults(Call& call) {
+  memory::Inspector& out = call.out();
+  out.begin_object("", memory::Layout::lines);
+  out.begin_array("faults", memory::Layout::table);
+  for (const Fault& fault : kFaults) {
+    out.begin_object("", memory::Layout::row);
+    out.text("fault", fault.name);
+    out.text("effect", fault.effect);
+    out.end_object();
+  }
+  out.end_array();
+  out.end_object();
+  return Status::success;
+}
+
+}  // namespace
+
+Status run_break(Call& call) {
+  if (call.arguments() == 0) return list_faults(call);
+  for (const Fault& fault : kFaults) {
+    if (fault.name != call.argument(0)) continue;
+    fault.cause();
+    // Only a fault that the kernel did not catch comes back.
+    call.error().text("the fault '").text(fault.name).text("' went unnoticed");
+    return Status::invalid;
+  }
+  call.error().text("no fault ");
+  write_quoted(call.error(), call.argument(0));
+  call.error().text("; 'break' lists them");
+  return Status::not_found;
+}
+
+}  // namespace kernel::shell

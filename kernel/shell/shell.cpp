@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+#include "kernel/shell/shell.hpp"
+
+#include "kernel/arch/x86_64/cpu.hpp"
+#include "kernel/boot.hpp"
+#include "kernel/console.hpp"
+#include "kernel/drivers/serial.hpp"
+#include "kernel/shell/command.hpp"
+#include "kernel/shell/event.hpp"
+#include "kernel/shell/line_editor.hpp"
+#include "kernel/shell/link.hpp"
+#include "mm/base/format.hpp"
+
+namespace kernel::shell {
+
+namespace {
+
+constexpr std::string_view kPrompt = "coronel> ";
+
+constinit ConsoleSink console;
+constinit LineEditor editor{console};
+constinit Link link;
+
+void end_line(LineEditor::Event event) {
+  if (event == LineEditor::Event::too_long) {
+    Line().text("line too long: at most ").number(LineEditor::kMostBytes).text(" bytes");
+  } else if (event == LineEditor::Event::line) {
+    run_for_person(editor.line());
+    editor.clear();
+  }
+  print(kPrompt);
+}
+
+// True when a byte was there.
+bool poll_console() {
+  const auto byte = com1.read();
+  if (!byte) return false;
+  const LineEditor::Event event = editor.feed(*byte);
+  if (event != LineEditor::Event::none) end_line(event);
+  return true;
+}
+
+// Sleeps until an interrupt, unless a byte came between the last look and now.
+void idle() {
+  com1.settle();
+  com2.settle();
+  cpu::interrupts_disable();
+  if (com1.readable() || com2.readable()) return cpu::interrupts_enable();
+  cpu::interrupts_enable_and_halt();
+}
+
+}  // namespace
+
+void run() {
+  print(kPrompt);
+  boot_times.prompt_tsc = cpu::tsc();
+  send_ready_event();
+  for (;;) {
+    const bool programs = link.poll();
+    const bool people = poll_console();
+    if (!programs && !people) idle();
+  }
+}
+
+}  // namespace kernel::shell

@@ -1,0 +1,459 @@
+"""The set-up, on machines that do not exist: a PATH of stubs, a root folder of its own, a checkout of its own.
+
+Every stub writes its command line to a log, so a test sees what was run and what was not.
+"""
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pexpect
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+UTILITIES = "sh cat cmp cp env getconf grep head ls mkdir mv printf rm rmdir sed tail tr true uname chmod ln dirname"
+RUN_TOOLS = ["qemu-system-x86_64", "grub-mkrescue", "xorriso", "mformat", "g++", "ld", "objdump", "setarch"]
+INSTALL_RUN = (
+    "apt-get update && env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends"
+    " qemu-system-x86 grub-common grub-pc-bin xorriso mtools g++ binutils util-linux python3 python3-venv"
+    " ca-certificates"
+)
+DEBIAN_12 = 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nVERSION_ID="12"\nID=debian\n'
+
+# A python3 that says it is $FAKE_VERSION, makes virtual environments of itself, and is pip as well.
+PYTHON = """#!/bin/sh
+echo "python $*" >>"$LOG"
+case "$*" in
+  *'sys.version_info < (3, 11)'*) echo 3.11.2; exit "${FAKE_PYTHON_OLD:-0}" ;;
+  *ensurepip*) exit "${FAKE_NO_ENSUREPIP:-0}" ;;
+  '-m venv .venv')
+    mkdir -p .venv/bin .venv/lib/python3.11/site-packages/numpy
+    : >.venv/pyvenv.cfg; : >.venv/bin/pip; : >.venv/bin/ruff; ln -s "$SELF" .venv/bin/python ;;
+  *realpath*) echo "$SELF" ;;
+  *'-r tools/requirements.lock'*) printf '%s\\n' "${FAKE_PIP_SAYS:-}" >&2; exit "${FAKE_PIP:-0}" ;;
+  -V) echo 'Python 3.9.2' ;;
+esac
+"""
+APT_GET = """#!/bin/sh
+echo "apt-get $*" >>"$LOG"
+case $1 in update) exit "${FAKE_APT_UPDATE:-0}" ;; esac
+[ -z "${FAKE_APT_USELESS:-}" ] || exit 0
+for package; do
+  case $package in
+    qemu-system-x86) names=qemu-system-x86_64 ;; grub-common) names=grub-mkrescue ;; mtools) names=mformat ;;
+    binutils) names='ld objdump' ;; util-linux) names=setarch ;; python3) names=python3 ;;
+    grub-pc-bin) mkdir -p "$CORONEL_SYSROOT/usr/lib/grub/i386-pc"; : >"$CORONEL_SYSROOT/usr/lib/grub/i386-pc/modinfo.sh"
+      names='' ;;
+    ca-certificates) mkdir -p "$CORONEL_SYSROOT/etc/ssl/certs"
+      echo x >"$CORONEL_SYSROOT/etc/ssl/certs/ca-certificates.crt"; names='' ;;
+    xorriso | g++ | gdb) names=$package ;; *) names='' ;;
+  esac
+  for name in $names; do
+    if [ "$name" = python3 ]; then cp "$STUBS/python3" "$BIN/python3"; else cp "$STUBS/tool" "$BIN/$name"; fi
+  done
+done
+"""
+SUDO = """#!/bin/sh
+echo "sudo $*" >>"$LOG"
+case $1 in -n) shift; [ -n "${FAKE_SUDO_FREE:-}" ] || exit 1 ;; esac
+exec "$@"
+"""
+UV = """#!/bin/sh
+echo "uv $*" >>"$LOG"
+[ -z "${FAKE_UV_BROKEN:-}" ] || exit 1
+case $1 in venv) exec "$BIN/python3" -m venv .venv ;; esac
+"""
+
+
+@dataclass
+class Machine:
+    """A pretended computer with a checkout of the project."""
+
+    checkout: Path
+    sysroot: Path
+    bin: Path
+    stubs: Path
+    log: Path
+    environment: dict[str, str]
+
+    def install(self, *names: str, text: str = '#!/bin/sh\necho "tool version 1.2.3"\n') -> None:
+        for name in names:
+            self.bin.joinpath(name).write_text(text, encoding="utf-8")
+            self.bin.joinpath(name).chmod(0o755)
+
+    def be_root(self, root: bool) -> None:
+        self.install("id", text=f"#!/bin/sh\necho {0 if root else 1000}\n")
+
+    def complete(self) -> None:
+        """Give it everything but .venv."""
+        self.install(*RUN_TOOLS)
+        shutil.copy(self.stubs / "python3", self.bin / "python3")
+        for name in ("usr/lib/grub/i386-pc/modinfo.sh", "etc/ssl/certs/ca-certificates.crt"):
+            path = self.sysroot / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("x", encoding="utf-8")
+
+    def run(self, *goals: str, script: str = "bootstrap.sh", **environment: str) -> "Run":
+        self.log.write_text("", encoding="utf-8")
+        done = subprocess.run(
+            ["sh", f"tools/{script}", *goals],
+            cwd=self.checkout,
+            env=self.environment | environment,
+            input="for the kernel's console",
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+        assert done.stdout == "" or script != "bootstrap.sh", "standard output belongs to make's target"
+        return Run(done.returncode, done.stdout + done.stderr, self.log.read_text(encoding="utf-8").splitlines())
+
+
+@dataclass
+class Run:
+    """What one call of the set-up did."""
+
+    code: int
+    text: str
+    calls: Sequence[str]
+
+    def called(self, start: str) -> list[str]:
+        return [call for call in self.calls if call.startswith(start)]
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    """A bare Debian 12 with root, without python3."""
+    made = {name: tmp_path / name for name in ("checkout", "sysroot", "bin", "stubs")}
+    for path in made.values():
+        path.mkdir()
+    (made["checkout"] / "tools").mkdir()
+    for name in ("bootstrap.sh", "doctor.sh", "setup_needs.sh", "requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / "tools" / name, made["checkout"] / "tools")
+    for name in UTILITIES.split():
+        found = shutil.which(name)
+        assert found, name
+        (made["bin"] / name).symlink_to(found)
+    log = tmp_path / "log"
+    environment = {
+        "PATH": str(made["bin"]),
+        "CORONEL_SYSROOT": str(made["sysroot"]),
+        "LOG": str(log),
+        "BIN": str(made["bin"]),
+        "STUBS": str(made["stubs"]),
+        "SELF": str(made["bin"] / "python3"),
+    }
+    computer = Machine(made["checkout"], made["sysroot"], made["bin"], made["stubs"], log, environment)
+    for name, text in (("python3", PYTHON), ("tool", '#!/bin/sh\necho "tool version 1.2.3"\n')):
+        (made["stubs"] / name).write_text(text, encoding="utf-8")
+        (made["stubs"] / name).chmod(0o755)
+    computer.install("apt-get", text=APT_GET)
+    computer.be_root(True)
+    (made["sysroot"] / "etc").mkdir()
+    (made["sysroot"] / "etc/os-release").write_text(DEBIAN_12, encoding="utf-8")
+    return computer
+
+
+# ---- Debian packages ---------------------------------------------------------------------------------------------------
+def test_root_is_shown_the_command_and_it_runs(machine: Machine) -> None:
+    first = machine.run("run")
+    assert first.code == 0, first.text
+    assert f"+ {INSTALL_RUN}\n" in first.text
+    assert first.called("apt-get")[0] == "apt-get update"
+    assert len(first.called("apt-get")) == 2
+    assert (machine.checkout / ".venv/coronel.installed").exists()
+
+
+def test_a_complete_set_up_says_and_starts_nothing(machine: Machine) -> None:
+    machine.run("run")
+    again = machine.run("run")
+    assert (again.code, again.text, list(again.calls)) == (0, "", [])
+
+
+def test_each_goal_gets_no_more_than_it_needs(machine: Machine) -> None:
+    machine.complete()
+    assert machine.run("run").called("apt-get") == []
+    test = machine.run("test")
+    assert test.called("apt-get install")[0].endswith("--no-install-recommends gdb")
+    fuzz = machine.run("fuzz")
+    assert fuzz.called("apt-get install")[0].endswith(" clang-16 clang-tidy-16 libclang-rt-16-dev llvm-16")
+    assert "qemu-system-gui" not in fuzz.text
+
+
+def test_debian_13_gets_clang_19(machine: Machine) -> None:
+    machine.complete()
+    text = DEBIAN_12.replace('"12"', '"13"')
+    (machine.sysroot / "etc/os-release").write_text(text, encoding="utf-8")
+    assert "clang-19 clang-tidy-19 libclang-rt-19-dev llvm-19" in machine.run("analyze").text
+
+
+@pytest.mark.parametrize(("tool", "package"), [("xorriso", "xorriso"), ("objdump", "binutils")])
+def test_a_deleted_tool_is_noticed(machine: Machine, tool: str, package: str) -> None:
+    machine.complete()
+    machine.run("run")
+    (machine.bin / tool).unlink()
+    again = machine.run("run")
+    assert f"missing: {tool}\n" in again.text
+    assert again.called("apt-get install")[0].endswith(f"--no-install-recommends {package}")
+
+
+def test_without_root_and_sudo_the_exact_line_is_printed(machine: Machine) -> None:
+    machine.be_root(False)
+    stopped = machine.run("run")
+    assert stopped.code == 2
+    assert f"as root, then say make again:\n  {INSTALL_RUN}\n" in stopped.text
+    assert list(stopped.calls) == []
+
+
+def test_sudo_without_a_terminal_runs_only_when_it_asks_nothing(machine: Machine) -> None:
+    machine.be_root(False)
+    machine.install("sudo", text=SUDO)
+    stopped = machine.run("run")
+    assert stopped.code == 2
+    assert f"  sudo {INSTALL_RUN.replace('&& ', '&& sudo ')}\n" in stopped.text
+    assert stopped.called("apt-get") == []
+    assert machine.run("run", FAKE_SUDO_FREE="1").code == 0
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("", 0), ("n", 2), ("what", 2)])
+def test_sudo_asks_on_the_terminal(machine: Machine, answer: str, code: int) -> None:
+    machine.be_root(False)
+    machine.install("sudo", text=SUDO)
+    command = "echo for-the-kernel | { sh tools/bootstrap.sh run; echo code=$?; cat; }"
+    child = pexpect.spawn(
+        "sh", ["-c", command], cwd=str(machine.checkout), env=machine.environment, encoding="utf-8", timeout=20,
+        dimensions=(24, 400),
+    )  # fmt: skip
+    child.expect_exact("run it now? [Y/n] ")
+    assert f"+ sudo {INSTALL_RUN.replace('&& ', '&& sudo ')}" in (child.before or "")
+    assert machine.log.exists() is False
+    child.sendline(answer)
+    child.expect(r"code=(\d+)")
+    assert int(child.match.group(1)) == code  # type: ignore[union-attr]
+    child.expect_exact("for-the-kernel")
+    calls = machine.log.read_text(encoding="utf-8") if machine.log.exists() else ""
+    assert ("sudo apt-get update" in calls) == (code == 0)
+
+
+def test_another_distribution_is_told_the_programs(machine: Machine) -> None:
+    (machine.sysroot / "etc/os-release").write_text('ID=fedora\nPRETTY_NAME="Fedora 41"\n', encoding="utf-8")
+    stopped = machine.run("test")
+    assert stopped.code == 2
+    assert "this is Fedora 41" in stopped.text
+    for name in [*RUN_TOOLS, "gdb", "python3>=3.11+venv"]:
+        assert f" {name}" in stopped.text.splitlines()[0]
+    assert "apt-get" not in stopped.text
+    assert list(stopped.calls) == []
+
+
+def test_failures_of_apt_get(machine: Machine) -> None:
+    failed = machine.run("run", FAKE_APT_UPDATE="100")
+    assert (failed.code, len(failed.called("apt-get"))) == (3, 1)
+    assert "apt-get failed" in failed.text
+    useless = machine.run("run", FAKE_APT_USELESS="1")
+    assert useless.code == 3
+    assert "still missing after the installation: qemu-system-x86_64" in useless.text
+
+
+def test_no_certificates_are_part_of_the_list(machine: Machine) -> None:
+    machine.complete()
+    (machine.sysroot / "etc/ssl/certs/ca-certificates.crt").unlink()
+    assert machine.run("run").called("apt-get install")[0].endswith("--no-install-recommends ca-certificates")
+
+
+# ---- Python ------------------------------------------------------------------------------------------------------------
+def test_a_changed_lock_makes_venv_anew(machine: Machine) -> None:
+    machine.complete()
+    machine.run("run")
+    with (machine.checkout / "tools/requirements.lock").open("a") as lock:
+        lock.write("attrs==25.1.0\n")
+    again = machine.run("run")
+    assert "requirements.lock has changed" in again.text
+    assert again.called("python -m venv") != []
+    assert machine.run("run").calls == []
+
+
+def test_a_changed_package_is_installed_alone(machine: Machine) -> None:
+    machine.complete()
+    machine.run("run")
+    with (machine.checkout / "tools/pyproject.toml").open("a") as project:
+        project.write("# changed\n")
+    again = machine.run("run")
+    assert [call.split()[-2:] for call in again.called("python -m pip")] == [["-e", "tools"]]
+    assert again.called("python -m venv") == []
+    assert machine.run("run").calls == []
+
+
+@pytest.mark.parametrize("lost", ["bin/ruff", "lib/python3.11/site-packages/numpy", "bin/python", "coronel.installed"])
+def test_a_damaged_venv_is_made_anew(machine: Machine, lost: str) -> None:
+    machine.complete()
+    machine.run("run")
+    path = machine.checkout / ".venv" / lost
+    path.rmdir() if path.is_dir() else path.unlink()
+    assert machine.run("run").called("python -m venv") != []
+    assert machine.run("run").calls == []
+
+
+def test_a_moved_checkout_is_noticed(machine: Machine) -> None:
+    machine.complete()
+    machine.run("run")
+    machine.checkout = machine.checkout.rename(machine.checkout.with_name("elsewhere"))
+    assert "made for " in machine.run("run").text
+
+
+def test_a_replaced_interpreter_is_noticed(machine: Machine) -> None:
+    machine.complete()
+    machine.run("run")
+    python = machine.bin / "python3"
+    python.rename(machine.bin / "python3.12")
+    shutil.copy(machine.bin / "python3.12", python)
+    (machine.checkout / ".venv/bin/python").unlink()
+    (machine.checkout / ".venv/bin/python").symlink_to(machine.bin / "python3.12")
+    assert "has gone or changed" in machine.run("run").text
+
+
+def test_a_folder_that_is_no_venv_is_left_alone(machine: Machine) -> None:
+    machine.complete()
+    (machine.checkout / ".venv").mkdir()
+    (machine.checkout / ".venv/precious").touch()
+    stopped = machine.run("run")
+    assert stopped.code == 2
+    assert "is not a virtual environment" in stopped.text
+    assert (machine.checkout / ".venv/precious").exists()
+
+
+def test_an_old_python_is_named(machine: Machine) -> None:
+    machine.complete()
+    stopped = machine.run("run", FAKE_PYTHON_OLD="1")
+    assert stopped.code == 2
+    assert "Python 3.11 or later is needed; Python 3.9.2 is what there is" in stopped.text
+
+
+def test_a_shim_that_leads_nowhere_does_not_hide_the_real_one(machine: Machine) -> None:
+    machine.complete()
+    real = machine.sysroot / "usr/bin/python3"
+    real.parent.mkdir(parents=True)
+    (machine.bin / "python3").rename(real)
+    machine.install("python3", text="#!/bin/sh\necho 'pyenv: version not installed' >&2\nexit 127\n")
+    done = machine.run("run", SELF=str(real))
+    assert done.code == 0, done.text
+    assert done.called("apt-get") == []
+
+
+def test_debian_without_venv_gets_the_package(machine: Machine) -> None:
+    machine.complete()
+    done = machine.run("run", FAKE_NO_ENSUREPIP="1")
+    assert done.called("apt-get install")[0].endswith(" python3 python3-venv")
+    assert done.code == 3
+
+
+@pytest.mark.parametrize(
+    ("pip", "why"),
+    [
+        ("Could not fetch URL: SSLError(CERTIFICATE_VERIFY_FAILED)", "certificate is not trusted"),
+        ("NewConnectionError: Temporary failure in name resolution", "cannot be reached"),
+        ("(from versions: none)", "no network, no CA certificates"),
+        ("No matching distribution found for mypy==2", "has not this version"),
+        ("something else", "the reason is above"),
+    ],
+)
+def test_pips_failures_are_explained(machine: Machine, pip: str, why: str) -> None:
+    machine.complete()
+    failed = machine.run("run", FAKE_PIP="1", FAKE_PIP_SAYS=pip)
+    assert failed.code == 3
+    assert why in failed.text
+    assert pip in failed.text
+    assert not (machine.checkout / ".venv/coronel.installed").exists()
+    assert machine.run("run").code == 0
+
+
+def test_uv_is_used_where_it_is_and_replaced_where_it_fails(machine: Machine) -> None:
+    machine.complete()
+    machine.install("uv", text=UV)
+    done = machine.run("run")
+    assert done.code == 0, done.text
+    assert done.called("uv pip install")
+    assert done.called("python -m pip") == []
+    shutil.rmtree(machine.checkout / ".venv")
+    failed = machine.run("run", FAKE_UV_BROKEN="1")
+    assert failed.code == 0, failed.text
+    assert "uv did not manage it" in failed.text
+    assert failed.called("python -m pip")
+
+
+@pytest.mark.parametrize("goals", [[], ["jump"]])
+def test_wrong_use(machine: Machine, goals: list[str]) -> None:
+    assert machine.run(*goals).code == 2
+
+
+def test_set_up_costs_little_when_there_is_nothing_to_do() -> None:
+    if not (ROOT / ".venv/coronel.installed").exists():
+        pytest.skip("this checkout's .venv was not made by tools/bootstrap.sh")
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        subprocess.run(["sh", "tools/bootstrap.sh", "run"], cwd=ROOT, check=True)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.2
+
+
+# ---- doctor ------------------------------------------------------------------------------------------------------------
+def snapshot(*folders: Path) -> dict[Path, tuple[int, int]]:
+    return {
+        path: (path.lstat().st_mtime_ns, stat.S_IFMT(path.lstat().st_mode))
+        for folder in folders
+        for path in [folder, *folder.rglob("*")]
+    }
+
+
+def test_doctor_on_a_bare_machine_changes_nothing(machine: Machine) -> None:
+    before = snapshot(machine.checkout, machine.sysroot)
+    report = machine.run(script="doctor.sh")
+    assert report.code == 1
+    assert snapshot(machine.checkout, machine.sysroot) == before
+    assert list(report.calls) == []
+    for name in [*RUN_TOOLS, "gdb", "grub-pc-bin", "python3", "clang++-16"]:
+        assert any(line.split()[:2] == [name, "MISSING"] for line in report.text.splitlines()), name
+    assert "make run        lacks" in report.text
+
+
+def test_doctor_on_a_ready_machine(machine: Machine) -> None:
+    machine.complete()
+    machine.install("gdb")
+    machine.run("test")
+    before = snapshot(machine.checkout, machine.sysroot)
+    report = machine.run(script="doctor.sh")
+    assert snapshot(machine.checkout, machine.sysroot) == before
+    assert "make test       ready" in report.text
+    assert "make fuzz       lacks" in report.text
+    assert any(line.split()[:2] == ["gdb", "1.2.3"] for line in report.text.splitlines())
+
+
+def test_doctor_finds_what_does_not_run_and_what_differs(machine: Machine) -> None:
+    machine.complete()
+    machine.install("gdb")
+    machine.run("test")
+    machine.install("xorriso", text="#!/bin/sh\necho 'libburn.so.4: cannot open shared object file' >&2\nexit 127\n")
+    packages = machine.checkout / ".venv/lib/python3.11/site-packages"
+    (packages / "pytest-1.0.dist-info").mkdir()
+    report = machine.run(script="doctor.sh")
+    assert report.code == 1
+    assert "DOES NOT RUN   libburn.so.4" in report.text
+    assert any(line.split()[:2] == ["pytest", "1.0"] and "the lock says" in line for line in report.text.splitlines())
+
+
+def test_doctor_of_this_checkout_agrees_with_the_lock() -> None:
+    if not (ROOT / ".venv/coronel.installed").exists():
+        pytest.skip("this checkout's .venv was not made by tools/bootstrap.sh")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CORONEL_")}
+    report = subprocess.run(
+        ["sh", "tools/doctor.sh"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert "the lock says" not in report.stdout
+    assert sys.version.split()[0] in report.stdout or "/usr/bin/python3" in report.stdout
