@@ -15,6 +15,7 @@
 #include "mm/base/format.hpp"
 #include "mm/base/sync.hpp"
 #include "mm/host/panic.hpp"
+#include "tests/unit/host_world.hpp"
 #include "tests/unit/unit.hpp"
 
 extern "C" [[gnu::weak]] void __sanitizer_set_death_callback(void (*callback)());
@@ -115,6 +116,7 @@ bool passes(const unit::Test& test) {
   before.restore();
   alarm(0);
   running = nullptr;
+  unit::end_world();
   return failures_here == 0;
 }
 

@@ -6,9 +6,10 @@
 #include "kernel/arch/x86_64/cpu.hpp"
 #include "kernel/panic.hpp"
 
+// "used": the compiler names both only after link-time optimisation has dropped what nobody names.
 extern "C" {
-constinit std::uintptr_t __stack_chk_guard = 0x5bf0'3635'0a61'c100;
-[[noreturn]] void __stack_chk_fail();
+[[gnu::used]] constinit std::uintptr_t __stack_chk_guard = 0x5bf0'3635'0a61'c100;
+[[noreturn, gnu::used]] void __stack_chk_fail();
 }
 
 void __stack_chk_fail() {

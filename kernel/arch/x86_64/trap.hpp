@@ -37,7 +37,7 @@ void set_irq_handler(unsigned irq, IrqHandler handler);
 // "page fault", "divide error", ...; for vectors 0-31.
 std::string_view exception_name(std::uint64_t vector);
 
-void write_registers(memory::Sink& out, const TrapFrame& frame);
+[[gnu::noinline]] void write_registers(memory::Sink& out, const TrapFrame& frame);
 
 }  // namespace kernel
 
