@@ -66,9 +66,9 @@ rwildcard = $(foreach d,$(wildcard $1/*),$(call rwildcard,$d,$2) $(filter $(subs
 mm_sources := $(call rwildcard,mm,*.cpp)
 mm_core := $(filter-out mm/host/%,$(mm_sources))
 boot_cpp := $(wildcard boot/*.cpp)
-unit_sources := $(filter-out tests/unit/host_main.cpp,$(wildcard tests/unit/*.cpp))
+unit_sources := $(filter-out tests/unit/host_%,$(wildcard tests/unit/*.cpp))
 kernel_sources := $(wildcard boot/*.S) $(boot_cpp) $(call rwildcard,kernel,*.S) $(call rwildcard,kernel,*.cpp) $(mm_core)
-host_test_sources := tests/unit/host_main.cpp $(unit_sources) $(wildcard tests/host/*.cpp) $(boot_cpp) $(mm_sources)
+host_test_sources := $(wildcard tests/unit/*.cpp) $(wildcard tests/host/*.cpp) $(boot_cpp) $(mm_sources)
 fuzz_programs := $(patsubst tests/fuzz/%.cpp,build/fuzz/%,$(wildcard tests/fuzz/*_fuzz.cpp))
 
 # ---- flags -------------------------------------------------------------------------------------------------------------
@@ -197,7 +197,7 @@ endef
 $(if $(call wants,fuzz),$(eval $(fuzz_rules)))
 
 # Clang compiles what GCC builds, for its lock analysis, and clang-tidy reads it by .clang-tidy.
-analyze_flags := -O0 -Wthread-safety -Wthread-safety-negative
+analyze_flags := -O0 -Wthread-safety
 define analyze_rules
 $(call profile_rules,analyze)
 $(call flavour,analyze,host,$(CLANGXX),$(host_flags) $(analyze_flags),$(boot_cpp) $(mm_sources))

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "kernel/symbols.hpp"
 
-#include <cstring>
-
 extern "C" const unsigned char coronel_symbols_start[];
 extern "C" const unsigned char coronel_symbols_end[];
 

@@ -18,6 +18,10 @@ namespace {
 constinit memory::Random boot_random{1};  // one CPU runs; each further one will bring its own
 }  // namespace
 
+void stand_on_cpu(memory::PerCpu& cpu) {
+  cpu::write_msr(cpu::Msr::gs_base, reinterpret_cast<std::uint64_t>(&cpu));
+}
+
 void seed_random(std::uint64_t seed) { boot_random = memory::Random{seed}; }
 
 }  // namespace kernel
