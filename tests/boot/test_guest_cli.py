@@ -14,6 +14,7 @@ from typing import Any
 
 import pexpect
 import pytest
+
 from coronel.pytest_plugin import Build
 
 Broken = Callable[..., Path]
