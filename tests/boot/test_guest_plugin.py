@@ -171,7 +171,7 @@ def test_needs_reads_the_built_kernel(session: pytest.Pytester, artifact: Build)
         """,
     )
     if artifact.options["debug"]:
-        result.assert_outcomes(passed=2, failed=1)
+        result.assert_outcomes(passed=2, errors=1)
     else:
-        result.assert_outcomes(passed=1, skipped=1, failed=1)
+        result.assert_outcomes(passed=1, skipped=1, errors=1)
     result.stdout.fnmatch_lines(["*needs('no_such_option'): config.def has no such option*"])
