@@ -28,7 +28,7 @@ class SerialPort {
   void receive_by_interrupt(void (*handler)());
   void on_interrupt();
 
-  // Sends raw bytes, waiting for room before each. A peer that takes nothing for some seconds loses bytes (counted)
+  // Sends raw bytes, waiting for room before each. A peer that takes nothing for some twenty seconds loses bytes (counted)
   // and is not waited for again until it takes one. Any context; calls do not nest into each other's bytes.
   void write(std::string_view bytes);
   void write_byte(std::uint8_t byte);
@@ -42,8 +42,10 @@ class SerialPort {
   bool take_attention() { return attention_seen_.exchange(false, std::memory_order_relaxed); }
   bool attention_seen() const { return attention_seen_.load(std::memory_order_relaxed); }
 
-  std::uint64_t bytes_unsent() const { return unsent_; }     // given up by write()
-  std::uint64_t bytes_overrun() const { return overruns_; }  // times that the chip says it lost received bytes
+  std::uint64_t bytes_unsent() const { return unsent_; }  // given up by write()
+  std::uint64_t bytes_overrun() const {
+    return overruns_;
+  }  // times that the chip says it lost received bytes
 
  private:
   void drain();  // chip -> ring, until one is empty or the other full. Interrupts off.

@@ -27,6 +27,7 @@ void end_line(LineEditor::Event event) {
   } else if (event == LineEditor::Event::line) {
     run_for_person(editor.line());
     editor.clear();
+    if (com1.take_attention()) com1.read();  // this ^C was for the command, not for the line to come
   }
   print(kPrompt);
 }
@@ -52,6 +53,7 @@ void idle() {
 }  // namespace
 
 void run() {
+  print("Type 'help' for the commands.\n");
   print(kPrompt);
   boot_times.prompt_tsc = cpu::tsc();
   send_ready_event();

@@ -59,3 +59,23 @@ TEST(unit, a_panic_gives_its_reason) {
   EXPECT_PANIC(CHECK(++reached == 0), "CHECK");
   EXPECT_EQ(reached, 1);
 }
+
+// Without this a frame that lets everything pass would pass.
+TEST(unit, each_statement_can_fail) {
+  EXPECT(unit::failures_in([] { EXPECT(1 == 2); }) == 1);
+  EXPECT(unit::failures_in([] { EXPECT_EQ(1, 2); }) == 1);
+  EXPECT(unit::failures_in([] { ASSERT(1 == 2); }) == 1);
+  EXPECT(unit::failures_in([] { EXPECT_PANIC((void)0, ""); }) == 1);
+  EXPECT(unit::failures_in([] { EXPECT_PANIC(memory::platform::panic("one reason"), "another"); }) == 1);
+}
+
+TEST(unit, a_failed_assertion_ends_its_test) {
+  bool went_on = false;
+  const unsigned failures = unit::failures_in([&] {
+    EXPECT(1 == 2);
+    ASSERT(1 == 2);
+    went_on = true;
+  });
+  EXPECT_EQ(failures, 2u);
+  EXPECT(!went_on);
+}
