@@ -127,26 +127,26 @@ class Channel:
                 self._damaged_before, self._refusal = self.decoder.damaged, None
             self._send(request)
             answer = self._watch.poll(self._look, what, timeout / (1 + REPEATS))
-            if isinstance(answer, bytes):
-                return self._parse(answer, len(lines), what)
             if answer is not None:
-                trouble = answer
+                reply, trouble = answer
+                if trouble is None:
+                    return self._parse(reply, len(lines), what)
         if trouble is None:
             raise self._watch.expire(what, timeout)
         raise ProtocolError(
             f"{what} did not arrive intact in {1 + REPEATS} attempts: {trouble}", self._report()
         )
 
-    def _look(self) -> bytes | str | None:
-        """The whole reply, or why the request must be repeated, or None: nothing yet."""
+    def _look(self) -> tuple[bytes, str | None] | None:
+        """The whole reply, or the trouble for which the request must be repeated; None: nothing yet."""
         if self._parts:
             parts = next(iter(self._parts.values())).parts
             if all(number in self._parts for number in range(parts)):
-                return b"".join(self._parts[number].payload for number in range(parts))
+                return b"".join(self._parts[number].payload for number in range(parts)), None
         if self._refusal is not None:
-            return f"the kernel refused the request: {self._refusal}"
+            return b"", f"the kernel refused the request: {self._refusal}"
         if self.decoder.damaged > self._damaged_before:
-            return "a record from the kernel had a wrong CRC, a wrong length or lost bytes"
+            return b"", "a record from the kernel had a wrong CRC, a wrong length or lost bytes"
         return None
 
     def _parse(self, reply: bytes, lines: int, what: str) -> list[dict[str, Any]]:

@@ -87,6 +87,7 @@ class Console(SpawnBase):  # type: ignore[type-arg]  # generic in its stubs only
         self._watch = watch
         self._send = send
         self._backlog = bytearray()
+        self._awaited = "text on the console"
 
     def receive(self, data: bytes) -> None:
         """COM1 said this. Called from the loop's thread."""
@@ -108,7 +109,7 @@ class Console(SpawnBase):  # type: ignore[type-arg]  # generic in its stubs only
             return data or None
 
         seconds = self.timeout if timeout == -1 else timeout
-        data = self._watch.poll(take, "text on the console", float("inf") if seconds is None else seconds)
+        data = self._watch.poll(take, self._awaited, float("inf") if seconds is None else seconds)
         if data is None:
             raise pexpect.TIMEOUT("no text")
         base: Any = self  # the types of pexpect leave out what its subclasses need
@@ -141,12 +142,13 @@ class Console(SpawnBase):  # type: ignore[type-arg]  # generic in its stubs only
         """One of pexpect's waits, with our exceptions."""
         assert not async_, "the guest has a loop of its own"
         seconds = self.timeout if timeout == -1 else timeout
+        wanted = patterns if isinstance(patterns, list) else [patterns]
+        names = " or ".join(repr(getattr(pattern, "pattern", pattern)) for pattern in wanted)
+        self._awaited = f"{names} on the console"
         try:
             return expect(patterns, seconds, searchwindowsize)
         except pexpect.TIMEOUT:
-            wanted = patterns if isinstance(patterns, list) else [patterns]
-            names = " or ".join(repr(getattr(pattern, "pattern", pattern)) for pattern in wanted)
-            expired = self._watch.expire(f"{names} on the console", seconds or 0)
+            expired = self._watch.expire(self._awaited, seconds or 0)
         raise expired
 
     def send(self, text: str | bytes) -> int:
