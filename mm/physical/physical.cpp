@@ -13,6 +13,7 @@ void Physical::start(const BootInfo& info, EarlyAllocator& early) {
     frames_.add(info.memory[n].range);
     zone_.span(info.memory[n].range);
   }
+  record_.early_frames = early.allocated_frames();
   early.hand_over([this](PhysRange range) { zone_.donate(range); });
   const PhysicalLevels now = levels();
   stats::add(Counter::frames_present, static_cast<std::int64_t>(now.present));
@@ -21,12 +22,7 @@ void Physical::start(const BootInfo& info, EarlyAllocator& early) {
   stats::add(Counter::frames_early, static_cast<std::int64_t>(early.allocated_frames()));
 }
 
-Result<void> Physical::release(FrameNumber number, Order order) {
-  const auto released = zone_.release(number, order);
-  if (is_misuse(released.error())) [[unlikely]]
-    stats::add(Counter::frame_misuses);
-  return released;
-}
+Result<void> Physical::release(FrameNumber number, Order order) { return zone_.release(number, order); }
 
 PhysicalLevels Physical::levels() const {
   const ZoneLevels zone = zone_.levels();
