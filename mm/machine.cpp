@@ -73,8 +73,8 @@ Machine::Machine(const MachineShape& shape, const MemoryManager::Storage& storag
 }
 
 void Machine::start() {
-  EarlyAllocator early(info_, PhysAddr{config::max_memory_gib * 1_GiB});
-  manager_.start(info_, early);
+  early_.emplace(info_, PhysAddr{config::max_memory_gib * 1_GiB});  // too large for a kernel stack
+  manager_.start(info_, *early_);
 }
 
 }  // namespace memory

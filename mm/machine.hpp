@@ -1,6 +1,7 @@
 // Machine: a whole small computer in one piece of storage, for tests, fuzzers and Python; as many as one likes.
 // SPDX-License-Identifier: MIT
 #pragma once
+#include <optional>
 #include <span>
 
 #include "mm/memory_manager.hpp"
@@ -53,6 +54,7 @@ class Machine {
   static Error check(const MachineShape& shape);
 
   BootInfo info_;
+  std::optional<EarlyAllocator> early_;
   std::array<PerCpu, config::max_cpus> cpus_{};
   std::array<PerCpu*, config::max_cpus> cpu_pointers_{};
   unsigned cpu_count_;
