@@ -64,9 +64,9 @@ rwildcard = $(foreach d,$(wildcard $1/*),$(call rwildcard,$d,$2) $(filter $(subs
 mm_sources := $(call rwildcard,mm,*.cpp)
 mm_core := $(filter-out mm/host/%,$(mm_sources))
 boot_cpp := $(wildcard boot/*.cpp)
-unit_sources := $(filter-out tests/unit/host_main.cpp,$(wildcard tests/unit/*.cpp))
+unit_sources := $(filter-out tests/unit/host_%,$(wildcard tests/unit/*.cpp))
 kernel_sources := $(wildcard boot/*.S) $(boot_cpp) $(call rwildcard,kernel,*.S) $(call rwildcard,kernel,*.cpp) $(mm_core)
-host_test_sources := tests/unit/host_main.cpp $(unit_sources) $(wildcard tests/host/*.cpp) $(boot_cpp) $(mm_sources)
+host_test_sources := $(wildcard tests/unit/*.cpp) $(wildcard tests/host/*.cpp) $(boot_cpp) $(mm_sources)
 fuzz_programs := $(patsubst tests/fuzz/%.cpp,build/fuzz/%,$(wildcard tests/fuzz/*_fuzz.cpp))
 
 # ---- flags -------------------------------------------------------------------------------------------------------------

@@ -38,8 +38,8 @@ constexpr std::uint8_t kDataReady = 0x01;
 constexpr std::uint8_t kOverrun = 0x02;
 constexpr std::uint8_t kTransmitterReady = 0x20;
 
-// Polls of a peer that takes nothing, before a byte is given up: several seconds under QEMU.
-constexpr std::uint32_t kPatience = 4'000'000;
+// Polls of a peer that takes nothing, before a byte is given up: some 20 seconds under QEMU.
+constexpr std::uint32_t kPatience = 40'000'000;
 
 // Ticks without a byte after which nothing is on its way.
 constexpr std::uint64_t kQuietTicks = memory::config::tick_hz / 10 + 1;

@@ -28,7 +28,7 @@ class SerialPort {
   void receive_by_interrupt(void (*handler)());
   void on_interrupt();
 
-  // Sends raw bytes, waiting for room before each. A peer that takes nothing for some seconds loses bytes (counted)
+  // Sends raw bytes, waiting for room before each. A peer that takes nothing for some twenty seconds loses bytes (counted)
   // and is not waited for again until it takes one. Any context; calls do not nest into each other's bytes.
   void write(std::string_view bytes);
   void write_byte(std::uint8_t byte);

@@ -30,7 +30,7 @@ constexpr std::array kCommands{
     Command{"reboot", "", 0, 0, "reset the machine", run_reboot},
     Command{"stacks", "", 0, 0, "the kernel's stacks and how much of each was used", run_stacks},
     Command{"stats", "", 0, 0, "every counter", run_stats},
-    Command{"stress", "pages N [seed=S] [hold]", 1, 4, "N random allocations, releases and misuses", run_stress},
+    Command{"stress", "pages N [seed=S] [hold]", 1, 4, "N random operations; 'stress release' ends a hold", run_stress},
     Command{"uptime", "", 0, 0, "time, ticks and what the serial ports lost", run_uptime},
     Command{"zoneinfo", "", 0, 0, "the zones of memory, as /proc/zoneinfo", run_zoneinfo},
 };
@@ -109,7 +109,7 @@ void answer(const Words& words, Reply& reply) {
   if (status == Status::success && !reply.overflowed()) return;
   if (status == Status::success) {
     status = Status::too_big;
-    error.text("the answer is too big for a reply; ask for less, or read memory");
+    error.text("the command ran, but its answer is too big for a reply; ask for less, or read memory");
   }
   reply.rewind(start);
   write_failure(reply, status, error.view());

@@ -27,6 +27,7 @@ void end_line(LineEditor::Event event) {
   } else if (event == LineEditor::Event::line) {
     run_for_person(editor.line());
     editor.clear();
+    if (com1.take_attention()) com1.read();  // this ^C was for the command, not for the line to come
   }
   print(kPrompt);
 }

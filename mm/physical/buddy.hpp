@@ -88,7 +88,8 @@ class Buddy {
   void push_whole(std::uint32_t number, unsigned order);
   unsigned merge_whole(std::uint32_t number, unsigned order);
   bool list_valid(unsigned list, std::uint64_t& frames) const;
-  bool block_valid(std::uint32_t number, std::uint64_t& free, std::uint64_t& managed) const;
+  static bool listing_valid(const Pageblock& block);
+  bool frames_valid(std::uint32_t number, std::uint64_t& managed) const;
 
   FrameTable& frames_;
   BuddyLists lists_;

@@ -67,10 +67,10 @@ struct FrameRun {
 // What an outside reader follows to the frame array. Standard layout; FrameTable is its only writer. `range` says a
 // second time which frames are not absent, so that a reader who finds the two at odds knows which Frame is wrong.
 struct FrameMap {
-  static constexpr std::size_t kFramesPerBlock = Pageblock::kFrames;
-  static constexpr std::size_t kBlocksPerSection = 64;
-  static constexpr std::size_t kFramesPerSection = kFramesPerBlock * kBlocksPerSection;  // 128 MiB of memory
-  static constexpr std::size_t kMaxSections = config::max_memory_gib * 8;
+  static constexpr unsigned kFramesPerBlock = Pageblock::kFrames;
+  static constexpr unsigned kBlocksPerSection = 64;
+  static constexpr unsigned kFramesPerSection = kFramesPerBlock * kBlocksPerSection;  // 128 MiB of memory
+  static constexpr std::size_t kMaxSections = std::size_t{config::max_memory_gib} * 8;
 
   Frame* frames = nullptr;          // [I] indexed by frame number
   Pageblock* blocks = nullptr;      // [I] indexed by frame number / 512

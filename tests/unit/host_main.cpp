@@ -13,6 +13,7 @@
 #include "mm/base/format.hpp"
 #include "mm/base/sync.hpp"
 #include "mm/host/panic.hpp"
+#include "tests/unit/host_world.hpp"
 #include "tests/unit/unit.hpp"
 
 extern "C" [[gnu::weak]] void __sanitizer_set_death_callback(void (*callback)());
@@ -97,6 +98,7 @@ bool passes(const unit::Test& test) {
   if (!after.empty()) unit::fail("left a lock rank held", test.file, test.line);
   before.restore();
   running = nullptr;
+  unit::end_world();
   return failures_here == 0;
 }
 
