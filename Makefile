@@ -57,7 +57,9 @@ given := $(foreach v,$(.VARIABLES),$(if $(findstring command line,$(origin $v)),
 settings := $(foreach v,$(sort $(filter-out $(MAKE_VARIABLES),$(given))),$(call quote,$v=$($v)))
 
 # $(call remember,FILE,TEXT): FILE is rebuilt when TEXT is not what it holds. No process is started to find out.
-remember = $(if $(filter-out 0,$(words $(subst x$(file <$1)x,,x$2x))),$(eval $1: force))
+same = $(and $(findstring [$1],[$2]),$(findstring [$2],[$1]))
+# (make 4.3 forgets at times to drop a file's last line break: hence strip.)
+remember = $(if $(call same,$(strip $(file <$1)),$(strip $2)),,$(eval $1: force))
 
 # ---- sources -----------------------------------------------------------------------------------------------------------
 rwildcard = $(foreach d,$(wildcard $1/*),$(call rwildcard,$d,$2) $(filter $(subst *,%,$2),$d))
@@ -96,12 +98,13 @@ compiler_path = $(firstword $(realpath $(addsuffix /$1,$(subst :, ,$(PATH)))) $1
 # $(call profile_rules,PROFILE): build/PROFILE/config_values.h, written by the rule of config.given, and only when it
 # changes: so its own recipe does nothing but tell make to look again.
 define profile_rules
+write_$1 = $(PY) -IS tools/coronel/build/config.py --definitions mm/base/config.def --profile $1 \
+  --output build/$1/config_values.h $(settings)
 build/$1/config.given: mm/base/config.def tools/coronel/build/config.py | setup
-	@$(PY) -IS tools/coronel/build/config.py --definitions mm/base/config.def --profile $1 \
-	  --output build/$1/config_values.h $(settings)
+	@$$(write_$1)
 	@printf '%s\n' $(call quote,$(settings)) >$$@
 build/$1/config_values.h: build/$1/config.given
-	@test -e $$@ || { rm -f $$<; echo 'make: $$@ was missing; say make again' >&2; exit 1; }
+	@test -e $$@ || $$(write_$1)
 $(call remember,build/$1/config.given,$(settings))
 endef
 

@@ -92,7 +92,9 @@ def violation(include: Include) -> str | None:
 
 def all_files() -> list[Path]:
     folders = ["mm", "kernel", "boot", "tests/unit"]
-    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in SUFFIXES)
+    return sorted(
+        path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in SUFFIXES
+    )
 
 
 @pytest.mark.parametrize("path", all_files(), ids=lambda path: path.relative_to(ROOT).as_posix())

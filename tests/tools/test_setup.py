@@ -17,7 +17,9 @@ import pexpect
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-UTILITIES = "sh cat cmp cp env getconf grep head ls mkdir mv printf rm rmdir sed tail tr true uname chmod ln dirname"
+UTILITIES = (
+    "sh cat cmp cp env getconf grep head ls mkdir mv printf rm rmdir sed tail tr true uname chmod ln dirname"
+)
 RUN_TOOLS = ["qemu-system-x86_64", "grub-mkrescue", "xorriso", "mformat", "g++", "ld", "objdump", "setarch"]
 INSTALL_RUN = (
     "apt-get update && env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends"
@@ -112,7 +114,9 @@ class Machine:
             check=False,
         )
         assert done.stdout == "" or script != "bootstrap.sh", "standard output belongs to make's target"
-        return Run(done.returncode, done.stdout + done.stderr, self.log.read_text(encoding="utf-8").splitlines())
+        return Run(
+            done.returncode, done.stdout + done.stderr, self.log.read_text(encoding="utf-8").splitlines()
+        )
 
 
 @dataclass
@@ -290,7 +294,9 @@ def test_a_changed_package_is_installed_alone(machine: Machine) -> None:
     assert machine.run("run").calls == []
 
 
-@pytest.mark.parametrize("lost", ["bin/ruff", "lib/python3.11/site-packages/numpy", "bin/python", "coronel.installed"])
+@pytest.mark.parametrize(
+    "lost", ["bin/ruff", "lib/python3.11/site-packages/numpy", "bin/python", "coronel.installed"]
+)
 def test_a_damaged_venv_is_made_anew(machine: Machine, lost: str) -> None:
     machine.complete()
     machine.run("run")
@@ -439,13 +445,17 @@ def test_doctor_finds_what_does_not_run_and_what_differs(machine: Machine) -> No
     machine.complete()
     machine.install("gdb")
     machine.run("test")
-    machine.install("xorriso", text="#!/bin/sh\necho 'libburn.so.4: cannot open shared object file' >&2\nexit 127\n")
+    machine.install(
+        "xorriso", text="#!/bin/sh\necho 'libburn.so.4: cannot open shared object file' >&2\nexit 127\n"
+    )
     packages = machine.checkout / ".venv/lib/python3.11/site-packages"
     (packages / "pytest-1.0.dist-info").mkdir()
     report = machine.run(script="doctor.sh")
     assert report.code == 1
     assert "DOES NOT RUN   libburn.so.4" in report.text
-    assert any(line.split()[:2] == ["pytest", "1.0"] and "the lock says" in line for line in report.text.splitlines())
+    assert any(
+        line.split()[:2] == ["pytest", "1.0"] and "the lock says" in line for line in report.text.splitlines()
+    )
 
 
 def test_doctor_of_this_checkout_agrees_with_the_lock() -> None:

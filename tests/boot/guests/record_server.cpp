@@ -17,6 +17,7 @@ enum class Fault {
   not_json,     // a sound record that holds no JSON
   wrong_count,  // one outcome more than lines
   noise,        // stray bytes, half a magic among them, before the reply
+  false_start,  // a whole magic that begins no record, before the reply
   dies,         // powers off instead of answering
 };
 
@@ -39,7 +40,8 @@ static void answer(Word id, Fault fault) {
                   {.skip_byte = fault == Fault::lost_part ? 22 : ~0u});
     case Fault::not_json: return send(whole, "[{\"status\":");
     case Fault::wrong_count: return send(whole, "[{\"status\":0},{\"status\":0}]");
-    case Fault::noise: com2.write("\xff\x01 CRN CRCRNL\xff"); return send(whole, kReply);
+    case Fault::noise: com2.write("\xff\x01 CRN CRC\xff"); return send(whole, kReply);
+    case Fault::false_start: com2.write("\xff CRNL\xff"); return send(whole, kReply);
     case Fault::dies: return exit_with(0x10);
   }
 }

@@ -41,7 +41,7 @@ def check_kernel(path: Path) -> None:
             )
         try:
             notes = _notes(file, head, size)
-        except (struct.error, EOFError):
+        except (struct.error, IndexError, EOFError):
             raise ArtifactError(f"kernel {path} is cut off after {size} bytes: build it again") from None
         if _PVH_ENTRY not in notes:
             raise ArtifactError(
