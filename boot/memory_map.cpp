@@ -59,11 +59,6 @@ std::size_t MemoryMap::split(std::uint64_t address) {
   return i + 1;
 }
 
-void MemoryMap::remove(std::size_t i) {
-  --edges_;
-  for (std::size_t k = i; k < edges_; ++k) edge_[k] = edge_[k + 1];
-}
-
 // Precondition: first < end <= kPhysicalEnd, and room for two edges.
 void MemoryMap::raise(std::uint64_t first, std::uint64_t end, Rank rank) {
   const std::size_t begin = split(first);

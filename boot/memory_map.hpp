@@ -65,7 +65,6 @@ class MemoryMap {
   std::size_t find(std::uint64_t address) const;
   std::uint64_t end_of(std::size_t i) const { return i + 1 < edges_ ? edge_[i + 1].at : kPhysicalEnd; }
   std::size_t split(std::uint64_t address);
-  void remove(std::size_t i);
   void raise(std::uint64_t first, std::uint64_t end, Rank rank);
   void coarsen();
   memory::MemoryRange range_at(std::size_t i, PhysAddr limit) const;

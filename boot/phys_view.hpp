@@ -1,4 +1,4 @@
-// PhysView: bounded reads of physical memory, through a window that shows it from address 0 upward.
+// PhysView: bounded reads of physical memory, through a window that shows a part of it.
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <cstddef>
@@ -17,16 +17,18 @@ using memory::Result;
 
 // The only way in which boot/ reads memory. On the machine `base` is where the boot page tables map physical
 // address 0 (not the null pointer: the map at -2 GiB) and `end` is where that map ends; in a test it is any
-// array. Owns nothing. Every read is checked against the end, and no alignment is asked for.
+// array. Owns nothing. Every read is checked against both ends, and no alignment is asked for.
 class PhysView {
  public:
-  constexpr PhysView(const std::byte* base, PhysAddr end) : base_(base), end_(end) {}
+  // `base` shows the byte at `first`. Precondition: first <= end.
+  constexpr PhysView(const std::byte* base, PhysAddr end, PhysAddr first = {})
+      : base_(base), first_(first), end_(end) {}
 
   constexpr PhysAddr end() const { return end_; }
 
   // Whether the bytes [address, address + bytes) lie in the window. No sum can overflow here.
   constexpr bool contains(PhysAddr address, std::uint64_t bytes) const {
-    return address <= end_ && bytes <= end_ - address;
+    return address >= first_ && address <= end_ && bytes <= end_ - address;
   }
 
   // Fails with invalid when the record does not lie in the window.
@@ -35,7 +37,7 @@ class PhysView {
     static_assert(std::is_trivially_copyable_v<Record>);
     if (!contains(address, sizeof(Record))) return Error::invalid;
     Record record;
-    __builtin_memcpy(&record, base_ + address.value, sizeof record);
+    __builtin_memcpy(&record, base_ + (address - first_), sizeof record);
     return record;
   }
 
@@ -45,7 +47,7 @@ class PhysView {
     if (!contains(address, 0)) return {};
     const std::uint64_t room = end_ - address;
     const std::uint64_t most = limit < room ? limit : room;
-    const char* const first = reinterpret_cast<const char*>(base_ + address.value);
+    const char* const first = reinterpret_cast<const char*>(base_ + (address - first_));
     std::uint64_t length = 0;
     while (length < most && first[length] != '\0') ++length;
     return {first, length};
@@ -53,6 +55,7 @@ class PhysView {
 
  private:
   const std::byte* base_;
+  PhysAddr first_;
   PhysAddr end_;
 };
 

@@ -36,7 +36,10 @@ inline void begin() {
   std::construct_at(&world.report);
 }
 
-inline boot::PhysView view() { return {world.bytes.data(), PhysAddr{kBytes}}; }
+// The forged memory, from address 0 or from another one.
+inline boot::PhysView view(std::uint64_t first = 0) {
+  return {world.bytes.data(), PhysAddr{first + kBytes}, PhysAddr{first}};
+}
 
 // Writes little-endian words and texts, one after the other.
 class Pen {

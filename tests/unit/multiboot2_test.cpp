@@ -57,8 +57,8 @@ class Image {
   Pen pen_{kAt};
 };
 
-bool parse(PhysRange kernel = kKernel, std::uint64_t at = kAt) {
-  const boot::PhysView memory = view();
+bool parse(PhysRange kernel = kKernel, std::uint64_t at = kAt, std::uint64_t first = 0) {
+  const boot::PhysView memory = view(first);
   boot::Builder builder(memory, kernel, world.map, world.info, world.report);
   return boot::receive(builder, boot::kMultiboot2Magic, PhysAddr{at}).ok();
 }
@@ -277,6 +277,25 @@ TEST(multiboot2, the_structure_must_lie_in_memory_and_beside_the_kernel) {
   over.map().end();
   EXPECT(!parse({PhysAddr{kAt - 0x1000}, PhysAddr{kAt + 0x1000}}));
   EXPECT(world.report.failure() == Fatal::information_over_kernel && failure_says("0x1000"));
+}
+
+// The same bytes seen at another place, where the map knows no memory: the structure lies at 16 MiB + kAt.
+TEST(multiboot2, the_structure_must_be_memory_by_its_own_map) {
+  constexpr std::uint64_t kFirst = 16 << 20;
+  for (const std::uint64_t size : {0x1000u, 0x1001u}) {
+    Image image;
+    image.tag(6, 40).u32(24).u32(0);
+    image.entry(0x100000, kFirst + kAt + 0x1000 - 0x100000, 1).end().total_size(size);
+    EXPECT_EQ(parse(kKernel, kFirst + kAt, kFirst), size == 0x1000);
+  }
+  EXPECT(!parse(kKernel, kAt, kFirst));  // before the view
+  EXPECT(world.report.failure() == Fatal::information_unreadable);
+
+  Image image;
+  image.map().end();
+  EXPECT(!parse(kKernel, (80 << 20) + kAt, 80 << 20));
+  EXPECT(world.report.failure() == Fatal::information_outside_ram);
+  EXPECT(failure_says("at 0x5001000 - 0x5001068 lies outside the memory that it describes"));
 }
 
 TEST(multiboot2, a_module_of_no_bytes_is_a_module) {

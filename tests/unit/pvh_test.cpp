@@ -46,8 +46,8 @@ struct Start {
   }
 };
 
-bool parse(std::uint64_t at = kStart, PhysRange kernel = kKernel) {
-  const boot::PhysView memory = view();
+bool parse(std::uint64_t at = kStart, PhysRange kernel = kKernel, std::uint64_t first = 0) {
+  const boot::PhysView memory = view(first);
   boot::Builder builder(memory, kernel, world.map, world.info, world.report);
   return boot::receive(builder, boot::kPvhMagic, PhysAddr{at}).ok();
 }
@@ -165,6 +165,36 @@ TEST(pvh, the_structures_must_lie_in_memory) {
   EXPECT(world.report.failure() == Fatal::information_over_kernel && failure_says("0x3000"));
   EXPECT(!parse(kStart, {PhysAddr{0x3f00000}, PhysAddr{0x4001000}}));
   EXPECT(world.report.failure() == Fatal::machine_too_small);
+}
+
+// The same bytes seen from 80 MiB on, where the map knows no memory: reads would succeed, and must not count.
+TEST(pvh, what_the_map_does_not_know_is_not_read) {
+  constexpr std::uint64_t kFirst = 80 << 20;
+  Start start;
+  start.map = kFirst + kMap;
+  start.write();
+  EXPECT(!parse(kFirst + kStart, kKernel, kFirst));
+  EXPECT(world.report.failure() == Fatal::information_outside_ram && failure_says("0x5002000"));
+
+  Start::entry(2, 0x100000, kFirst + 0x4000 - 0x100000, 1);  // memory ends behind the map
+  start.command_line = kFirst + kTexts;
+  start.module_list = kFirst + kModules;
+  start.module(0x200000, 0x1000, 0);
+  start.write();
+  ASSERT(parse(kFirst + kStart, kKernel, kFirst));
+  EXPECT(world.report.has(Remark::command_line_unreadable));
+  EXPECT(world.report.has(Remark::module_list_unreadable));
+  EXPECT_EQ(world.info.modules_dropped, 1u);
+
+  Start::entry(2, 0x100000, kFirst + 0x5000 - 0x100000, 1);  // and now behind the list of modules
+  Pen(kModules + 16).u64(kFirst + kTexts);
+  start.command_line = kFirst + 0x4ffe;  // its third character is not in memory
+  Pen(0x4ffe).text("abc").zero();
+  start.write();
+  ASSERT(parse(kFirst + kStart, kKernel, kFirst));
+  EXPECT(world.report.has(Remark::command_line_unreadable));
+  ASSERT(world.info.module_count == 1);
+  EXPECT_EQ(world.info.modules[0].name(), "?");
 }
 
 TEST(pvh, a_command_line_beyond_memory_is_refused) {
