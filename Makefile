@@ -156,7 +156,7 @@ endef
 
 # Unit tests register themselves by constructors, which the release kernel does not have: debug only.
 kernel_sources_release := $(kernel_sources)
-kernel_sources_debug := $(kernel_sources) $(unit_sources)
+kernel_sources_debug := $(kernel_sources) $(unit_sources) $(wildcard tests/kernel/*.cpp)
 
 define kernel_profile
 $(call profile_rules,$1)
@@ -197,7 +197,7 @@ endef
 $(if $(call wants,fuzz),$(eval $(fuzz_rules)))
 
 # Clang compiles what GCC builds, for its lock analysis, and clang-tidy reads it by .clang-tidy.
-analyze_flags := -O0 -Wthread-safety -Wthread-safety-negative
+analyze_flags := -O0 -Wthread-safety
 define analyze_rules
 $(call profile_rules,analyze)
 $(call flavour,analyze,host,$(CLANGXX),$(host_flags) $(analyze_flags),$(boot_cpp) $(mm_sources))

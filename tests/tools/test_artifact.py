@@ -1,7 +1,7 @@
 """The artifact checks: a small sound kernel passes, and each promise, when broken, is named.
 
-The kernel here is a few lines of assembly with the project's own linker script, so the checks are tested without the
-real one; `test_the_built_kernel_is_sound` is about that.
+The kernel here is a few lines of assembly with the project's own linker script, so the checks are tested
+without the real one; `test_the_built_kernel_is_sound` is about that.
 """
 
 import struct
@@ -51,7 +51,7 @@ Maker = Callable[..., Artifact]
 
 @pytest.fixture
 def link(tmp_path: Path) -> Maker:
-    """Link assembly with linker.ld; `script` may change the script's text, `more` is appended to the source."""
+    """Link assembly with linker.ld; `script` changes the script's text, `more` is appended."""
 
     def build(more: str = "", *, source: str = SOUND, script: tuple[str, str] = ("", "")) -> Artifact:
         text = (ROOT / "linker.ld").read_text(encoding="utf-8")
@@ -222,7 +222,7 @@ def test_damaged_headers_raise_nothing_else(link: Maker) -> None:
             pass
 
 
-# ---- the symbol table ---------------------------------------------------------------------------------------------------
+# ---- the symbol table --------------------------------------------------------------------------------------
 def test_symbol_table_names_gaps_and_order(link: Maker) -> None:
     artifact = link()
     table = symbols.table_of(artifact.symbols)

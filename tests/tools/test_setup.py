@@ -1,4 +1,4 @@
-"""The set-up, on machines that do not exist: a PATH of stubs, a root folder of its own, a checkout of its own.
+"""The set-up, on machines that do not exist: a PATH of stubs, a root and a checkout of their own.
 
 Every stub writes its command line to a log, so a test sees what was run and what was not.
 """
@@ -50,7 +50,8 @@ for package; do
   case $package in
     qemu-system-x86) names=qemu-system-x86_64 ;; grub-common) names=grub-mkrescue ;; mtools) names=mformat ;;
     binutils) names='ld objdump' ;; util-linux) names=setarch ;; python3) names=python3 ;;
-    grub-pc-bin) mkdir -p "$CORONEL_SYSROOT/usr/lib/grub/i386-pc"; : >"$CORONEL_SYSROOT/usr/lib/grub/i386-pc/modinfo.sh"
+    grub-pc-bin) mkdir -p "$CORONEL_SYSROOT/usr/lib/grub/i386-pc"; :
+    >"$CORONEL_SYSROOT/usr/lib/grub/i386-pc/modinfo.sh"
       names='' ;;
     ca-certificates) mkdir -p "$CORONEL_SYSROOT/etc/ssl/certs"
       echo x >"$CORONEL_SYSROOT/etc/ssl/certs/ca-certificates.crt"; names='' ;;
@@ -164,7 +165,7 @@ def machine(tmp_path: Path) -> Machine:
     return computer
 
 
-# ---- Debian packages ---------------------------------------------------------------------------------------------------
+# ---- Debian packages ---------------------------------------------------------------------------------------
 def test_root_is_shown_the_command_and_it_runs(machine: Machine) -> None:
     first = machine.run("run")
     assert first.code == 0, first.text
@@ -231,9 +232,14 @@ def test_sudo_asks_on_the_terminal(machine: Machine, answer: str, code: int) -> 
     machine.install("sudo", text=SUDO)
     command = "echo for-the-kernel | { sh tools/bootstrap.sh run; echo code=$?; cat; }"
     child = pexpect.spawn(
-        "sh", ["-c", command], cwd=str(machine.checkout), env=machine.environment, encoding="utf-8", timeout=20,
+        "sh",
+        ["-c", command],
+        cwd=str(machine.checkout),
+        env=machine.environment,
+        encoding="utf-8",
+        timeout=20,
         dimensions=(24, 400),
-    )  # fmt: skip
+    )
     child.expect_exact("run it now? [Y/n] ")
     assert f"+ sudo {INSTALL_RUN.replace('&& ', '&& sudo ')}" in (child.before or "")
     assert machine.log.exists() is False
@@ -271,7 +277,7 @@ def test_no_certificates_are_part_of_the_list(machine: Machine) -> None:
     assert machine.run("run").called("apt-get install")[0].endswith("--no-install-recommends ca-certificates")
 
 
-# ---- Python ------------------------------------------------------------------------------------------------------------
+# ---- Python ------------------------------------------------------------------------------------------------
 def test_a_changed_lock_makes_venv_anew(machine: Machine) -> None:
     machine.complete()
     machine.run("run")
@@ -409,7 +415,7 @@ def test_set_up_costs_little_when_there_is_nothing_to_do() -> None:
     assert min(times) < 0.2
 
 
-# ---- doctor ------------------------------------------------------------------------------------------------------------
+# ---- doctor ------------------------------------------------------------------------------------------------
 def snapshot(*folders: Path) -> dict[Path, tuple[int, int]]:
     return {
         path: (path.lstat().st_mtime_ns, stat.S_IFMT(path.lstat().st_mode))

@@ -10,6 +10,9 @@ extern "C" memory::PerCpu boot_percpu;
 
 namespace kernel {
 
+// Makes platform::percpu() be `cpu`: for tests that make machines of their own. No lock may be held.
+void stand_on_cpu(memory::PerCpu& cpu);
+
 // Starts platform::random() anew.
 void seed_random(std::uint64_t seed);
 
