@@ -10,12 +10,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import pytest
 from coronel.pytest_plugin import Build
 
 Broken = Callable[..., Path]
+Terminal = Callable[..., Any]  # of pexpect.spawn, whose types do not know what a match is
 COMMAND = [sys.executable, "-m", "coronel"]
 
 
@@ -174,8 +176,8 @@ def test_a_reader_that_leaves_is_no_error(broken: Broken) -> None:
 
 
 @pytest.fixture
-def terminal(artifact: Build) -> Callable[..., pexpect.spawn]:
-    def start(*words: str) -> pexpect.spawn:
+def terminal(artifact: Build) -> Terminal:
+    def start(*words: str) -> Any:
         return pexpect.spawn(
             COMMAND[0], [*COMMAND[1:], "run", "--kernel", str(artifact.elf), *words], timeout=20
         )
@@ -183,7 +185,7 @@ def terminal(artifact: Build) -> Callable[..., pexpect.spawn]:
     return start
 
 
-def test_a_terminal_gets_a_console_and_qemus_keys(terminal: Callable[..., pexpect.spawn]) -> None:
+def test_a_terminal_gets_a_console_and_qemus_keys(terminal: Terminal) -> None:
     console = terminal()
     console.expect_exact("coronel> ")
     console.send("uptime\r")
@@ -195,7 +197,7 @@ def test_a_terminal_gets_a_console_and_qemus_keys(terminal: Callable[..., pexpec
     assert console.exitstatus == 0
 
 
-def test_poweroff_and_reboot_in_a_terminal(terminal: Callable[..., pexpect.spawn]) -> None:
+def test_poweroff_and_reboot_in_a_terminal(terminal: Terminal) -> None:
     console = terminal()
     console.expect_exact("coronel> ")
     console.send("reboot\r")
@@ -206,7 +208,7 @@ def test_poweroff_and_reboot_in_a_terminal(terminal: Callable[..., pexpect.spawn
     assert console.exitstatus == 0
 
 
-def test_a_panic_in_a_terminal_is_1(terminal: Callable[..., pexpect.spawn]) -> None:
+def test_a_panic_in_a_terminal_is_1(terminal: Terminal) -> None:
     console = terminal()
     console.expect_exact("coronel> ")
     console.send("panic\r")
@@ -216,7 +218,7 @@ def test_a_panic_in_a_terminal_is_1(terminal: Callable[..., pexpect.spawn]) -> N
     assert b"coronel: the guest panicked" in console.before
 
 
-def test_ctrl_c_belongs_to_the_guest(terminal: Callable[..., pexpect.spawn]) -> None:
+def test_ctrl_c_belongs_to_the_guest(terminal: Terminal) -> None:
     console = terminal()
     console.expect_exact("coronel> ")
     console.send("\x03")
@@ -229,7 +231,7 @@ def test_ctrl_c_belongs_to_the_guest(terminal: Callable[..., pexpect.spawn]) -> 
 
 
 def test_the_terminal_is_left_as_it_was(artifact: Build) -> None:
-    shell = pexpect.spawn("/bin/sh", timeout=20)
+    shell: Any = pexpect.spawn("/bin/sh", timeout=20)
     shell.setecho(False)
     shell.sendline("stty echo; stty -g; PS1='$ '")
     shell.expect(r"([0-9a-f]+:[0-9a-f:]+)")

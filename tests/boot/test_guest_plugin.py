@@ -12,7 +12,8 @@ from coronel.pytest_plugin import Build
 def session(pytester: pytest.Pytester, artifact: Build, pytestconfig: pytest.Config) -> pytest.Pytester:
     folder = artifact.elf.parents[1]
     pytester.makeini(
-        f"[pytest]\naddopts = --coronel-build={folder} --coronel-profile={artifact.profile} --strict-markers\n"
+        "[pytest]\naddopts = --strict-markers"
+        f" --coronel-build={folder} --coronel-profile={artifact.profile}\n"
     )
     return pytester
 
