@@ -1,8 +1,8 @@
 // Commands about memory: what is there, and taking and giving it back.
 // SPDX-License-Identifier: MIT
 //
-// `alloc` keeps what it gets in a table of its own, and `free` frees only what is in there: no typing error can
-// take memory away from the kernel. `break` goes past that table on purpose (faults.cpp).
+// `alloc` keeps what it gets in a table of its own, and `free` frees only what is in there: no typing error
+// can take memory away from the kernel. `break` goes past that table on purpose (faults.cpp).
 #include <array>
 #include <optional>
 

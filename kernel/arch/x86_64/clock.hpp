@@ -1,4 +1,4 @@
-// The clock: ticks of the 8254 timer, and its counter between two of them. Nothing is calibrated or waited for.
+// The clock: ticks of the 8254 timer, and its counter between two of them. No calibration.
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <cstdint>
