@@ -13,7 +13,8 @@ struct TrapFrame;
 // COM2 gets an event first, then COM1 gets reason, place, registers, backtrace and details; then the machine exits
 // with the code for panic. Takes no lock. A panic inside a panic exits at once. Inside catch_panic() it returns
 // there instead, and nothing is printed.
-[[noreturn]] void panic(std::string_view why, const char* file = __builtin_FILE(), int line = __builtin_LINE());
+[[noreturn]] void panic(std::string_view why, const char* file = __builtin_FILE(),
+                        int line = __builtin_LINE());
 
 // The same for a trap: the registers and the backtrace are those of `frame`. Not caught when the trap is an NMI.
 [[noreturn]] void panic_at(std::string_view why, const TrapFrame& frame);

@@ -63,8 +63,10 @@ Symbol symbol_at(std::uint64_t address) {
   std::size_t high = count;
   while (low < high) {
     const std::size_t middle = low + (high - low) / 2;
-    if (table.entry(middle).offset <= offset) low = middle + 1;
-    else high = middle;
+    if (table.entry(middle).offset <= offset)
+      low = middle + 1;
+    else
+      high = middle;
   }
   if (low == 0) return {};
   const Entry entry = table.entry(low - 1);

@@ -31,6 +31,7 @@ FLOORS: dict[str, list[str]] = {
     "boot": ["mm/base"],
     "kernel": [*MM, "boot"],
     "tests/unit": [*MM, "boot"],
+    "tests/kernel": [*MM, "boot", "kernel", "tests/unit"],
 }
 # One file each that may do more: it is the joint between two floors.
 JOINTS: dict[str, list[str]] = {

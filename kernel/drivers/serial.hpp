@@ -42,8 +42,10 @@ class SerialPort {
   bool take_attention() { return attention_seen_.exchange(false, std::memory_order_relaxed); }
   bool attention_seen() const { return attention_seen_.load(std::memory_order_relaxed); }
 
-  std::uint64_t bytes_unsent() const { return unsent_; }     // given up by write()
-  std::uint64_t bytes_overrun() const { return overruns_; }  // times that the chip says it lost received bytes
+  std::uint64_t bytes_unsent() const { return unsent_; }  // given up by write()
+  std::uint64_t bytes_overrun() const {
+    return overruns_;
+  }  // times that the chip says it lost received bytes
 
  private:
   void drain();  // chip -> ring, until one is empty or the other full. Interrupts off.

@@ -40,15 +40,15 @@ class Reply;
 void run_for_program(std::string_view line, Reply& reply);
 
 // -- the functions behind the table, by file
-Status run_help(Call& call);      // commands.cpp
-Status run_stacks(Call& call);    // commands_kernel.cpp
+Status run_help(Call& call);    // commands.cpp
+Status run_stacks(Call& call);  // commands_kernel.cpp
 Status run_uptime(Call& call);
 Status run_panic(Call& call);
 Status run_reboot(Call& call);
 Status run_poweroff(Call& call);
-Status run_break(Call& call);     // faults.cpp
-Status run_ktest(Call& call);     // ktest.cpp
-Status run_stats(Call& call);     // commands_memory.cpp
+Status run_break(Call& call);  // faults.cpp
+Status run_ktest(Call& call);  // ktest.cpp
+Status run_stats(Call& call);  // commands_memory.cpp
 Status run_meminfo(Call& call);
 Status run_buddyinfo(Call& call);
 Status run_zoneinfo(Call& call);

@@ -82,14 +82,20 @@ void give_back(std::size_t index) {
 Status take_blocks(Call& call, Order order, std::size_t count) {
   for (std::size_t taken = 0; taken < count; ++taken) {
     const bool stop = Call::interrupted();
-    const auto block = stop ? memory::Result<FrameNumber>(memory::Error::busy) : memory::manager().alloc_pages(order);
+    const auto block =
+        stop ? memory::Result<FrameNumber>(memory::Error::busy) : memory::manager().alloc_pages(order);
     if (block.ok()) {
       held.add({block.take(), order});
       continue;
     }
     for (std::size_t i = 0; i < taken; ++i) give_back(held.count() - 1);
     if (stop) return interrupted(call);
-    call.error().text(memory::text_of(block.error())).text(" after ").number(taken).text(" of ").number(count);
+    call.error()
+        .text(memory::text_of(block.error()))
+        .text(" after ")
+        .number(taken)
+        .text(" of ")
+        .number(count);
     call.error().text(" blocks; those are given back");
     return status_of(block.error());
   }
@@ -140,7 +146,8 @@ Status run_frames(Call& call) {
     if (!number) return Status::invalid;
     count = *number;
   }
-  memory::manager().physical().describe_frames(call.out(), FrameNumber{static_cast<std::uint32_t>(first)}, count);
+  memory::manager().physical().describe_frames(call.out(), FrameNumber{static_cast<std::uint32_t>(first)},
+                                               count);
   return Status::success;
 }
 
@@ -179,7 +186,10 @@ Status run_free(Call& call) {
     if (!number) return Status::invalid;
     const auto found = held.find(FrameNumber{static_cast<std::uint32_t>(*number)});
     if (!found) {
-      call.error().text("no block that 'alloc' holds begins at frame ").number(*number).text("; 'held' lists them");
+      call.error()
+          .text("no block that 'alloc' holds begins at frame ")
+          .number(*number)
+          .text("; 'held' lists them");
       return Status::invalid;
     }
     index = *found;
