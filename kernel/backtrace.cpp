@@ -2,6 +2,7 @@
 #include "kernel/backtrace.hpp"
 
 #include "kernel/arch/x86_64/stacks.hpp"
+#include "kernel/image.hpp"
 #include "kernel/symbols.hpp"
 #include "mm/base/format.hpp"
 
@@ -24,11 +25,11 @@ const NamedStack* stack_of_frame(std::uint64_t address) {
   return stack != nullptr && stack->contains(address + sizeof(Frame) - 1) ? stack : nullptr;
 }
 
-void write_line(memory::Sink& out, std::uint64_t return_address) {
+void write_line(memory::Sink& out, std::uint64_t return_address, std::string_view end = "\n") {
   memory::TextBuffer<160> line;
   line.text("  ");
-  write_code_address(line, return_address);
-  line.text("\n");
+  write_return_address(line, return_address);
+  line.text(end);
   out.write(line.view());
 }
 
@@ -40,6 +41,15 @@ void write_note(memory::Sink& out, std::string_view before, std::uint64_t number
 
 }  // namespace
 
+void write_likely_caller(memory::Sink& out, std::uint64_t stack_pointer, std::uint64_t frame_pointer) {
+  const NamedStack* stack = stack_of_frame(stack_pointer);
+  if (stack == nullptr) return;
+  const std::uint64_t word = *reinterpret_cast<const std::uint64_t*>(stack_pointer);
+  if (word < address_of(text_start).value || word >= address_of(text_end).value) return;
+  if (frame_pointer == stack_pointer - 8) return;  // the chain begins with this very word
+  write_line(out, word, " ?\n");
+}
+
 void write_backtrace(memory::Sink& out, std::uint64_t frame_pointer) {
   std::uint64_t at = frame_pointer;
   const NamedStack* stack = nullptr;
@@ -48,8 +58,8 @@ void write_backtrace(memory::Sink& out, std::uint64_t frame_pointer) {
   while (at != 0) {
     const NamedStack* next = stack_of_frame(at);
     if (next == nullptr) return write_note(out, "the chain leads to ", at, ", which is on no stack");
-    // A trap may go from its own stack to the interrupted one; each such step is taken at most once per stack, and
-    // within a stack the chain must rise: so it ends.
+    // A trap may go from its own stack to the interrupted one; each such step is taken at most once per
+    // stack, and within a stack the chain must rise: so it ends.
     if (next != stack && stacks_left-- == 0) return write_note(out, "the chain runs in circles at ", at, "");
     stack = next;
     const auto* frame = reinterpret_cast<const Frame*>(at);

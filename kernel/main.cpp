@@ -8,10 +8,12 @@
 #include "kernel/arch/x86_64/gdt.hpp"
 #include "kernel/arch/x86_64/pic.hpp"
 #include "kernel/arch/x86_64/trap.hpp"
+#include "kernel/boot.hpp"
 #include "kernel/console.hpp"
 #include "kernel/drivers/serial.hpp"
 #include "kernel/runtime/cxx.hpp"
 #include "kernel/shell/shell.hpp"
+#include "mm/base/config.hpp"
 
 namespace kernel {
 
@@ -36,12 +38,14 @@ void start_serial() {
 // Entered by boot/entry.S: interrupts off, %gs at boot_percpu, the early interrupt table loaded.
 extern "C" [[noreturn]] void kmain(std::uint32_t magic, std::uint32_t info);
 
-void kmain(std::uint32_t, std::uint32_t) {
+void kmain(std::uint32_t magic, std::uint32_t info) {
   using namespace kernel;
+  boot_times.kmain_tsc = cpu::tsc();
   randomise_stack_canary();
   start_serial();
-  print("Coronel\n");
+  print(memory::config::debug ? "Coronel (debug)\n" : "Coronel\n");
   start_cpu();
+  start_memory(receive_boot_info(magic, info));
   run_constructors();
   com1.receive_by_interrupt([] { com1.on_interrupt(); });
   com2.receive_by_interrupt([] { com2.on_interrupt(); });

@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 
+#include "kernel/arch/x86_64/boot_cpu.hpp"
 #include "kernel/arch/x86_64/clock.hpp"
 #include "kernel/arch/x86_64/cpu.hpp"
 #include "kernel/arch/x86_64/power.hpp"
@@ -42,7 +43,8 @@ constinit std::size_t caught_size = 0;
   leave_to(catch_point);
 }
 
-// A panic while another one is being printed: whatever the first one touched is broken too, so say little and go.
+// A panic while another one is being printed: whatever the first one touched is broken too, so say little and
+// go.
 void refuse_nested(std::string_view why) {
   if (!panicking.exchange(true)) return;
   print("\npanic inside a panic: ");
@@ -64,9 +66,11 @@ void print_head(std::string_view why, const char* file, int line) {
   if (!current_activity.empty()) out.text(", ").text(current_activity);
 }
 
-[[noreturn]] void print_tail(std::uint64_t first_frame) {
+// `stack_pointer`: of a trap, 0 otherwise.
+[[noreturn]] void print_tail(std::uint64_t first_frame, std::uint64_t stack_pointer = 0) {
   ConsoleSink sink;
   print("backtrace, innermost first:\n");
+  write_likely_caller(sink, stack_pointer, first_frame);
   write_backtrace(sink, first_frame);
   if (panic_details != nullptr) panic_details(sink);
   print("end of panic\n");
@@ -92,7 +96,7 @@ void panic_at(std::string_view why, const TrapFrame& frame) {
   print_head(why, nullptr, 0);
   ConsoleSink sink;
   write_registers(sink, frame);
-  print_tail(frame.rbp);
+  print_tail(frame.rbp, frame.rsp);
 }
 
 void set_panic_details(PanicDetails details) { panic_details = details; }
@@ -102,7 +106,8 @@ std::string_view catch_panic(void (*body)(void*), void* context) {
   CatchPoint point{};
   CatchPoint* const outer = catch_point;
   const memory::lock_order::Snapshot ranks;
-  const std::uint32_t preempt_depth = memory::platform::percpu().preempt_depth;
+  memory::PerCpu& cpu = memory::platform::percpu();
+  const std::uint32_t preempt_depth = cpu.preempt_depth;
   const std::uint64_t flags = cpu::flags();
 
   catch_point = &point;
@@ -110,8 +115,9 @@ std::string_view catch_panic(void (*body)(void*), void* context) {
   catch_point = outer;
   if (!caught) return {};
 
+  stand_on_cpu(cpu);  // the body may have made a machine of its own and stood on that
   ranks.restore();
-  memory::platform::percpu().preempt_depth = preempt_depth;
+  cpu.preempt_depth = preempt_depth;
   memory::platform::irq_restore(flags);
   return {caught_text.data(), caught_size};
 }

@@ -18,5 +18,7 @@ Symbol symbol_at(std::uint64_t address);
 
 // "0xffffffff80101234 kernel::kmain+0x34", or the address alone.
 void write_code_address(memory::Writer& out, std::uint64_t address);
+// The same for an address that a call returns to: it may lie behind the caller's last instruction.
+void write_return_address(memory::Writer& out, std::uint64_t address);
 
 }  // namespace kernel

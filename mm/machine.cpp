@@ -1,5 +1,6 @@
 #include "mm/machine.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <new>
 
@@ -8,8 +9,7 @@ namespace memory {
 namespace {
 
 std::uint64_t limit_of(const MachineShape& shape) {  // frames, whole pageblocks
-  const PhysAddr end = shape.memory.empty() ? PhysAddr{0} : shape.memory.back().end;
-  return end.aligned_up(FrameMap::kFramesPerBlock * kPageSize).value / kPageSize;
+  return shape.memory.back().end.aligned_up(FrameMap::kFramesPerBlock * kPageSize).value / kPageSize;
 }
 
 std::size_t arrays_bytes(std::uint64_t limit) {
@@ -31,26 +31,34 @@ bool well_formed(std::span<const PhysRange> ranges) {
 
 }  // namespace
 
-std::size_t Machine::storage_bytes(const MachineShape& shape) {
+Result<std::size_t> Machine::storage_bytes(const MachineShape& shape) {
+  TRY(Result<void>(check(shape)));
   const std::uint64_t limit = limit_of(shape);
   return arrays_bytes(limit) + limit * kPageSize;
 }
 
 Error Machine::check(const MachineShape& shape) {
-  if (shape.cpus == 0 || !well_formed(shape.memory) || !well_formed(shape.reserved)) return Error::invalid;
   if (shape.cpus > config::max_cpus || shape.memory.size() > std::tuple_size_v<decltype(BootInfo::memory)> ||
-      shape.reserved.size() > std::tuple_size_v<decltype(BootInfo::reserved)> ||
-      limit_of(shape) > FrameMap::kMaxSections * FrameMap::kFramesPerSection)
+      shape.reserved.size() > std::tuple_size_v<decltype(BootInfo::reserved)>)
     return Error::too_big;
-  return Error::ok;
+  if (shape.cpus == 0 || !well_formed(shape.memory) || !well_formed(shape.reserved)) return Error::invalid;
+  if (std::all_of(shape.memory.begin(), shape.memory.end(),
+                  [](const PhysRange& memory) { return memory.empty(); }))
+    return Error::invalid;
+  for (const PhysRange& reserved : shape.reserved)
+    if (std::none_of(shape.memory.begin(), shape.memory.end(),
+                     [&](const PhysRange& memory) { return memory.contains(reserved); }))
+      return Error::invalid;
+  constexpr std::uint64_t kLimit = FrameMap::kMaxSections * FrameMap::kFramesPerSection * kPageSize;
+  return shape.memory.back().end.value > kLimit ? Error::too_big : Error::ok;
 }
 
 Result<Machine*> Machine::create(std::span<std::byte> storage, Contents contents, const MachineShape& shape) {
-  TRY(Result<void>(check(shape)));
+  const std::size_t bytes = TRY(storage_bytes(shape));
   const std::uint64_t limit = limit_of(shape);
   const std::size_t arrays = arrays_bytes(limit);
   const bool aligned = reinterpret_cast<std::uintptr_t>(storage.data()) % kPageSize == 0;
-  if (!aligned || storage.size() < arrays + limit * kPageSize) return Error::invalid;
+  if (!aligned || storage.size() < bytes) return Error::invalid;
   if (contents == Contents::unknown) std::memset(storage.data(), 0, arrays);
 
   auto* const frames = reinterpret_cast<Frame*>(storage.data() + sizeof(Machine));
@@ -73,8 +81,8 @@ Machine::Machine(const MachineShape& shape, const MemoryManager::Storage& storag
 }
 
 void Machine::start() {
-  EarlyAllocator early(info_, PhysAddr{config::max_memory_gib * 1_GiB});
-  manager_.start(info_, early);
+  early_.emplace(info_, PhysAddr{config::max_memory_gib * 1_GiB});  // too large for a kernel stack
+  manager_.start(info_, *early_);
 }
 
 }  // namespace memory

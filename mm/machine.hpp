@@ -1,6 +1,7 @@
 // Machine: a whole small computer in one piece of storage, for tests, fuzzers and Python; as many as one likes.
 // SPDX-License-Identifier: MIT
 #pragma once
+#include <optional>
 #include <span>
 
 #include "mm/memory_manager.hpp"
@@ -9,8 +10,8 @@ namespace memory {
 
 // What a machine is built with. `memory` ascends and is disjoint; all ranges are whole frames. Frame 0 may be used.
 struct MachineShape {
-  std::span<const PhysRange> memory;
-  std::span<const PhysRange> reserved;  // inside `memory`, never handed out; ascending, disjoint
+  std::span<const PhysRange> memory{};
+  std::span<const PhysRange> reserved{};  // inside `memory`, never handed out; ascending, disjoint
   unsigned cpus = 1;                    // at most config::max_cpus
   MisusePolicy on_misuse = MisusePolicy::refuse;
 };
@@ -22,12 +23,13 @@ struct MachineShape {
 // The storage belongs to the caller and outlives the machine. Nothing is freed by destruction but the machine itself.
 class Machine {
  public:
-  // Bytes of storage for that shape; page aligned.
-  static std::size_t storage_bytes(const MachineShape& shape);
+  // Bytes of storage for that shape; page aligned. Fails with too_big when the shape has too many ranges or CPUs or
+  // reaches beyond config::max_memory_gib; invalid when it has no CPU or no memory, when ranges are not whole frames,
+  // do not ascend or overlap, or when a reserved one is not inside one of memory.
+  static Result<std::size_t> storage_bytes(const MachineShape& shape);
 
-  // Fails with too_big when the shape has too many ranges or CPUs, or reaches beyond config::max_memory_gib; invalid
-  // when ranges are not whole frames, not ascending or overlap, or the storage is too small or not page aligned.
-  // Everything but the RAM must be cleared when `contents` says so, else it is cleared here.
+  // Fails as storage_bytes() does, and with invalid when the storage is too small or not page aligned. Everything but
+  // the RAM must be cleared when `contents` says so, else it is cleared here.
   enum class Contents : std::uint8_t { cleared, unknown };
   static Result<Machine*> create(std::span<std::byte> storage, Contents contents, const MachineShape& shape);
 
@@ -53,6 +55,7 @@ class Machine {
   static Error check(const MachineShape& shape);
 
   BootInfo info_;
+  std::optional<EarlyAllocator> early_;
   std::array<PerCpu, config::max_cpus> cpus_{};
   std::array<PerCpu*, config::max_cpus> cpu_pointers_{};
   unsigned cpu_count_;

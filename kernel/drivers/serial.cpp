@@ -1,15 +1,18 @@
 // SPDX-License-Identifier: MIT
 #include "kernel/drivers/serial.hpp"
 
+#include "kernel/arch/x86_64/clock.hpp"
 #include "kernel/arch/x86_64/cpu.hpp"
 #include "kernel/arch/x86_64/pic.hpp"
 #include "kernel/arch/x86_64/trap.hpp"
+#include "mm/base/config.hpp"
 #include "mm/base/platform.hpp"
 
 // Registers and bits: National Semiconductor PC16550D data sheet, section 8.
 //
-// Who touches the ring: drain() puts in, read() takes out, both with interrupts off; on one CPU that is enough.
-// Sending waits for THRE before each byte: a 16550 that is written without waiting overruns its FIFO, silently.
+// Who touches the ring: drain() puts in, read() takes out, both with interrupts off; on one CPU that is
+// enough. Sending waits for THRE before each byte: a 16550 that is written without waiting overruns its FIFO,
+// silently.
 namespace kernel {
 
 namespace {
@@ -17,8 +20,7 @@ namespace {
 enum Register : std::uint16_t {
   kData = 0,             // also the divisor's low byte while kDivisorAccess is set
   kInterruptEnable = 1,  // also the divisor's high byte
-  kFifoControl = 2,      // written
-  kInterruptIdentity = 2,  // read
+  kFifoControl = 2,      // written; read, it is the interrupt identity
   kLineControl = 3,
   kModemControl = 4,
   kLineStatus = 5,
@@ -26,7 +28,6 @@ enum Register : std::uint16_t {
 };
 
 constexpr std::uint8_t kReceiveInterrupt = 0x01;
-constexpr std::uint8_t kFifosAreOn = 0xc0;
 constexpr std::uint8_t kFifosOnTriggerAt14 = 0xc1;  // without the two "clear" bits: see start()
 constexpr std::uint8_t kDivisorAccess = 0x80;
 constexpr std::uint8_t kEightBitsNoParity = 0x03;
@@ -38,8 +39,11 @@ constexpr std::uint8_t kDataReady = 0x01;
 constexpr std::uint8_t kOverrun = 0x02;
 constexpr std::uint8_t kTransmitterReady = 0x20;
 
-// Polls of a peer that takes nothing, before a byte is given up: several seconds under QEMU.
-constexpr std::uint32_t kPatience = 4'000'000;
+// Polls of a peer that takes nothing, before a byte is given up: some 20 seconds under QEMU.
+constexpr std::uint32_t kPatience = 40'000'000;
+
+// Ticks without a byte after which nothing is on its way.
+constexpr std::uint64_t kQuietTicks = memory::config::tick_hz / 10 + 1;
 
 }  // namespace
 
@@ -47,8 +51,8 @@ constinit SerialPort com1{0x3f8, 4, std::uint8_t{0x03}};
 constinit SerialPort com2{0x2f8, 3};
 
 bool SerialPort::start() {
-  // In loop mode the chip wires its modem outputs to its modem inputs: OUT2 and RTS must come back as DCD and CTS.
-  // No data byte is at risk, unlike in the usual test.
+  // In loop mode the chip wires its modem outputs to its modem inputs: OUT2 and RTS must come back as DCD and
+  // CTS. No data byte is at risk, unlike in the usual test.
   cpu::out8(base_ + kModemControl, kLoop | kOut2 | kRts);
   if ((cpu::in8(base_ + kModemStatus) & 0xf0) != 0x90) return false;
   cpu::out8(base_ + kModemControl, kDtr | kRts | kOut2);
@@ -59,18 +63,22 @@ bool SerialPort::start() {
   cpu::out8(base_ + kInterruptEnable, 0);
   cpu::out8(base_ + kLineControl, kEightBitsNoParity);
 
-  // Switching the FIFOs on empties them, and lines that were piped in before we came must not lose their first
-  // byte: take it, and switch at once, before the next one is there.
-  const bool waiting = (cpu::in8(base_ + kLineStatus) & kDataReady) != 0;
-  if (waiting && (cpu::in8(base_ + kInterruptIdentity) & kFifosAreOn) != kFifosAreOn) {
-    const std::uint8_t first = cpu::in8(base_ + kData);
-    cpu::out8(base_ + kFifoControl, kFifosOnTriggerAt14);
-    keep(first);
-  } else {
-    cpu::out8(base_ + kFifoControl, kFifosOnTriggerAt14);
-  }
   present_ = true;
+  // Switching the FIFOs on empties them, and lines that were piped in before we came must not lose a byte:
+  // reading the one that waits makes QEMU deliver the next at any moment, so there is no safe moment until
+  // the line is quiet.
+  if ((cpu::in8(base_ + kLineStatus) & kDataReady) == 0) switch_fifos_on();
   return true;
+}
+
+void SerialPort::switch_fifos_on() {
+  cpu::out8(base_ + kFifoControl, kFifosOnTriggerAt14);
+  fifos_on_ = true;
+}
+
+void SerialPort::settle() {
+  if (!present_ || fifos_on_ || readable() || clock::ticks() - last_byte_tick_ < kQuietTicks) return;
+  switch_fifos_on();
 }
 
 void SerialPort::set_receive_interrupt(std::uint8_t enabled) {
@@ -109,6 +117,7 @@ void SerialPort::keep(std::uint8_t byte) {
     tail_ = head_;
     attention_seen_.store(true, std::memory_order_relaxed);
   }
+  last_byte_tick_ = clock::ticks();
   ring_[head_++ % kRing] = byte;
 }
 

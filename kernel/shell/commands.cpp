@@ -16,14 +16,25 @@ constexpr std::uint8_t kAnyText = Command::kAnyText;
 
 // In alphabetical order: `help` prints it as it stands.
 constexpr std::array kCommands{
-    Command{"break", "[FAULT]", 0, 1, "cause a fault on purpose; without FAULT, list them", run_break, View::list},
+    Command{"alloc", "ORDER [COUNT]", 1, 2, "take COUNT blocks of 2^ORDER frames and hold them", run_alloc},
+    Command{"break", "[FAULT]", 0, 1, "cause a fault on purpose; without FAULT, list them", run_break,
+            View::list},
+    Command{"buddyinfo", "", 0, 0, "free blocks by order, as /proc/buddyinfo", run_buddyinfo},
+    Command{"frames", "[FIRST [COUNT]]", 0, 2, "the records of COUNT frames from FIRST on", run_frames},
+    Command{"free", "FRAME | all", 1, 1, "give back a block that 'alloc' holds, or all of them", run_free},
+    Command{"held", "", 0, 0, "the blocks that 'alloc' holds", run_held},
     Command{"help", "[COMMAND]", 0, 1, "list the commands, or explain one", run_help, View::list},
     Command{"ktest", "[FILTER] [seed=N]", 0, 2, "run the unit tests inside the kernel", run_ktest},
+    Command{"meminfo", "", 0, 0, "memory in use, as /proc/meminfo", run_meminfo},
     Command{"panic", "[TEXT]", 0, kAnyText, "stop the kernel with TEXT as the reason", run_panic},
     Command{"poweroff", "", 0, 0, "switch the machine off", run_poweroff},
     Command{"reboot", "", 0, 0, "reset the machine", run_reboot},
     Command{"stacks", "", 0, 0, "the kernel's stacks and how much of each was used", run_stacks},
+    Command{"stats", "", 0, 0, "every counter", run_stats},
+    Command{"stress", "pages N [seed=S] [hold]", 1, 4, "N random operations; 'stress release' ends a hold",
+            run_stress},
     Command{"uptime", "", 0, 0, "time, ticks and what the serial ports lost", run_uptime},
+    Command{"zoneinfo", "", 0, 0, "the zones of memory, as /proc/zoneinfo", run_zoneinfo},
 };
 
 void write_usage(memory::Writer& out, const Command& command) {
@@ -31,7 +42,8 @@ void write_usage(memory::Writer& out, const Command& command) {
   if (!command.arguments.empty()) out.text(" ").text(command.arguments);
 }
 
-// The command that `words` ask for, with a number of arguments that it takes; or null, `error` and `status` set.
+// The command that `words` ask for, with a number of arguments that it takes; or null, `error` and `status`
+// set.
 const Command* match(const Words& words, memory::Writer& error, Status& status) {
   const Command* command = find_command(words[0]);
   if (command == nullptr) {
@@ -42,7 +54,8 @@ const Command* match(const Words& words, memory::Writer& error, Status& status) 
     return nullptr;
   }
   const std::size_t arguments = words.count() - 1;
-  if (arguments >= command->least && (command->most == kAnyText || arguments <= command->most)) return command;
+  if (arguments >= command->least && (command->most == kAnyText || arguments <= command->most))
+    return command;
   error.text(arguments < command->least ? "too few arguments; " : "too many arguments; ");
   write_usage(error, *command);
   status = Status::invalid;
@@ -100,7 +113,7 @@ void answer(const Words& words, Reply& reply) {
   if (status == Status::success && !reply.overflowed()) return;
   if (status == Status::success) {
     status = Status::too_big;
-    error.text("the answer is too big for a reply; ask for less, or read memory");
+    error.text("the command ran, but its answer is too big for a reply; ask for less, or read memory");
   }
   reply.rewind(start);
   write_failure(reply, status, error.view());
@@ -111,16 +124,25 @@ void answer(const Words& words, Reply& reply) {
 }
 
 // Apart from run_for_person, so that the JSON path does not carry the renderer's columns on its stack.
-[[gnu::noinline]] void run_in_columns(const Words& words) {
+[[gnu::noinline]] Status run_in_columns(const Command& command, const Words& words, memory::Writer& error) {
   ConsoleSink sink;
+  memory::TextRenderer columns(sink);
+  Call call(words, columns, error, &sink);
+  return command.run(call);
+}
+
+[[gnu::noinline]] Status run_as_list(const Command& command, const Words& words, memory::Writer& error) {
+  ConsoleSink sink;
+  ListText list(sink);
+  Call call(words, list, error, &sink);
+  return command.run(call);
+}
+
+[[gnu::noinline]] void run_as_text(const Words& words) {
   memory::TextBuffer<240> error;
   Status status = Status::invalid;
   if (const Command* command = match(words, error, status)) {
-    memory::TextRenderer columns(sink);
-    ListText list(sink);
-    const bool is_list = command->view == View::list;
-    Call call(words, is_list ? static_cast<memory::Inspector&>(list) : columns, error, &sink);
-    status = command->run(call);
+    status = (command->view == View::list ? run_as_list : run_in_columns)(*command, words, error);
   }
   if (status == Status::success) return;
   if (find_command(words[0]) != nullptr) {
@@ -155,7 +177,7 @@ void run_for_person(std::string_view line) {
   com1.take_attention();
   Words words(line);
   if (words.count() == 0) return;
-  if (!take_json_option(words)) return run_in_columns(words);
+  if (!take_json_option(words)) return run_as_text(words);
   console_reply.clear();
   answer(words, console_reply);
   print(console_reply.view());

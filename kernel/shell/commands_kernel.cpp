@@ -4,6 +4,7 @@
 #include "kernel/arch/x86_64/cpu.hpp"
 #include "kernel/arch/x86_64/power.hpp"
 #include "kernel/arch/x86_64/stacks.hpp"
+#include "kernel/boot.hpp"
 #include "kernel/console.hpp"
 #include "kernel/drivers/serial.hpp"
 #include "kernel/panic.hpp"
@@ -24,7 +25,7 @@ Status run_uptime(Call& call) {
   out.begin_object("", Layout::lines);
   out.number("uptime", as_number(clock::now_ns()), Unit::ns);
   out.number("ticks", as_number(clock::ticks()), Unit::events);
-  out.number("tsc", as_number(cpu::tsc()), Unit::none);
+  out.number("kmain_to_prompt", as_number(boot_times.prompt_tsc - boot_times.kmain_tsc), Unit::none);
   out.number("com1_unsent", as_number(com1.bytes_unsent()), Unit::none);
   out.number("com1_overruns", as_number(com1.bytes_overrun()), Unit::none);
   out.number("com2_unsent", as_number(com2.bytes_unsent()), Unit::none);
@@ -39,11 +40,11 @@ Status run_stacks(Call& call) {
   out.begin_array("stacks", Layout::table);
   for (const NamedStack& stack : stacks()) {
     out.begin_object("", Layout::row);
-    out.text("stack", stack.name);
     out.hex("guard", stack.stack->guard_page().value);
     out.hex("top", stack.stack->top().value);
     out.number("bytes", as_number(stack.stack->bytes.size()), Unit::none);
     out.number("used_at_most", as_number(stack.high_water_bytes()), Unit::none);
+    out.text("stack", stack.name);
     out.end_object();
   }
   out.end_array();

@@ -1,8 +1,9 @@
-// `ktest`: the unit tests, in the kernel. The same tests as on the host; this file answers the harness's hooks.
+// `ktest`: the unit tests of the host, run in the kernel. This file answers the harness's hooks.
 // SPDX-License-Identifier: MIT
 #include "kernel/console.hpp"
 #include "kernel/panic.hpp"
 #include "kernel/shell/command.hpp"
+#include "kernel/shell/ktest_world.hpp"
 #include "mm/base/sync.hpp"
 #include "tests/unit/unit.hpp"
 
@@ -16,8 +17,9 @@ struct Run {
   std::uint64_t seed = 1;
   unsigned passed = 0;
   unsigned failed = 0;
-  bool current_failed = false;
+  unsigned current_failures = 0;
 };
+constexpr unsigned kMostShown = 5;  // of one test: a statement in a loop must not bury the others
 constinit Run run{};
 constinit bool sorted = false;
 
@@ -37,17 +39,18 @@ void describe_failure(std::string_view what, const char* file, int line) {
 
 void run_one(const unit::Test& test) {
   run.test = &test;
-  run.current_failed = false;
+  run.current_failures = 0;
   memory::TextBuffer<96> name;
   name.text("in unit test ").text(test.suite).text(".").text(test.name);
   set_activity(name.view());  // a panic that no test expects is final, and names the test
   test.body();
+  end_test_world();
   set_activity({});
   if (!memory::lock_order::Snapshot().empty()) unit::fail("the test left a lock held", test.file, test.line);
-  ++(run.current_failed ? run.failed : run.passed);
+  ++(run.current_failures > 0 ? run.failed : run.passed);
 
   memory::TextBuffer<96> line;
-  line.text(run.current_failed ? "not ok " : "ok     ").text(test.suite).text(".").text(test.name);
+  line.text(run.current_failures > 0 ? "not ok " : "ok     ").text(test.suite).text(".").text(test.name);
   run.call->progress(line.view());
 }
 
@@ -92,6 +95,7 @@ Status run_ktest(Call& call) {
     interrupted = Call::interrupted();
   }
   out.end_array();
+  release_test_storage();
   out.number("passed", run.passed, memory::Unit::none);
   out.number("failed", run.failed, memory::Unit::none);
   out.hex("seed", run.seed);
@@ -113,8 +117,8 @@ Status run_ktest(Call& call) {
 namespace unit {
 
 void fail(std::string_view what, const char* file, int line) {
-  kernel::shell::run.current_failed = true;
-  kernel::shell::describe_failure(what, file, line);
+  using namespace kernel::shell;
+  if (++run.current_failures <= kMostShown) describe_failure(what, file, line);
 }
 
 std::string_view caught_panic(void (*body)(void*), void* context) {

@@ -2,9 +2,10 @@
 #include "kernel/shell/link.hpp"
 
 #include <algorithm>
+#include <array>
 
 #include "kernel/arch/x86_64/clock.hpp"
-#include "kernel/arch/x86_64/cpu.hpp"
+#include "kernel/boot.hpp"
 #include "kernel/drivers/serial.hpp"
 #include "kernel/shell/command.hpp"
 #include "kernel/shell/event.hpp"
@@ -145,41 +146,40 @@ namespace kernel {
 
 namespace {
 
-// A place for an event's JSON that needs no stack to speak of and no other buffer.
-class EventText final : public memory::Sink {
+void send(std::string_view json) { shell::send_record({.kind = shell::RecordKind::event}, json); }
+
+// Room for an event whose texts are all escapes. Not on the stack, which may be what is broken.
+constinit std::array<char, 2048> event_text{};
+
+class EventSink final : public memory::Sink {
  public:
-  void write(std::string_view text) override { buffer_.text(text); }
-  std::string_view view() const { return buffer_.view(); }
+  void write(std::string_view text) override { writer_.text(text); }
+  memory::Writer& writer() { return writer_; }
 
  private:
-  memory::TextBuffer<800> buffer_;
+  memory::Writer writer_{event_text.data(), event_text.size()};
 };
-
-void send(std::string_view json) {
-  shell::send_record({.kind = shell::RecordKind::event}, json);
-}
 
 }  // namespace
 
 void send_ready_event() {
   memory::TextBuffer<120> text;
-  text.text("{\"event\":\"ready\",\"tsc\":").number(cpu::tsc()).text(",\"ns\":").number(clock::now_ns()).text("}");
+  text.text("{\"event\":\"ready\",\"kmain_tsc\":").number(boot_times.kmain_tsc);
+  text.text(",\"prompt_tsc\":").number(boot_times.prompt_tsc).text("}");
   send(text.view());
 }
 
 void send_panic_event(std::string_view why, const char* file, int line) {
-  EventText text;
-  text.write("{\"event\":\"panic\",\"reason\":");
-  memory::write_json_string(text, why.substr(0, 100));
+  EventSink sink;
+  sink.writer().text("{\"event\":\"panic\",\"reason\":");
+  memory::write_json_string(sink, why.substr(0, 240));
   if (file != nullptr) {
-    text.write(",\"file\":");
-    memory::write_json_string(text, file);
-    memory::TextBuffer<32> number;
-    number.text(",\"line\":").number(line);
-    text.write(number.view());
+    sink.writer().text(",\"file\":");
+    memory::write_json_string(sink, std::string_view(file).substr(0, 80));
+    sink.writer().text(",\"line\":").number(line);
   }
-  text.write("}");
-  send(text.view());
+  sink.writer().text("}");
+  send(sink.writer().view());
 }
 
 void send_reboot_event() { send("{\"event\":\"reboot\"}"); }

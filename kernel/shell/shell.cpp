@@ -2,6 +2,7 @@
 #include "kernel/shell/shell.hpp"
 
 #include "kernel/arch/x86_64/cpu.hpp"
+#include "kernel/boot.hpp"
 #include "kernel/console.hpp"
 #include "kernel/drivers/serial.hpp"
 #include "kernel/shell/command.hpp"
@@ -26,6 +27,7 @@ void end_line(LineEditor::Event event) {
   } else if (event == LineEditor::Event::line) {
     run_for_person(editor.line());
     editor.clear();
+    if (com1.take_attention()) com1.read();  // this ^C was for the command, not for the line to come
   }
   print(kPrompt);
 }
@@ -41,6 +43,8 @@ bool poll_console() {
 
 // Sleeps until an interrupt, unless a byte came between the last look and now.
 void idle() {
+  com1.settle();
+  com2.settle();
   cpu::interrupts_disable();
   if (com1.readable() || com2.readable()) return cpu::interrupts_enable();
   cpu::interrupts_enable_and_halt();
@@ -49,7 +53,9 @@ void idle() {
 }  // namespace
 
 void run() {
+  print("Type 'help' for the commands.\n");
   print(kPrompt);
+  boot_times.prompt_tsc = cpu::tsc();
   send_ready_event();
   for (;;) {
     const bool programs = link.poll();

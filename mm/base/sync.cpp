@@ -52,10 +52,8 @@ void push(HeldRanks& held, Rank rank) {
   held.ranks[held.depth++] = static_cast<std::uint8_t>(rank);
 }
 
-// Takes the newest entry of that rank off the stack. An empty stack was forgotten by a panic whose unwinding
-// lets go of the locks: nothing to do.
+// Takes the newest entry of that rank off the stack.
 void pop(HeldRanks& held, Rank rank) {
-  if (held.depth == 0) return;
   std::size_t i = held.depth;
   while (i > 0 && Rank{held.ranks[i - 1]} != rank) --i;
   if (i == 0) refuse(rank, " let go but not held here; the lowest held is ", lowest(held));
@@ -110,7 +108,8 @@ void Snapshot::restore() const {
 
 }  // namespace lock_order
 
-// Looks until the word seems free, and only then writes: waiters share the cache line until the holder leaves.
+// Looks until the word seems free, and only then writes: waiters share the cache line until the holder
+// leaves.
 [[gnu::cold]] void SpinWord::acquire_contended() {
   do {
     while (word_.load(std::memory_order_relaxed) != 0) platform::relax();

@@ -7,7 +7,7 @@
 namespace memory::host {
 
 Result<Machine*> Machine::create(const MachineShape& shape) {
-  const std::size_t bytes = memory::Machine::storage_bytes(shape);
+  const std::size_t bytes = TRY(memory::Machine::storage_bytes(shape));
   void* storage =
       mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (storage == MAP_FAILED) throw std::bad_alloc();

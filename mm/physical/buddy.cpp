@@ -58,10 +58,8 @@ Result<Frame*> Buddy::allocate(Order order) {
 
   const std::uint64_t fitting = lists_.nonempty & kFits[raw(order)];
   Pageblock* block = fitting != 0 ? &frames_.block(lists_.heads[lowest_bit(fitting)]) : refill();
-  if (block == nullptr) [[unlikely]] {
-    stats::add(Counter::frame_failures);
-    return Error::no_memory;
-  }
+  if (block == nullptr) [[unlikely]]
+    return no_memory();
   unsigned splits = 0;
   const unsigned position = block->take(raw(order), splits);
   if (splits > 0) stats::add(Counter::frame_splits, splits);
@@ -75,10 +73,7 @@ Result<Frame*> Buddy::allocate_whole(Order order) {
   while (larger <= config::max_order &&
          lists_.heads[kPartialLists + larger - Pageblock::kWholeOrder] == Pageblock::kNone)
     ++larger;
-  if (larger > config::max_order) {
-    stats::add(Counter::frame_failures);
-    return Error::no_memory;
-  }
+  if (larger > config::max_order) return no_memory();
   const std::uint32_t number = lists_.heads[kPartialLists + larger - Pageblock::kWholeOrder];
   unlink(frames_.block(number));
   if (larger > raw(order)) stats::add(Counter::frame_splits, larger - raw(order));
@@ -108,6 +103,12 @@ Pageblock* Buddy::refill() {
   return nullptr;
 }
 
+Error Buddy::no_memory() {
+  ++lists_.failures;
+  stats::add(Counter::frame_failures);
+  return Error::no_memory;
+}
+
 Frame& Buddy::hand_out(FrameNumber number, Order order) {
   Frame& frame = frames_[number];
   CHECK(frame.state_order ==
@@ -127,12 +128,12 @@ Result<void> Buddy::release(FrameNumber number, Order order) {
   if (order > kMaxOrder) [[unlikely]]
     return Error::invalid;
   if (!frames_.has(number)) [[unlikely]]
-    return misuse_of(number, order);
+    return refuse(number, order);
   Frame& frame = frames_[number];
   Frame expected{};
   expected.set(FrameState::allocated, order);
   if (frame.state_order != expected.state_order) [[unlikely]]
-    return misuse_of(number, order);
+    return refuse(number, order);
 
   take_back(frame, number, order);
   if (raw(order) >= Pageblock::kWholeOrder) {
@@ -173,6 +174,13 @@ void Buddy::take_back(Frame& frame, FrameNumber number, Order order) {
   stats::add(Counter::frames_free, static_cast<std::int64_t>(frames_in(order)));
 }
 
+Error Buddy::refuse(FrameNumber number, Order order) {
+  const Error error = misuse_of(number, order);
+  ++lists_.misuses;
+  stats::add(Counter::frame_misuses);
+  return error;
+}
+
 // Why `number` cannot be released with that order. Out of line: only misuse comes here.
 Error Buddy::misuse_of(FrameNumber number, Order order) const {
   if (!frames_.has(number)) return Error::wild_free;
@@ -209,6 +217,7 @@ void Buddy::poison(FrameNumber number, Order order) {
     platform::poison(frames_.open(at).bytes(), kPageSize, platform::Poison::free_frame);
     frames_[at].flags.fetch_or(static_cast<std::uint8_t>(FrameFlag::poisoned), std::memory_order_relaxed);
   }
+  lists_.poisoned_frames += frames_in(order);
   stats::add(Counter::frames_poisoned, static_cast<std::int64_t>(frames_in(order)));
 }
 

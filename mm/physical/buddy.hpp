@@ -24,6 +24,10 @@ struct BuddyLists {
   std::uint64_t free_frames = 0;
   std::uint64_t managed_frames = 0;
   std::array<std::uint32_t, kPartial + kWhole> heads = empty();  // pageblock numbers, or kNone
+  // Exact, where the counters of the same names only report: an outside reader compares the two.
+  std::uint64_t failures = 0;
+  std::uint64_t misuses = 0;
+  std::uint64_t poisoned_frames = 0;
 
  private:
   static constexpr std::array<std::uint32_t, kPartial + kWhole> empty() {
@@ -69,7 +73,9 @@ class Buddy {
   Result<Frame*> allocate_whole(Order order);
   Pageblock* refill();
   void release_whole(std::uint32_t block, Order order);
+  Error refuse(FrameNumber number, Order order);
   Error misuse_of(FrameNumber number, Order order) const;
+  Error no_memory();
   Frame& hand_out(FrameNumber number, Order order);
   void take_back(Frame& frame, FrameNumber number, Order order);
   void verify_poison(FrameNumber number, Order order);
@@ -82,7 +88,8 @@ class Buddy {
   void push_whole(std::uint32_t number, unsigned order);
   unsigned merge_whole(std::uint32_t number, unsigned order);
   bool list_valid(unsigned list, std::uint64_t& frames) const;
-  bool block_valid(std::uint32_t number, std::uint64_t& free, std::uint64_t& managed) const;
+  static bool listing_valid(const Pageblock& block);
+  bool frames_valid(std::uint32_t number, std::uint64_t& managed) const;
 
   FrameTable& frames_;
   BuddyLists lists_;

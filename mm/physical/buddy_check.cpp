@@ -12,19 +12,23 @@ std::array<std::uint64_t, config::max_order + 1> Buddy::free_blocks() const {
     const Pageblock& block = frames_.block(number);
     for (unsigned order = 0; order < Pageblock::kWholeOrder; ++order)
       blocks[order] += block.free_blocks(order);
-    if (block.whole_order != 0) ++blocks[block.whole_order];
+    if (block.whole_order != 0 && block.whole_order <= config::max_order) ++blocks[block.whole_order];
   }
   return blocks;
 }
 
 bool Buddy::valid() const {
+  if (lists_.nonempty >> kPartialLists != 0) return false;  // B3
   std::uint64_t listed = 0;
   for (unsigned list = 0; list < kLists; ++list)
     if (!list_valid(list, listed)) return false;
   std::uint64_t free = 0;
   std::uint64_t managed = 0;
   for (std::uint32_t number = 0; number < frames_.block_limit(); ++number)
-    if (frames_.block_present(number) && !block_valid(number, free, managed)) return false;
+    if (frames_.block_present(number)) {
+      if (!listing_valid(frames_.block(number)) || !frames_valid(number, managed)) return false;
+      free += frames_.block(number).free_frames;
+    }
   return listed == free && free == lists_.free_frames && managed == lists_.managed_frames;  // B2, B4
 }
 
@@ -62,15 +66,28 @@ bool Buddy::list_valid(unsigned list, std::uint64_t& frames) const {
   return true;
 }
 
-// B1 and B5 for one pageblock. An allocated block of order 10 or 11 reaches over pageblocks; each of them looks for
-// the head that covers it.
-bool Buddy::block_valid(std::uint32_t number, std::uint64_t& free, std::uint64_t& managed) const {
-  const Pageblock& block = frames_.block(number);
+// B1 and B2 for one pageblock's own words: partly free ones are on a partial list, wholly free ones head a run or lie
+// inside of one, others are on none.
+bool Buddy::listing_valid(const Pageblock& block) {
   if (!block.valid()) return false;
-  if (block.free_frames != 0 && block.free_frames != Pageblock::kFrames && block.list == Pageblock::kNoList)
-    return false;
-  free += block.free_frames;
+  const bool heads_run = block.whole_order != 0;
+  if (heads_run != (block.list > kPartialLists)) return false;
+  if (block.free_frames == 0) return block.list == Pageblock::kNoList;
+  if (block.free_frames == Pageblock::kFrames) return heads_run || block.list == Pageblock::kNoList;
+  return block.list != Pageblock::kNoList && !heads_run;
+}
 
+// A free frame is used by nobody; only its poison may say something.
+static bool is_clear(const Frame& frame) {
+  return frame.order() == Order{0} && frame.references.load(std::memory_order_relaxed) == 0 &&
+         frame.mappings.load(std::memory_order_relaxed) == 0 && frame.tag == 0 && frame.index == 0 &&
+         frame.prev == 0 && frame.next == 0 && frame.owner == 0;
+}
+
+// B5 for one pageblock. An allocated block of order 10 or 11 reaches over pageblocks; each of them looks for the head
+// that covers it.
+bool Buddy::frames_valid(std::uint32_t number, std::uint64_t& managed) const {
+  const Pageblock& block = frames_.block(number);
   FrameNumber covered_to{number * Pageblock::kFrames};
   for (unsigned order = Pageblock::kWholeOrder + 1; order <= config::max_order; ++order) {
     const std::uint32_t head = number & ~((1u << (order - Pageblock::kWholeOrder)) - 1);
@@ -90,11 +107,13 @@ bool Buddy::block_valid(std::uint32_t number, std::uint64_t& free, std::uint64_t
         break;
       case FrameState::managed:
         ++managed;
-        if (is_free == (at < covered_to)) return false;
+        if (is_free == (at < covered_to) || (is_free && !is_clear(frame))) return false;
         break;
       case FrameState::allocated:
         ++managed;
-        if (is_free || at < covered_to || raw(at) % frames_in(frame.order()) != 0) return false;
+        if (is_free || at < covered_to || frame.order() > kMaxOrder ||
+            raw(at) % frames_in(frame.order()) != 0)
+          return false;
         covered_to = at + frames_in(frame.order());
         break;
       default: return false;

@@ -23,6 +23,19 @@ void FrameTable::add(PhysRange memory) {
     frame.set(FrameState::reserved);
   }
   map_.present_frames += end - first;
+  describe({raw(first), raw(end)});
+}
+
+// Appends to the ranges of the map, or widens the last one.
+void FrameTable::describe(FrameRun added) {
+  FrameRun* const last = map_.ranges == 0 ? nullptr : &map_.range[map_.ranges - 1];
+  CHECK(last == nullptr || last->end <= added.first);
+  if (last != nullptr && last->end == added.first) {
+    last->end = added.end;
+    return;
+  }
+  CHECK(map_.ranges < map_.range.size());
+  map_.range[map_.ranges++] = added;
 }
 
 }  // namespace memory

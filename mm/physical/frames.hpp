@@ -58,19 +58,28 @@ class Window {
   std::byte* bytes_;
 };
 
-// What an outside reader follows to the frame array. Standard layout; FrameTable is its only writer.
+// Frame numbers [first, end).
+struct FrameRun {
+  std::uint32_t first;
+  std::uint32_t end;
+};
+
+// What an outside reader follows to the frame array. Standard layout; FrameTable is its only writer. `range` says a
+// second time which frames are not absent, so that a reader who finds the two at odds knows which Frame is wrong.
 struct FrameMap {
-  static constexpr std::size_t kFramesPerBlock = Pageblock::kFrames;
-  static constexpr std::size_t kBlocksPerSection = 64;
-  static constexpr std::size_t kFramesPerSection = kFramesPerBlock * kBlocksPerSection;  // 128 MiB of memory
-  static constexpr std::size_t kMaxSections = config::max_memory_gib * 8;
+  static constexpr unsigned kFramesPerBlock = Pageblock::kFrames;
+  static constexpr unsigned kBlocksPerSection = 64;
+  static constexpr unsigned kFramesPerSection = kFramesPerBlock * kBlocksPerSection;  // 128 MiB of memory
+  static constexpr std::size_t kMaxSections = std::size_t{config::max_memory_gib} * 8;
 
   Frame* frames = nullptr;          // [I] indexed by frame number
   Pageblock* blocks = nullptr;      // [I] indexed by frame number / 512
   std::byte* direct_map = nullptr;  // [I] where physical address 0 would appear
   std::uint64_t limit = 0;          // first frame number above every present pageblock
   std::uint64_t present_frames = 0;
-  std::array<std::uint64_t, kMaxSections> sections{};  // a bit for each present pageblock
+  std::array<std::uint64_t, kMaxSections> sections{};       // a bit for each present pageblock
+  std::uint64_t ranges = 0;                                 // how many of `range` hold something
+  std::array<FrameRun, config::max_memory_ranges> range{};  // ascending, not touching each other
 };
 
 // The frame array: a window of virtual memory indexed by frame number. It is present in units of 2 MiB of memory (a
@@ -86,7 +95,7 @@ class FrameTable {
 
   // Makes the frames that `memory` covers present as `reserved`, and every other frame of the touched pageblocks
   // absent. Precondition: the storage of those pageblocks is mapped, and cleared where it was not present before;
-  // `memory` is whole frames below config::max_memory_gib that were absent.
+  // `memory` is whole frames below config::max_memory_gib, above all that was added before.
   void add(PhysRange memory);
 
   // First frame number above every present pageblock; a multiple of 512.
@@ -123,6 +132,8 @@ class FrameTable {
   const FrameMap& map() const { return map_; }
 
  private:
+  void describe(FrameRun added);
+
   FrameMap map_;
 };
 

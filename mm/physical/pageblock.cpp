@@ -22,6 +22,7 @@
 #include "mm/physical/pageblock.hpp"
 
 #include "mm/base/bits.hpp"
+#include "mm/base/platform.hpp"
 
 namespace memory {
 
@@ -90,13 +91,18 @@ constexpr std::uint64_t halves(unsigned large, unsigned small) {
 }  // namespace
 
 unsigned Pageblock::find(unsigned order) const {
-  if (order >= kWordOrder)
-    return lowest_bit(alone(starts(full_words(free), order - kWordOrder), order - kWordOrder)) * 64;
-  for (unsigned w = 0;; ++w) {
-    if (free[w] == 0) continue;
-    const std::uint64_t blocks = alone(starts(free[w], order), order);
-    if (blocks != 0) return w * 64 + lowest_bit(blocks);
+  if (order >= kWordOrder) {
+    const std::uint64_t blocks =
+        alone(starts(full_words(free), order - kWordOrder), order - kWordOrder);
+    if (blocks != 0) return lowest_bit(blocks) * 64;
+  } else {
+    for (unsigned w = 0; w < kWords; ++w) {
+      if (free[w] == 0) continue;
+      const std::uint64_t blocks = alone(starts(free[w], order), order);
+      if (blocks != 0) return w * 64 + lowest_bit(blocks);
+    }
   }
+  platform::panic("a pageblock counts a free block that its bits do not have");
 }
 
 void Pageblock::set(unsigned position, unsigned order) {

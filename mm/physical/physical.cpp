@@ -13,6 +13,7 @@ void Physical::start(const BootInfo& info, EarlyAllocator& early) {
     frames_.add(info.memory[n].range);
     zone_.span(info.memory[n].range);
   }
+  record_.early_frames = early.allocated_frames();
   early.hand_over([this](PhysRange range) { zone_.donate(range); });
   const PhysicalLevels now = levels();
   stats::add(Counter::frames_present, static_cast<std::int64_t>(now.present));
@@ -21,12 +22,7 @@ void Physical::start(const BootInfo& info, EarlyAllocator& early) {
   stats::add(Counter::frames_early, static_cast<std::int64_t>(early.allocated_frames()));
 }
 
-Result<void> Physical::release(FrameNumber number, Order order) {
-  const auto released = zone_.release(number, order);
-  if (is_misuse(released.error())) [[unlikely]]
-    stats::add(Counter::frame_misuses);
-  return released;
-}
+Result<void> Physical::release(FrameNumber number, Order order) { return zone_.release(number, order); }
 
 PhysicalLevels Physical::levels() const {
   const ZoneLevels zone = zone_.levels();
@@ -80,21 +76,24 @@ void Physical::describe_buddyinfo(Inspector& to) const {
 void Physical::describe_zoneinfo(Inspector& to) const {
   const ZoneLevels levels = zone_.levels();
   to.begin_array("", Layout::lines);
-  to.begin_object("", Layout::lines);
+  to.begin_object("", Layout::row);
   to.number("Node", 0, Unit::none);
   to.text("zone", zone_.name());
+  to.begin_object("pages", Layout::lines);
   to.number("free", static_cast<std::int64_t>(levels.free_frames), Unit::frames);
   to.number("spanned", static_cast<std::int64_t>(zone_.end() - zone_.first()), Unit::frames);
   to.number("present", static_cast<std::int64_t>(zone_.present_frames()), Unit::frames);
   to.number("managed", static_cast<std::int64_t>(levels.managed_frames), Unit::frames);
   to.number("start_pfn", raw(zone_.first()), Unit::none);
   to.end_object();
+  to.end_object();
   to.end_array();
 }
 
 void Physical::describe_frames(Inspector& to, FrameNumber first, std::size_t count) const {
   to.begin_array("", Layout::table);
-  for (FrameNumber at = first; count > 0; ++at, --count) {
+  const FrameNumber limit = frames_.limit();
+  for (FrameNumber at = first; count > 0 && at < limit; ++at, --count) {
     if (!frames_.has(at) || frames_[at].state() == FrameState::absent) continue;
     const Frame& frame = frames_[at];
     const bool managed = frame.state() == FrameState::managed;

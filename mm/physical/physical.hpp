@@ -21,6 +21,7 @@ struct PhysicalRecord {
   const FrameMap* frames = nullptr;
   std::uint64_t zones = 0;
   std::array<const ZoneRecord*, 4> zone{};
+  std::uint64_t early_frames = 0;  // that the early allocator gave out for good
 };
 
 class Physical {

@@ -1,7 +1,7 @@
 """The artifact checks: a small sound kernel passes, and each promise, when broken, is named.
 
-The kernel here is a few lines of assembly with the project's own linker script, so the checks are tested without the
-real one; `test_the_built_kernel_is_sound` is about that.
+The kernel here is a few lines of assembly with the project's own linker script, so the checks are tested
+without the real one; `test_the_built_kernel_is_sound` is about that.
 """
 
 import struct
@@ -51,7 +51,7 @@ Maker = Callable[..., Artifact]
 
 @pytest.fixture
 def link(tmp_path: Path) -> Maker:
-    """Link assembly with linker.ld; `script` may change the script's text, `more` is appended to the source."""
+    """Link assembly with linker.ld; `script` changes the script's text, `more` is appended."""
 
     def build(more: str = "", *, source: str = SOUND, script: tuple[str, str] = ("", "")) -> Artifact:
         text = (ROOT / "linker.ld").read_text(encoding="utf-8")
@@ -91,9 +91,18 @@ def test_a_sound_kernel_passes(link: Maker) -> None:
         (".text\n paddb %mm0, %mm1", "integer only: `paddb"),
         (".text\n fldl (%rax)", "integer only: `fldl"),
         (".text\n fadd %st(1), %st", "integer only: `fadd"),
-        (".text\n .byte 0xc5, 0xfc, 0x77", ""),  # vzeroupper names no register: nothing to find, nothing harmed
-        ('.section .init_array, "aw"\n.quad entry_multiboot2', "no initialisers: .init_array calls entry_multiboot2"),
-        ('.section .boot.header, "a"\n.balign 4\n.long 0x1badb002, 0, -0x1badb002', "no multiboot1: there is one"),
+        (
+            ".text\n .byte 0xc5, 0xfc, 0x77",
+            "",
+        ),  # vzeroupper names no register: nothing to find, nothing harmed
+        (
+            '.section .init_array, "aw"\n.quad entry_multiboot2',
+            "no initialisers: .init_array calls entry_multiboot2",
+        ),
+        (
+            '.section .boot.header, "a"\n.balign 4\n.long 0x1badb002, 0, -0x1badb002',
+            "no multiboot1: there is one",
+        ),
         ('.section .note.Xen, "a"\n.long 4, 4, 18\n.asciz "Xen"\n.long 0x100000', "PVH: 2 notes"),
     ],
 )
@@ -118,7 +127,10 @@ def test_broken_promises_of_the_linker_script(link: Maker, old: str, new: str, s
 def test_a_missing_build_id_is_found(link: Maker) -> None:
     artifact = link()
     place = artifact.data.index(b"\3\0\0\0GNU\0")
-    assert findings(patched(artifact, place, b"\4")) == "build id: there is none; the linker script must keep .note.gnu.build-id"
+    assert (
+        findings(patched(artifact, place, b"\4"))
+        == "build id: there is none; the linker script must keep .note.gnu.build-id"
+    )
 
 
 @pytest.mark.parametrize(
@@ -143,7 +155,9 @@ def test_a_multiboot2_header_beyond_32_kib_is_not_found(link: Maker) -> None:
 
 
 def test_the_pvh_entry_must_be_code(link: Maker) -> None:
-    assert "PVH: the note's entry" in findings(link(source=SOUND.replace("- 0xffffffff80000000", "- 0xffffffff7f000000")))
+    assert "PVH: the note's entry" in findings(
+        link(source=SOUND.replace("- 0xffffffff80000000", "- 0xffffffff7f000000"))
+    )
 
 
 def test_an_entry_outside_the_segments_is_found(link: Maker) -> None:
@@ -208,7 +222,7 @@ def test_damaged_headers_raise_nothing_else(link: Maker) -> None:
             pass
 
 
-# ---- the symbol table ---------------------------------------------------------------------------------------------------
+# ---- the symbol table --------------------------------------------------------------------------------------
 def test_symbol_table_names_gaps_and_order(link: Maker) -> None:
     artifact = link()
     table = symbols.table_of(artifact.symbols)
@@ -233,14 +247,20 @@ def test_an_empty_table_has_no_bytes(link: Maker) -> None:
         symbols.verify(link())
 
 
-@pytest.mark.parametrize("data", [b"CSYM", b"XXXX\1\0\0\0" + bytes(8), b"CSYM\xff\0\0\0", b"CSYM\1\0\0\0" + b"\0" * 4 + b"\7\0\0\0x"])
+@pytest.mark.parametrize(
+    "data",
+    [b"CSYM", b"XXXX\1\0\0\0" + bytes(8), b"CSYM\xff\0\0\0", b"CSYM\1\0\0\0" + b"\0" * 4 + b"\7\0\0\0x"],
+)
 def test_a_damaged_symbol_table_is_refused(data: bytes) -> None:
     with pytest.raises(ArtifactError, match="symbol table"):
         symbols.decode(data)
 
 
 def test_clones_and_long_names() -> None:
-    assert symbols.demangle(["_ZN6memory5Buddy7releaseEv.constprop.0", "kmain"]) == ["memory::Buddy::release", "kmain"]
+    assert symbols.demangle(["_ZN6memory5Buddy7releaseEv.constprop.0", "kmain"]) == [
+        "memory::Buddy::release",
+        "kmain",
+    ]
     assert len(symbols.clipped("ä" * 95).encode()) <= symbols.NAME_BYTES
 
 

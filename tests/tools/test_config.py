@@ -57,7 +57,12 @@ def test_a_wrong_setting_is_named(options: dict[str, config.Option], setting: st
 
 
 @pytest.mark.parametrize(
-    "row", ['OPTION(float, x, 1, "h")', 'OPTION(bool, x, "h")', 'OPTION(bool, a, false, "h")\nOPTION(bool, a, true, "h")']
+    "row",
+    [
+        'OPTION(float, x, 1, "h")',
+        'OPTION(bool, x, "h")',
+        'OPTION(bool, a, false, "h")\nOPTION(bool, a, true, "h")',
+    ],
 )
 def test_a_bad_table_is_refused(row: str) -> None:
     with pytest.raises(config.ConfigError, match=r"config\.def"):

@@ -1,4 +1,4 @@
-"""The set-up, on machines that do not exist: a PATH of stubs, a root folder of its own, a checkout of its own.
+"""The set-up, on machines that do not exist: a PATH of stubs, a root and a checkout of their own.
 
 Every stub writes its command line to a log, so a test sees what was run and what was not.
 """
@@ -17,7 +17,9 @@ import pexpect
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-UTILITIES = "sh cat cmp cp env getconf grep head ls mkdir mv printf rm rmdir sed tail tr true uname chmod ln dirname"
+UTILITIES = (
+    "sh cat cmp cp env getconf grep head ls mkdir mv printf rm rmdir sed tail tr true uname chmod ln dirname"
+)
 RUN_TOOLS = ["qemu-system-x86_64", "grub-mkrescue", "xorriso", "mformat", "g++", "ld", "objdump", "setarch"]
 INSTALL_RUN = (
     "apt-get update && env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends"
@@ -48,7 +50,8 @@ for package; do
   case $package in
     qemu-system-x86) names=qemu-system-x86_64 ;; grub-common) names=grub-mkrescue ;; mtools) names=mformat ;;
     binutils) names='ld objdump' ;; util-linux) names=setarch ;; python3) names=python3 ;;
-    grub-pc-bin) mkdir -p "$CORONEL_SYSROOT/usr/lib/grub/i386-pc"; : >"$CORONEL_SYSROOT/usr/lib/grub/i386-pc/modinfo.sh"
+    grub-pc-bin) mkdir -p "$CORONEL_SYSROOT/usr/lib/grub/i386-pc"; :
+    >"$CORONEL_SYSROOT/usr/lib/grub/i386-pc/modinfo.sh"
       names='' ;;
     ca-certificates) mkdir -p "$CORONEL_SYSROOT/etc/ssl/certs"
       echo x >"$CORONEL_SYSROOT/etc/ssl/certs/ca-certificates.crt"; names='' ;;
@@ -112,7 +115,9 @@ class Machine:
             check=False,
         )
         assert done.stdout == "" or script != "bootstrap.sh", "standard output belongs to make's target"
-        return Run(done.returncode, done.stdout + done.stderr, self.log.read_text(encoding="utf-8").splitlines())
+        return Run(
+            done.returncode, done.stdout + done.stderr, self.log.read_text(encoding="utf-8").splitlines()
+        )
 
 
 @dataclass
@@ -160,7 +165,7 @@ def machine(tmp_path: Path) -> Machine:
     return computer
 
 
-# ---- Debian packages ---------------------------------------------------------------------------------------------------
+# ---- Debian packages ---------------------------------------------------------------------------------------
 def test_root_is_shown_the_command_and_it_runs(machine: Machine) -> None:
     first = machine.run("run")
     assert first.code == 0, first.text
@@ -227,9 +232,14 @@ def test_sudo_asks_on_the_terminal(machine: Machine, answer: str, code: int) -> 
     machine.install("sudo", text=SUDO)
     command = "echo for-the-kernel | { sh tools/bootstrap.sh run; echo code=$?; cat; }"
     child = pexpect.spawn(
-        "sh", ["-c", command], cwd=str(machine.checkout), env=machine.environment, encoding="utf-8", timeout=20,
+        "sh",
+        ["-c", command],
+        cwd=str(machine.checkout),
+        env=machine.environment,
+        encoding="utf-8",
+        timeout=20,
         dimensions=(24, 400),
-    )  # fmt: skip
+    )
     child.expect_exact("run it now? [Y/n] ")
     assert f"+ sudo {INSTALL_RUN.replace('&& ', '&& sudo ')}" in (child.before or "")
     assert machine.log.exists() is False
@@ -267,7 +277,7 @@ def test_no_certificates_are_part_of_the_list(machine: Machine) -> None:
     assert machine.run("run").called("apt-get install")[0].endswith("--no-install-recommends ca-certificates")
 
 
-# ---- Python ------------------------------------------------------------------------------------------------------------
+# ---- Python ------------------------------------------------------------------------------------------------
 def test_a_changed_lock_makes_venv_anew(machine: Machine) -> None:
     machine.complete()
     machine.run("run")
@@ -290,7 +300,9 @@ def test_a_changed_package_is_installed_alone(machine: Machine) -> None:
     assert machine.run("run").calls == []
 
 
-@pytest.mark.parametrize("lost", ["bin/ruff", "lib/python3.11/site-packages/numpy", "bin/python", "coronel.installed"])
+@pytest.mark.parametrize(
+    "lost", ["bin/ruff", "lib/python3.11/site-packages/numpy", "bin/python", "coronel.installed"]
+)
 def test_a_damaged_venv_is_made_anew(machine: Machine, lost: str) -> None:
     machine.complete()
     machine.run("run")
@@ -403,7 +415,7 @@ def test_set_up_costs_little_when_there_is_nothing_to_do() -> None:
     assert min(times) < 0.2
 
 
-# ---- doctor ------------------------------------------------------------------------------------------------------------
+# ---- doctor ------------------------------------------------------------------------------------------------
 def snapshot(*folders: Path) -> dict[Path, tuple[int, int]]:
     return {
         path: (path.lstat().st_mtime_ns, stat.S_IFMT(path.lstat().st_mode))
@@ -439,13 +451,17 @@ def test_doctor_finds_what_does_not_run_and_what_differs(machine: Machine) -> No
     machine.complete()
     machine.install("gdb")
     machine.run("test")
-    machine.install("xorriso", text="#!/bin/sh\necho 'libburn.so.4: cannot open shared object file' >&2\nexit 127\n")
+    machine.install(
+        "xorriso", text="#!/bin/sh\necho 'libburn.so.4: cannot open shared object file' >&2\nexit 127\n"
+    )
     packages = machine.checkout / ".venv/lib/python3.11/site-packages"
     (packages / "pytest-1.0.dist-info").mkdir()
     report = machine.run(script="doctor.sh")
     assert report.code == 1
     assert "DOES NOT RUN   libburn.so.4" in report.text
-    assert any(line.split()[:2] == ["pytest", "1.0"] and "the lock says" in line for line in report.text.splitlines())
+    assert any(
+        line.split()[:2] == ["pytest", "1.0"] and "the lock says" in line for line in report.text.splitlines()
+    )
 
 
 def test_doctor_of_this_checkout_agrees_with_the_lock() -> None:

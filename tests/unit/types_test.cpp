@@ -6,17 +6,11 @@
 using namespace memory;
 
 template <typename Left, typename Right>
-concept Comparable = requires(Left left, Right right) {
-  left == right;
-};
+concept Comparable = requires(Left left, Right right) { left == right; };
 template <typename Left, typename Right>
-concept Subtractable = requires(Left left, Right right) {
-  left - right;
-};
+concept Subtractable = requires(Left left, Right right) { left - right; };
 template <typename Left, typename Right>
-concept Addable = requires(Left left, Right right) {
-  left + right;
-};
+concept Addable = requires(Left left, Right right) { left + right; };
 
 TEST(types, two_spaces_do_not_mix) {
   static_assert(Comparable<PhysAddr, PhysAddr> && !Comparable<PhysAddr, VirtAddr>);

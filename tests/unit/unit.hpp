@@ -1,8 +1,9 @@
 // TEST(suite, name): one test, two homes. The host runner (tests/unit/host_main.cpp) and the kernel's `ktest`
 // both walk unit::Test::first, and the body does not know which machine it is on.
 //
-// So a body has no exceptions, no floating point, no hosted header, and no frame beyond 1 KiB (large models are
-// static and reset at the start). A home answers four hooks: fail, caught_panic, seed, and running the list.
+// So a body has no exceptions, no floating point, no hosted header, and no frame beyond 1 KiB (large models
+// are static and reset at the start). A home answers four hooks: fail, caught_panic, seed, and running the
+// list.
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <concepts>
@@ -76,6 +77,26 @@ std::uint64_t seed();
 
 // -- what the macros need
 
+inline unsigned* counted_failures = nullptr;  // where failures_in() counts; null: they are real
+
+inline void report(std::string_view what, const char* file, int line) {
+  if (counted_failures != nullptr) {
+    ++*counted_failures;
+  } else {
+    fail(what, file, line);
+  }
+}
+
+// How many EXPECTs of `body` fail, which are not reported: for tests of this frame and of helpers upon it.
+template <typename Body>
+unsigned failures_in(Body body) {
+  unsigned count = 0;
+  counted_failures = &count;
+  body();
+  counted_failures = nullptr;
+  return count;
+}
+
 // A value of any type that EXPECT_EQ compares, as text.
 template <typename T>
 void describe(memory::Writer& out, const T& value) {
@@ -112,7 +133,7 @@ template <typename Left, typename Right>
   describe(text, left);
   text.text(" is not ");
   describe(text, right);
-  fail(text.view(), file, line);
+  report(text.view(), file, line);
 }
 
 inline void expect_panic(void (*body)(void*), void* context, std::string_view needle, const char* what,
@@ -126,7 +147,7 @@ inline void expect_panic(void (*body)(void*), void* context, std::string_view ne
   } else {
     text.text(" panicked with \"").text(reason).text("\", expected \"").text(needle).text("\"");
   }
-  fail(text.view(), file, line);
+  report(text.view(), file, line);
 }
 
 template <typename Body>
@@ -142,18 +163,18 @@ void expect_panic(Body& body, std::string_view needle, const char* what, const c
   static void suite##_##name()
 
 // States something and goes on.
-#define EXPECT(condition)                                           \
-  do {                                                              \
-    if (!(condition)) ::unit::fail(#condition, __FILE__, __LINE__); \
+#define EXPECT(condition)                                             \
+  do {                                                                \
+    if (!(condition)) ::unit::report(#condition, __FILE__, __LINE__); \
   } while (false)
 
 // States something without which the rest of the test makes no sense.
-#define ASSERT(condition)                           \
-  do {                                              \
-    if (!(condition)) {                             \
-      ::unit::fail(#condition, __FILE__, __LINE__); \
-      return;                                       \
-    }                                               \
+#define ASSERT(condition)                             \
+  do {                                                \
+    if (!(condition)) {                               \
+      ::unit::report(#condition, __FILE__, __LINE__); \
+      return;                                         \
+    }                                                 \
   } while (false)
 
 // Like EXPECT(left == right), and shows both values.

@@ -13,8 +13,8 @@
     ├── ValidationError     two views of the same state disagree                        exit 1
     └── MMError             the memory manager refused an operation                     exit 1
 
-The first line of every text is one sentence that says what was wrong; `summary` is that line. `exit_status` is what
-the command `coronel` ends with.
+The first line of every text is one sentence that says what was wrong; `summary` is that line. `exit_status`
+is what the command `coronel` ends with.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class GuestReport:
 
 
 class GuestError(CoronelError):
-    """A running guest failed. `report` holds what it showed; `str()` is the message followed by the report."""
+    """A running guest failed. `report` holds what it showed; `str()` is the message and the report."""
 
     def __init__(self, message: str, report: GuestReport | None = None) -> None:
         super().__init__(message)
@@ -92,8 +92,8 @@ class GuestError(CoronelError):
         return "\n".join(filter(None, (str(self.args[0]), str(self.report))))
 
 
-class BootTimeout(GuestError):
-    """The guest did not do in time what was waited for. It was sent an NMI first, so that it could say why."""
+class BootTimeout(GuestError):  # noqa: N818  # named for what happened
+    """The guest did not do in time what was waited for. It was sent an NMI first, so it could say why."""
 
     exit_status = 4
 
@@ -124,7 +124,7 @@ class MMError(CoronelError):
         self.errno = errno
 
 
-class KernelPanic(GuestError, MMError):
+class KernelPanic(GuestError, MMError):  # noqa: N818  # named for what happened
     """The kernel stopped itself. `reason` is its own word for why."""
 
     def __init__(self, message: str, report: GuestReport | None = None, reason: str = "") -> None:

@@ -1,8 +1,8 @@
 """`Memory`: anything that bytes can be read from, and the two that every guest has.
 
-`PhysicalMemory` reads a guest's RAM from the file that backs it, while it runs. `KernelMemory` reads the same bytes by
-virtual address: it walks the guest's page tables itself, in raw RAM, as the manual says (Intel SDM volume 3, section
-4.5, "4-level paging and 5-level paging"), and asks nobody.
+`PhysicalMemory` reads a guest's RAM from the file that backs it, while it runs. `KernelMemory` reads the same
+bytes by virtual address: it walks the guest's page tables itself, in raw RAM, as the manual says (Intel SDM
+volume 3, section 4.5, "4-level paging and 5-level paging"), and asks nobody.
 
 Reads of a running guest are not atomic: stop it first (`Guest.paused()`) when two bytes have to agree.
 """
@@ -13,6 +13,7 @@ import mmap
 import os
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -51,9 +52,10 @@ class Segment:
 class PhysicalMemory:
     """A guest's RAM by physical address, over a file descriptor that stays the caller's.
 
-    Only RAM is here: what the guest sees at 0xa0000-0xfffff (video memory, firmware) may differ, and addresses of
-    devices are DecodeError. `read` and `write` never make the host commit memory that the guest has not touched, except
-    for the bytes written; `view` and `array` do when a hole is looked at: walk `populated()` first.
+    Only RAM is here: what the guest sees at 0xa0000-0xfffff (video memory, firmware) may differ, and
+    addresses of devices are DecodeError. `read` and `write` never make the host commit memory that the guest
+    has not touched, except for the bytes written; `view` and `array` do when a hole is looked at: walk
+    `populated()` first.
     """
 
     def __init__(self, fd: int, segments: Sequence[Segment]) -> None:
@@ -70,7 +72,7 @@ class PhysicalMemory:
         return data
 
     def write(self, address: int, data: bytes) -> None:
-        """Changes guest RAM behind the guest's back. Code that QEMU has already translated stays as it was."""
+        """Changes guest RAM behind the guest's back. Code already translated stays as it was."""
         os.pwrite(self._fd, data, self._offset(address, len(data)))
 
     def view(self, address: int, size: int) -> memoryview:
@@ -108,10 +110,8 @@ class PhysicalMemory:
     def close(self) -> None:
         """Gives the mapping back. Views that are still held keep it alive."""
         if self._map is not None:
-            try:
+            with suppress(BufferError):  # views are still held: the last one closes it
                 self._map.close()
-            except BufferError:
-                pass  # the last view closes it
             self._map = None
 
     def _offset(self, address: int, size: int) -> int:
@@ -126,17 +126,19 @@ class PhysicalMemory:
 _PRESENT = 1 << 0
 _HUGE = 1 << 7
 _ADDRESS = 0x000F_FFFF_FFFF_F000
+_TABLE = struct.Struct("<512Q")
 _LARGEST_LEAF = 3  # levels: 1 is the page table, 2 the directory (2 MiB), 3 the pointer table (1 GiB)
 
 
 class KernelMemory:
     """Virtual memory as the page tables at physical `root` map it.
 
-    Translations are remembered: call `invalidate()` after the guest has run if its mappings may have changed. `levels`
-    is 4, or 5 when CR4.LA57 is set.
+    Translations are remembered: call `invalidate()` after the guest has run if its mappings may have changed.
+    `levels` is 4, or 5 when CR4.LA57 is set.
     """
 
     CACHE_LIMIT = 8192  # pages remembered
+    TABLES_LIMIT = 256  # tables remembered, 512 entries each
 
     def __init__(self, physical: PhysicalMemory, root: int, levels: int = 4) -> None:
         if levels not in (4, 5):
@@ -145,9 +147,12 @@ class KernelMemory:
         self.root = root & _ADDRESS
         self.levels = levels
         self._pages: dict[int, int] = {}
+        self._tables: dict[int, tuple[int, ...]] = {}
 
     def read(self, address: int, size: int) -> bytes:
-        """Exactly `size` bytes at virtual `address`, or DecodeError that names the first page without a mapping."""
+        """Exactly `size` bytes at virtual `address`, or DecodeError that names the first page without a
+        mapping.
+        """
         return b"".join(self.physical.read(start, length) for start, length in self._runs(address, size))
 
     def write(self, address: int, data: bytes) -> None:
@@ -171,6 +176,7 @@ class KernelMemory:
     def invalidate(self) -> None:
         """Forgets every translation."""
         self._pages.clear()
+        self._tables.clear()
 
     def _runs(self, address: int, size: int) -> list[tuple[int, int]]:
         """Physically contiguous (address, size) pieces of a virtual range, in order."""
@@ -181,7 +187,11 @@ class KernelMemory:
         while address < end:
             physical = self.translate(address)
             length = min(end - address, PAGE_SIZE - (address & (PAGE_SIZE - 1)))
-            if runs and sum(runs[-1]) == physical and self.physical.contains(runs[-1][0], runs[-1][1] + length):
+            if (
+                runs
+                and sum(runs[-1]) == physical
+                and self.physical.contains(runs[-1][0], runs[-1][1] + length)
+            ):
                 runs[-1] = (runs[-1][0], runs[-1][1] + length)
             else:
                 runs.append((physical, length))
@@ -196,15 +206,27 @@ class KernelMemory:
         table = self.root
         for level in range(self.levels, 0, -1):
             shift = PAGE_SHIFT + 9 * (level - 1)
-            slot = table + 8 * (address >> shift & 0x1FF)
             try:
-                (entry,) = struct.unpack("<Q", self.physical.read(slot, 8))
+                entry = self._entries(table)[address >> shift & 0x1FF]
             except DecodeError as error:
-                raise DecodeError(f"virtual address {address:#x}: level {level} table at {table:#x}: {error}") from None
+                raise DecodeError(
+                    f"virtual address {address:#x}: level {level} table at {table:#x}: {error}"
+                ) from None
             if not entry & _PRESENT:
-                raise DecodeError(f"virtual address {address:#x} is not mapped (level {level} entry {entry:#x})")
+                raise DecodeError(
+                    f"virtual address {address:#x} is not mapped (level {level} entry {entry:#x})"
+                )
             table = entry & _ADDRESS
             if level == 1 or (entry & _HUGE and level <= _LARGEST_LEAF):
                 within = (1 << shift) - 1
                 return (table & ~within) | (address & within)
         raise AssertionError("a walk ends at level 1")
+
+    def _entries(self, table: int) -> tuple[int, ...]:
+        entries = self._tables.get(table)
+        if entries is None:
+            entries = _TABLE.unpack(self.physical.read(table, _TABLE.size))
+            if len(self._tables) >= self.TABLES_LIMIT:
+                self._tables.clear()
+            self._tables[table] = entries
+        return entries

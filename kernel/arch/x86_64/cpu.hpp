@@ -44,6 +44,7 @@ inline std::uint64_t cr4() {
 }
 inline void set_cr4(std::uint64_t value) { asm volatile("mov %0, %%cr4" : : "r"(value) : "memory"); }
 
+inline constexpr std::uint64_t kCr4GlobalPages = 1u << 7;
 inline constexpr std::uint64_t kCr4FiveLevels = 1u << 12;
 inline constexpr std::uint64_t kCr4FsGsBase = 1u << 16;
 
@@ -62,7 +63,8 @@ inline std::uint64_t read_msr(Msr msr) {
 inline void write_msr(Msr msr, std::uint64_t value) {
   asm volatile("wrmsr"
                :
-               : "c"(msr), "a"(static_cast<std::uint32_t>(value)), "d"(static_cast<std::uint32_t>(value >> 32))
+               : "c"(msr), "a"(static_cast<std::uint32_t>(value)),
+                 "d"(static_cast<std::uint32_t>(value >> 32))
                : "memory");
 }
 
@@ -107,8 +109,6 @@ inline void interrupts_enable_and_halt() { asm volatile("sti; hlt" : : : "memory
 }
 
 // -- translation
-inline void invlpg(memory::VirtAddr page) {
-  asm volatile("invlpg (%0)" : : "r"(page.value) : "memory");
-}
+inline void invlpg(memory::VirtAddr page) { asm volatile("invlpg (%0)" : : "r"(page.value) : "memory"); }
 
 }  // namespace kernel::cpu

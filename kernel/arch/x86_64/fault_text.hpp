@@ -13,7 +13,7 @@ struct TrapFrame;
 void write_page_fault(memory::Writer& out, std::uint64_t address, std::uint64_t error);
 
 // Names the error code of a segment-related exception, or the registers that hold non-canonical addresses.
-void write_protection_fault(memory::Writer& out, const TrapFrame& frame);
+[[gnu::noinline]] void write_protection_fault(memory::Writer& out, const TrapFrame& frame);
 
 // "the guard page of the boot stack", "the kernel's text", ...: what `address` is part of.
 void write_region(memory::Writer& out, std::uint64_t address);

@@ -6,13 +6,15 @@
 #include "kernel/arch/x86_64/cpu.hpp"
 #include "kernel/panic.hpp"
 
+// "used": the compiler names both only after link-time optimisation has dropped what nobody names.
 extern "C" {
-constinit std::uintptr_t __stack_chk_guard = 0x5bf0'3635'0a61'c100;
-[[noreturn]] void __stack_chk_fail();
+[[gnu::used]] constinit std::uintptr_t __stack_chk_guard = 0x5bf0'3635'0a61'c100;
+[[noreturn, gnu::used]] void __stack_chk_fail();
 }
 
 void __stack_chk_fail() {
-  kernel::panic("the stack canary was overwritten: a function wrote past the end of a local array", nullptr, 0);
+  kernel::panic("the stack canary was overwritten: a function wrote past the end of a local array", nullptr,
+                0);
 }
 
 namespace kernel {

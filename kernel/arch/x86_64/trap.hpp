@@ -15,7 +15,8 @@ struct TrapFrame {
   std::uint64_t vector, error;
   std::uint64_t rip, cs, rflags, rsp, ss;
 };
-static_assert(sizeof(TrapFrame) == 22 * 8, "isr.S pushes 15 registers, vector and error below the CPU's five words");
+static_assert(sizeof(TrapFrame) == 22 * 8,
+              "isr.S pushes 15 registers, vector and error below the CPU's five words");
 
 inline constexpr std::uint64_t kBreakpoint = 3;
 inline constexpr std::uint64_t kNmi = 2;
@@ -37,7 +38,7 @@ void set_irq_handler(unsigned irq, IrqHandler handler);
 // "page fault", "divide error", ...; for vectors 0-31.
 std::string_view exception_name(std::uint64_t vector);
 
-void write_registers(memory::Sink& out, const TrapFrame& frame);
+[[gnu::noinline]] void write_registers(memory::Sink& out, const TrapFrame& frame);
 
 }  // namespace kernel
 

@@ -1,8 +1,8 @@
 """The kernel's ELF file as a typed object, and the promises it must keep before it is booted.
 
-    artifact = Artifact.open("build/release/coronel.elf")
-    artifact.build_id, artifact.symbol("kmain").address
-    for finding in check(artifact, Profile.release): ...
+artifact = Artifact.open("build/release/coronel.elf")
+artifact.build_id, artifact.symbol("kmain").address
+for finding in check(artifact, Profile.release): ...
 """
 
 from coronel.artifact.checks import Finding, Profile, check, require

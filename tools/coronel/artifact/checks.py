@@ -23,8 +23,8 @@ MULTIBOOT1_MAGIC = 0x1BADB002  # Multiboot specification 0.6.96, section 3.1
 MULTIBOOT1_SEARCH = 8192
 PVH_NOTE = 18  # XEN_ELFNOTE_PHYS32_ENTRY, Xen's public/elfnote.h
 
-# Registers of SSE, AVX, MMX and x87, and x87 instructions that name none. Saving and loading a thread's whole state
-# (fxsave, xsave, fninit, ...) is what a kernel does for others, so it is allowed.
+# Registers of SSE, AVX, MMX and x87, and x87 instructions that name none. Saving and loading a thread's whole
+# state (fxsave, xsave, fninit, ...) is what a kernel does for others, so it is allowed.
 _VECTOR_REGISTER = re.compile(r"%(?:[xyz]mm\d+|mm[0-7]|st\b)")
 _X87 = re.compile(r"f(?!xsave|xrstor|n?init\b|s\b)[a-z0-9]+")
 _INSTRUCTION = re.compile(r"^\s*([0-9a-f]+):\t(.+)$")
@@ -88,9 +88,13 @@ def integer_only(artifact: Artifact) -> Iterator[str]:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     except FileNotFoundError:
-        raise ArtifactError("objdump is not installed (package binutils); `make doctor` says what else") from None
+        raise ArtifactError(
+            "objdump is not installed (package binutils); `make doctor` says what else"
+        ) from None
     except subprocess.CalledProcessError as error:
         raise ArtifactError(f"objdump cannot read {artifact.path}: {error.stderr.strip()}") from None
+    # What runs before long mode is written by hand, and objdump reads 32-bit code and texts as 64-bit code.
+    by_hand = [(part.address, part.address + part.bytes) for part in artifact.sections if part.name == ".boot"]
     for line in done.stdout.splitlines():
         found = _INSTRUCTION.match(line)
         if not found:
@@ -98,6 +102,8 @@ def integer_only(artifact: Artifact) -> Iterator[str]:
         text = found[2].split("#")[0].split("<")[0]
         if _VECTOR_REGISTER.search(text) or _X87.fullmatch(text.split()[0]):
             address = int(found[1], 16)
+            if any(start <= address < end for start, end in by_hand):
+                continue
             function = artifact.function_at(address)
             yield f"`{' '.join(text.split())}` at {address:#x} in {function.name if function else '?'}"
 

@@ -92,8 +92,8 @@ class Artifact:
     def open(cls, path: str | Path) -> "Artifact":
         """Read the ELF file at `path`.
 
-        Raises ArtifactError, in one line: missing, not readable, empty, not ELF, truncated, damaged, or not for
-        x86-64.
+        Raises ArtifactError, in one line: missing, not readable, empty, not ELF, truncated, damaged, or not
+        for x86-64.
         """
         path = Path(path)
         try:
@@ -126,7 +126,9 @@ class Artifact:
             ("section headers", elf["e_shoff"], elf["e_shnum"], elf["e_shentsize"]),
         ):
             if count and place + count * size > len(data):
-                raise ArtifactError(f"{path}: is truncated: its {what} end at {place + count * size} of {len(data)}")
+                raise ArtifactError(
+                    f"{path}: is truncated: its {what} end at {place + count * size} of {len(data)}"
+                )
         segments = tuple(_segment(segment) for segment in elf.iter_segments())
         for segment in segments:
             if segment.offset + segment.file_bytes > len(data):
@@ -191,7 +193,7 @@ class Artifact:
         """
         for segment in self.segments:
             start = address - segment.address
-            if segment.type == "PT_LOAD" and 0 <= start and start + size <= segment.memory_bytes:
+            if segment.type == "PT_LOAD" and start >= 0 and start + size <= segment.memory_bytes:
                 end = min(start + size, segment.file_bytes)
                 loaded = self.data[segment.offset + start : segment.offset + max(start, end)]
                 return loaded.ljust(size, b"\0")
@@ -240,7 +242,7 @@ def _symbols(elf: ELFFile) -> list[Symbol]:
 
 
 def _notes(segments: tuple[Segment, ...], data: bytes) -> list[Note]:
-    """Return the notes of all PT_NOTE segments (ELF specification, "Note Section"); stops at a damaged one."""
+    """Return the notes of all PT_NOTE segments (gABI, "Note Section"); stops at a damaged one."""
     notes = []
     for segment in segments:
         place, end = segment.offset, segment.offset + segment.file_bytes
@@ -252,7 +254,9 @@ def _notes(segments: tuple[Segment, ...], data: bytes) -> list[Note]:
                 break
             owner = data[place + 12 : place + 12 + owner_bytes].rstrip(b"\0").decode("ascii", "replace")
             notes.append(
-                Note(owner, kind, data[description : description + description_bytes], place, following - place)
+                Note(
+                    owner, kind, data[description : description + description_bytes], place, following - place
+                )
             )
             place = following
     return notes

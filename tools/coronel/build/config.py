@@ -1,7 +1,8 @@
 """Turns the options of mm/base/config.def and `name=value` on make's command line into config_values.h.
 
-Run by make as a script, with nothing but the standard library (`python -IS config.py ...`), because it runs before
-anything is built. The header is written only when its text changes, so that a build without a change stays one.
+Run by make as a script, with nothing but the standard library (`python -IS config.py ...`), because it runs
+before anything is built. The header is written only when its text changes, so that a build without a change
+stays one.
 """
 
 import argparse
@@ -25,8 +26,15 @@ BOOLEANS: Mapping[str, str] = {
     "true": "true", "1": "true", "yes": "true", "on": "true",
     "false": "false", "0": "false", "no": "false", "off": "false",
 }  # fmt: skip
-INTEGER_BITS: Mapping[str, int] = {"unsigned": 32, "std::uint32_t": 32, "std::uint64_t": 64, "std::size_t": 64}
-ROW = re.compile(r'^OPTION\(\s*([\w:]+)\s*,\s*(\w+)\s*,\s*([^,]+?)\s*,\s*"((?:[^"\\]|\\.)*)"\s*\)', re.MULTILINE)
+INTEGER_BITS: Mapping[str, int] = {
+    "unsigned": 32,
+    "std::uint32_t": 32,
+    "std::uint64_t": 64,
+    "std::size_t": 64,
+}
+ROW = re.compile(
+    r'^OPTION\(\s*([\w:]+)\s*,\s*(\w+)\s*,\s*([^,]+?)\s*,\s*"((?:[^"\\]|\\.)*)"\s*\)', re.MULTILINE
+)
 
 
 class ConfigError(Exception):
@@ -59,7 +67,7 @@ class Option:
 
 
 def parse_definitions(text: str) -> dict[str, Option]:
-    """Return the options that `text` (config.def) declares, in its order. Raises ConfigError for a bad row."""
+    """Return the options that `text` (config.def) declares, in order. Raises ConfigError for a bad row."""
     rows = re.findall(r"^\s*OPTION\(.*", text, re.MULTILINE)
     options = {name: Option(kind, name, default, about) for kind, name, default, about in ROW.findall(text)}
     if len(rows) != len(options):

@@ -1,7 +1,7 @@
 """Runs libFuzzer programs for a while and prints, for each, its executions and the lines its corpus covers.
 
-A program NAME keeps its corpus in build/fuzz/corpus/NAME between runs and begins with tests/fuzz/seeds/NAME, if that
-folder exists. What it finds is left as build/fuzz/findings/NAME-*, with the command that repeats it.
+A program NAME keeps its corpus in build/fuzz/corpus/NAME between runs and begins with tests/fuzz/seeds/NAME,
+if that folder exists. What it finds is left as build/fuzz/findings/NAME-*, with the command that repeats it.
 """
 
 import argparse

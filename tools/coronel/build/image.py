@@ -1,4 +1,4 @@
-"""Makes the ISO image that GRUB boots under BIOS: the stripped kernel, boot/grub.cfg, and what the kernel is given.
+"""Makes the ISO image that GRUB boots under BIOS: the stripped kernel, boot/grub.cfg, and its modules.
 
 The same inputs give the same bytes: every date in the image is SOURCE_DATE_EPOCH, or a fixed one.
 """
@@ -61,8 +61,9 @@ def build_image(
 ) -> None:
     """Write the image of the kernel `elf` to `output`, whole or not at all.
 
-    The kernel goes in without symbols and debug information: GRUB would load them into the guest's memory, and
-    the kernel has its own symbol table. Raises ArtifactError: a file or program is missing, or one failed.
+    The kernel goes in without symbols and debug information: GRUB would load them into the guest's memory,
+    and the kernel has its own symbol table. Raises ArtifactError: a file or program is missing, or one
+    failed.
     """
     for path in (elf, grub_cfg, *(module.path for module in modules)):
         if not path.is_file():
@@ -97,7 +98,17 @@ def _make_iso(tree: Path, output: Path) -> None:
     date = datetime.fromtimestamp(epoch, UTC).strftime("%Y%m%d%H%M%S00")
     command = ["grub-mkrescue", "-d", str(GRUB_PLATFORM), f"--install-modules={GRUB_MODULES}"]
     command += ["--fonts=", "--themes=", "--locales=", "-o", str(output), str(tree)]
-    command += ["--", "-volid", "CORONEL", "-volume_date", "uuid", date, "-volume_date", "all_file_dates", date]
+    command += [
+        "--",
+        "-volid",
+        "CORONEL",
+        "-volume_date",
+        "uuid",
+        date,
+        "-volume_date",
+        "all_file_dates",
+        date,
+    ]
     _run(command, {"SOURCE_DATE_EPOCH": str(epoch)})
     # grub-mkrescue has been seen to succeed without a result when xorriso or mtools fail.
     if not output.is_file() or not output.stat().st_size:

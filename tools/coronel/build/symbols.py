@@ -1,7 +1,7 @@
 """Puts the kernel's own function symbols into its image (docs/formats.md, section 4).
 
-The build links twice: first without a table, then with the table made from the first link. The linker script puts it
-behind the code, so no function moves; `--verify` proves it on the second link.
+The build links twice: first without a table, then with the table made from the first link. The linker script
+puts it behind the code, so no function moves; `--verify` proves it on the second link.
 """
 
 import argparse
@@ -48,8 +48,8 @@ def clipped(name: str) -> str:
 def table_of(symbols: Iterable[Symbol]) -> list[Entry]:
     """Return the table for these symbols: sorted, every offset once, every gap closed by an empty name.
 
-    Where several names share an address the one with a size wins, then the shortest, then the first by alphabet.
-    A function without a size (assembly that lacks .size) reaches to the next one.
+    Where several names share an address the one with a size wins, then the shortest, then the first by
+    alphabet. A function without a size (assembly that lacks .size) reaches to the next one.
     """
     functions = sorted(
         (symbol for symbol in symbols if symbol.is_function and symbol.address >= IMAGE_BASE),
@@ -94,7 +94,9 @@ def decode(data: bytes) -> list[Entry]:
         raise ArtifactError(f"symbol table: {len(data)} bytes are too few for its head")
     magic, count = struct.unpack_from("<II", data)
     if magic != MAGIC or 8 + 8 * count > len(data):
-        raise ArtifactError(f"symbol table: magic {magic:#x} and {count} entries do not fit its {len(data)} bytes")
+        raise ArtifactError(
+            f"symbol table: magic {magic:#x} and {count} entries do not fit its {len(data)} bytes"
+        )
     names = data[8 + 8 * count :]
     entries = []
     for offset, place in struct.iter_unpack("<II", data[8 : 8 + 8 * count]):
@@ -123,7 +125,11 @@ def assembly(data: bytes) -> str:
 
 def verify(artifact: Artifact) -> None:
     """Raise ArtifactError unless the table inside the image is the one that its symbols ask for."""
-    ends = {symbol.name: symbol.address for symbol in artifact.symbols if symbol.name.startswith("coronel_symbols_")}
+    ends = {
+        symbol.name: symbol.address
+        for symbol in artifact.symbols
+        if symbol.name.startswith("coronel_symbols_")
+    }
     try:
         start, end = ends["coronel_symbols_start"], ends["coronel_symbols_end"]
     except KeyError as error:

@@ -37,9 +37,9 @@ class Outcome:
 class Channel:
     """Commands to the kernel and what it says unasked.
 
-    One request at a time. A request that gets `refused`, a damaged reply or silence is sent again, three times at most;
-    the kernel answers repeats from its memory and runs nothing twice. Request numbers start at random, so nothing a
-    guest prints by itself can pass for a reply.
+    One request at a time. A request that gets `refused`, a damaged reply or silence is sent again, three
+    times at most; the kernel answers repeats from its memory and runs nothing twice. Request numbers start at
+    random, so nothing a guest prints by itself can pass for a reply.
     """
 
     def __init__(
@@ -56,15 +56,16 @@ class Channel:
         self._ids = itertools.count(random.randrange(1, 1 << 30))
         self._parts: dict[int, Record] = {}
         self._awaited = 0
+        self._damaged_before = 0
         self._refusal: str | None = None
 
     def call(self, command: str, *arguments: object, timeout: float | None = None, **named: object) -> Any:
-        """Runs `command arguments... name=value...` and returns its value; MMError when the kernel refuses."""
+        """Runs `command arguments... name=value...` and returns its value; MMError if it refuses."""
         words = [command, *map(str, arguments), *(f"{name}={value}" for name, value in named.items())]
         return self.batch([" ".join(words)], timeout=timeout)[0].take()
 
     def batch(self, lines: Iterable[str], timeout: float | None = None) -> list[Outcome]:
-        """One outcome for each line, in order, in as few records as they fit. `timeout` is for each record."""
+        """One outcome for each line, in order, in as few records as fit. `timeout` is for each record."""
         if self.event("ready") is None:
             self.wait_event("ready", timeout)
         outcomes: list[Outcome] = []
@@ -123,26 +124,29 @@ class Channel:
         for attempt in range(1 + REPEATS):
             self.repeats += attempt > 0
             with self._watch.lock:
-                damaged, self._refusal = self.decoder.damaged, None
+                self._damaged_before, self._refusal = self.decoder.damaged, None
             self._send(request)
-            answer = self._watch.poll(lambda before=damaged: self._look(before), what, timeout / (1 + REPEATS))
-            if isinstance(answer, bytes):
-                return self._parse(answer, len(lines), what)
-            trouble = answer or trouble
+            answer = self._watch.poll(self._look, what, timeout / (1 + REPEATS))
+            if answer is not None:
+                reply, trouble = answer
+                if trouble is None:
+                    return self._parse(reply, len(lines), what)
         if trouble is None:
             raise self._watch.expire(what, timeout)
-        raise ProtocolError(f"{what} did not arrive intact in {1 + REPEATS} attempts: {trouble}", self._report())
+        raise ProtocolError(
+            f"{what} did not arrive intact in {1 + REPEATS} attempts: {trouble}", self._report()
+        )
 
-    def _look(self, damaged_before: int) -> bytes | str | None:
-        """The whole reply, or why the request must be repeated, or None: nothing yet."""
+    def _look(self) -> tuple[bytes, str | None] | None:
+        """The whole reply, or the trouble for which the request must be repeated; None: nothing yet."""
         if self._parts:
             parts = next(iter(self._parts.values())).parts
             if all(number in self._parts for number in range(parts)):
-                return b"".join(self._parts[number].payload for number in range(parts))
+                return b"".join(self._parts[number].payload for number in range(parts)), None
         if self._refusal is not None:
-            return f"the kernel refused the request: {self._refusal}"
-        if self.decoder.damaged > damaged_before:
-            return "a record from the kernel had a wrong CRC, a wrong length or lost bytes"
+            return b"", f"the kernel refused the request: {self._refusal}"
+        if self.decoder.damaged > self._damaged_before:
+            return b"", "a record from the kernel had a wrong CRC, a wrong length or lost bytes"
         return None
 
     def _parse(self, reply: bytes, lines: int, what: str) -> list[dict[str, Any]]:
@@ -171,7 +175,9 @@ def _records(lines: list[str]) -> list[list[str]]:
         if "\n" in line or not line.strip():
             raise UsageError(f"{line!r} is not one command line")
         if size > PAYLOAD_LIMIT:
-            raise UsageError(f"a command line of {size} bytes does not fit a record ({PAYLOAD_LIMIT} at most)")
+            raise UsageError(
+                f"a command line of {size} bytes does not fit a record ({PAYLOAD_LIMIT} at most)"
+            )
         if not groups or len(groups[-1]) == LINES_LIMIT or used + 1 + size > PAYLOAD_LIMIT:
             groups.append([])
             used = -1

@@ -22,7 +22,7 @@ def printable(data: bytes) -> str:
 
 
 class SerialLog:
-    """What a port said: the beginning and the end kept, the middle counted, so that a flood costs no memory."""
+    """What a port said: its beginning and end kept, the middle counted: a flood costs no memory."""
 
     HEAD_LIMIT = 64 << 10
     TAIL_LIMIT = 1 << 20
@@ -59,14 +59,16 @@ class SerialLog:
         return "\n".join(line if len(line) <= width else "[...]" + line[-width:] for line in found[-lines:])
 
 
-class Console(SpawnBase):  # type: ignore[misc]  # pexpect has no types
-    """pexpect's interface (expect, expect_exact, before, match, sendline) over COM1 of one guest.
+class Console(SpawnBase):  # type: ignore[type-arg]  # generic in its stubs only
+    r"""pexpect's interface (expect, expect_exact, before, match, sendline) over COM1 of one guest.
 
-    Waits end with a GuestError as soon as the guest fails, and with BootTimeout, never pexpect.TIMEOUT, at the
-    deadline, unless the pattern list itself names TIMEOUT. Text is UTF-8; invalid bytes read as \\xNN.
+    Waits end with a GuestError as soon as the guest fails, and with BootTimeout, never pexpect.TIMEOUT, at
+    the deadline, unless the pattern list itself names TIMEOUT. Text is UTF-8; invalid bytes read as \\xNN.
     """
 
-    BACKLOG_LIMIT = 4 << 20  # bytes that wait for an expect; of more, the oldest are dropped (the log still counts)
+    BACKLOG_LIMIT = (
+        4 << 20
+    )  # bytes that wait for an expect; of more, the oldest are dropped (the log still counts)
     CHUNK = 4096
 
     def __init__(self, watch: Watch, send: Callable[[bytes], None], timeout: float) -> None:
@@ -79,10 +81,12 @@ class Console(SpawnBase):  # type: ignore[misc]  # pexpect has no types
         )
         self.delayafterread = None
         self.log = SerialLog()
-        self.tap: Callable[[bytes], None] | None = None  # called from the loop's thread with every byte that comes
+        # Called in the loop's thread with all that comes. What it raises goes to whoever waits for the guest.
+        self.tap: Callable[[bytes], None] | None = None
         self._watch = watch
         self._send = send
         self._backlog = bytearray()
+        self._awaited = "text on the console"
 
     def receive(self, data: bytes) -> None:
         """COM1 said this. Called from the loop's thread."""
@@ -92,8 +96,12 @@ class Console(SpawnBase):  # type: ignore[misc]  # pexpect has no types
             if len(self._backlog) > self.BACKLOG_LIMIT:
                 del self._backlog[: -self.BACKLOG_LIMIT // 2]
             self._watch.changed()
-        if self.tap is not None:
-            self.tap(data)
+        try:
+            if self.tap is not None:
+                self.tap(data)
+        except Exception as error:  # whose it is waits in another thread
+            self.tap = None
+            self._watch.interrupt(error)
 
     def read_nonblocking(self, size: int = 1, timeout: float | None = -1) -> str:
         """pexpect's way to more text; see `expect`."""
@@ -103,39 +111,47 @@ class Console(SpawnBase):  # type: ignore[misc]  # pexpect has no types
             del self._backlog[:size]
             return data or None
 
-        data = self._watch.poll(take, "text on the console", self.timeout if timeout == -1 else timeout or 1e9)
+        seconds = self.timeout if timeout == -1 else timeout
+        data = self._watch.poll(take, self._awaited, float("inf") if seconds is None else seconds)
         if data is None:
             raise pexpect.TIMEOUT("no text")
-        if self._before.tell() > self.BACKLOG_LIMIT:  # nothing matched in megabytes: pexpect would keep them all
-            kept = self._before.getvalue()[-self.searchwindowsize :]
-            self._before = self.buffer_type()
-            self._before.write(kept)
-        text: str = self._decoder.decode(data, final=False)
-        self._log(text, "read")
+        base: Any = self  # the types of pexpect leave out what its subclasses need
+        if (
+            base._before.tell() > self.BACKLOG_LIMIT
+        ):  # nothing matched in megabytes: pexpect would keep them all
+            kept = base._before.getvalue()[-base.searchwindowsize :]
+            base._before = base.buffer_type()
+            base._before.write(kept)
+        text: str = base._decoder.decode(data, final=False)
+        base._log(text, "read")
         return text
 
-    def expect_list(
-        self, pattern_list: Any, timeout: float = -1, searchwindowsize: int = -1, async_: bool = False, **kw: Any
-    ) -> int:
+    def expect_list(self, pattern_list: Any, *arguments: Any, **named: Any) -> Any:
         """pexpect's: what expect() ends in."""
-        assert not async_ and not kw, "the guest has its own loop"
-        return self._bounded(super().expect_list, pattern_list, timeout, searchwindowsize)
+        return self._bounded(super().expect_list, pattern_list, *arguments, **named)
 
-    def expect_exact(
-        self, pattern_list: Any, timeout: float = -1, searchwindowsize: int = -1, async_: bool = False, **kw: Any
-    ) -> int:
+    def expect_exact(self, pattern_list: Any, *arguments: Any, **named: Any) -> Any:
         """pexpect's: strings, no patterns."""
-        assert not async_ and not kw, "the guest has its own loop"
-        return self._bounded(super().expect_exact, pattern_list, timeout, searchwindowsize)
+        return self._bounded(super().expect_exact, pattern_list, *arguments, **named)
 
-    def _bounded(self, expect: Callable[..., int], patterns: Any, timeout: float, window: int) -> int:
+    def _bounded(
+        self,
+        expect: Callable[..., Any],
+        patterns: Any,
+        timeout: float | None = -1,
+        searchwindowsize: int | None = -1,
+        async_: bool = False,
+    ) -> Any:
+        """One of pexpect's waits, with our exceptions."""
+        assert not async_, "the guest has a loop of its own"
         seconds = self.timeout if timeout == -1 else timeout
+        wanted = patterns if isinstance(patterns, list) else [patterns]
+        names = " or ".join(repr(getattr(pattern, "pattern", pattern)) for pattern in wanted)
+        self._awaited = f"{names} on the console"
         try:
-            return expect(patterns, seconds, window)
+            return expect(patterns, seconds, searchwindowsize)
         except pexpect.TIMEOUT:
-            wanted = patterns if isinstance(patterns, list) else [patterns]
-            names = " or ".join(repr(getattr(pattern, "pattern", pattern)) for pattern in wanted)
-            expired = self._watch.expire(f"{names} on the console", seconds)
+            expired = self._watch.expire(self._awaited, seconds or 0)
         raise expired
 
     def send(self, text: str | bytes) -> int:

@@ -1,4 +1,6 @@
-"""How a guest ended, judged from everything that saw it: exit status, QMP events and what the kernel said on COM2."""
+"""How a guest ended, judged from everything that saw it: exit status, QMP events and what the kernel said on
+COM2.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ class Cause(Enum):
 
 @dataclass(frozen=True)
 class Ending:
-    """How it ended, in one clause: "the guest {text}". `status` is QEMU's exit status, negative for a signal."""
+    """How it ended, in one clause: "the guest {text}". `status` is QEMU's, negative for a signal."""
 
     cause: Cause
     status: int
@@ -42,10 +44,10 @@ _TEXTS = {
 }
 
 
-def judge(
+def judge(  # a list of verdicts, read from the top
     status: int, monitor_events: Sequence[Mapping[str, Any]], said: Sequence[Mapping[str, Any]], stderr: str
 ) -> Ending:
-    """The verdict. `said` are the kernel's own events. A reset that the kernel did not announce is a crash."""
+    """The verdict. `said` are the kernel's own events. A reset it did not announce is a crash."""
     announced = {event.get("event") for event in said}
     reasons = [event["data"].get("reason") for event in monitor_events if event.get("event") == "SHUTDOWN"]
     if status < 0:

@@ -1,4 +1,5 @@
-"""`Guest`: one machine in QEMU, from its first instruction to its last, and everything that can be seen of it.
+"""`Guest`: one machine in QEMU, from its first instruction to its last, and everything that can be seen of
+it.
 
     with Guest(kernel="build/release/coronel.elf", memory="64M") as guest:
         guest.channel.call("meminfo")          # typed, checked, over COM2
@@ -6,8 +7,8 @@
         with guest.paused():
             guest.ram.read(0x100000, 16)       # raw RAM, no one asked
 
-Its RAM is a memfd, its ports are pipes and a socket pair: no path, no port number, nothing to clean up. QEMU dies with
-this process, however that ends.
+Its RAM is a memfd, its ports are pipes and a socket pair: no path, no port number, nothing to clean up. QEMU
+dies with this process, however that ends.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from coronel.errors import (
     BootTimeout,
@@ -38,7 +39,6 @@ from coronel.guest import process, registers
 from coronel.guest.channel import Channel
 from coronel.guest.console import Console, printable
 from coronel.guest.ending import Cause, Ending, judge
-from coronel.guest.loop import loop_thread
 from coronel.guest.monitor import Monitor
 from coronel.guest.options import GuestOptions, Wiring
 from coronel.guest.registers import Registers
@@ -57,12 +57,13 @@ _CR4_LA57 = 1 << 12
 class Guest:
     """A machine. Make it, enter it (or `start()`), use it, leave it (or `close()`).
 
-    `timeout` is the deadline, in seconds, of every wait that names none. Whatever is waited for, the guest's failure
-    ends the wait: KernelPanic for a panic, GuestError for a crash or an end, BootTimeout at the deadline, each with a
-    `GuestReport`. Methods may be called from any one thread at a time, never from the loop's.
+    `timeout` is the deadline, in seconds, of every wait that names none. Whatever is waited for, the guest's
+    failure ends the wait: KernelPanic for a panic, GuestError for a crash or an end, BootTimeout at the
+    deadline, each with a `GuestReport`. Methods may be called from any one thread at a time, never from the
+    loop's.
     """
 
-    _living: weakref.WeakSet[Guest] = weakref.WeakSet()
+    _living: ClassVar[weakref.WeakSet[Guest]] = weakref.WeakSet()
 
     def __init__(self, options: GuestOptions | None = None, *, timeout: float = 10.0, **fields: Any) -> None:
         self.options = options if options is not None else GuestOptions(**fields)
@@ -138,7 +139,7 @@ class Guest:
     # -- what it says
 
     def wait(self, probe: Callable[[], Any], what: str, timeout: float | None = None) -> Any:
-        """The first value of `probe` that is not None; see `Watch.wait`. `what` completes "waiting for ..."."""
+        """The first value of `probe` that is not None; see `Watch.wait`. `what` completes "waiting for"."""
         return self._watch.wait(probe, what, self.timeout if timeout is None else timeout)
 
     def wait_ready(self, timeout: float | None = None) -> None:
@@ -160,6 +161,12 @@ class Guest:
         event: Mapping[str, Any] = self.wait(look, f"the QMP event {name}", timeout)
         return event
 
+    def failure(self, waiting_for: str) -> Exception | None:
+        """Why nothing more is to be expected of the guest, as the exception that a wait would raise; None if
+        it runs.
+        """
+        return self._failure(waiting_for)
+
     # -- what it is
 
     @property
@@ -180,7 +187,9 @@ class Guest:
         return self._ram
 
     def kernel_memory(self, root: int | None = None) -> KernelMemory:
-        """Its virtual memory as mapped by the tables at physical `root`, by default those that CPU 0 uses now."""
+        """Its virtual memory as mapped by the tables at physical `root`, by default those that CPU 0 uses
+        now.
+        """
         cpu = self.registers()[0]
         levels = 5 if cpu["cr4"] & _CR4_LA57 else 4
         return KernelMemory(self.ram, cpu["cr3"] if root is None else root, levels)
@@ -258,7 +267,14 @@ class Guest:
         ours, theirs = socket.socketpair()
         # `share=on`: what the guest writes is what we read.
         backend = f"memory-backend-file,id=ram,mem-path=/dev/fd/{self._ram_fd},size={size},share=on"
-        command = [program, "-machine", f"{self.options.machine},memory-backend=ram", "-object", backend, "-S"]
+        command = [
+            program,
+            "-machine",
+            f"{self.options.machine},memory-backend=ram",
+            "-object",
+            backend,
+            "-S",
+        ]
         command += ["-chardev", f"socket,id=qmp,fd={theirs.fileno()}", "-mon", "chardev=qmp,mode=control"]
         command += self.options.machine_arguments()
 
@@ -301,7 +317,9 @@ class Guest:
         return MonitorError(f"QEMU ended before the guest started: {cause}", self.report())
 
     def _plug(self, port: str) -> None:
-        """Connects a serial port to its pipes. QEMU's command line knows no chardev with two files before 8.1."""
+        """Connects a serial port to its pipes. QEMU's command line knows no chardev with two files before
+        8.1.
+        """
         source, sink = self._theirs[port]
         data = {"in": f"/dev/fd/{source}", "out": f"/dev/fd/{sink}"}
         self.qmp("chardev-change", id=port, backend={"type": "file", "data": data})
@@ -310,7 +328,9 @@ class Guest:
         def send(data: bytes) -> None:
             fd = self._inputs.get(port)
             if fd is None:
-                raise GuestError(f"{port.upper()} is not connected: the guest was not started, or has been closed")
+                raise GuestError(
+                    f"{port.upper()} is not connected: the guest was not started, or has been closed"
+                )
             os.set_blocking(fd, False)
             deadline = time.monotonic() + self.timeout
             while data:
@@ -392,10 +412,14 @@ class Guest:
         event = self.channel.event("panic") or {}
         reason = str(event.get("reason") or event.get("why") or "")
         because = f": {reason}" if reason else ""
-        return KernelPanic(f"the kernel panicked{more}{because} (while waiting for {what})", self.report(), reason)
+        return KernelPanic(
+            f"the kernel panicked{more}{because} (while waiting for {what})", self.report(), reason
+        )
 
     def _expire(self, what: str, timeout: float) -> Exception:
-        """A deadline has passed: take the registers, ask the guest by NMI, listen for a moment, then say it all."""
+        """A deadline has passed: take the registers, ask the guest by NMI, listen for a moment, then say it
+        all.
+        """
         state, registers_text = self._state_text(), self._registers_text()
         with suppress(CoronelError):
             self.inject_nmi()
@@ -403,7 +427,9 @@ class Guest:
             state += f"; after an NMI: {self._state_text()}"
         self.failure_seen = True
         silent = "" if self.console.log.total else "; the guest has said nothing at all on its console"
-        return BootTimeout(f"no sign of {what} within {timeout:g} s{silent}", self._report_with(registers_text, state))
+        return BootTimeout(
+            f"no sign of {what} within {timeout:g} s{silent}", self._report_with(registers_text, state)
+        )
 
     @classmethod
     def living(cls) -> list[Guest]:

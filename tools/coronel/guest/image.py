@@ -1,6 +1,7 @@
 """Whether a file is worth giving to QEMU, whose own answers to broken ones are poor, or silence.
 
-Only what decides about starting at all is looked at here; the promises a kernel keeps are `coronel.artifact`'s.
+Only what decides about starting at all is looked at here; the promises a kernel keeps are
+`coronel.artifact`'s.
 """
 
 from __future__ import annotations
@@ -29,24 +30,28 @@ def check_readable(path: Path, noun: str) -> None:
 
 
 def check_kernel(path: Path) -> None:
-    """ArtifactError unless `path` is a whole ELF file for x86 with the note that QEMU's direct start needs."""
+    """ArtifactError unless `path` is a whole ELF file for x86 with the note for QEMU's direct start."""
     check_readable(path, "kernel")
     with path.open("rb") as file:
         size = path.stat().st_size
         head = file.read(64)
         if head[:4] != b"\x7fELF":
-            raise ArtifactError(f"kernel {path} is {'empty' if not head else 'not an ELF file'}: build it with `make`")
+            raise ArtifactError(
+                f"kernel {path} is {'empty' if not head else 'not an ELF file'}: build it with `make`"
+            )
         try:
             notes = _notes(file, head, size)
-        except (struct.error, EOFError):
+        except (struct.error, IndexError, EOFError):
             raise ArtifactError(f"kernel {path} is cut off after {size} bytes: build it again") from None
         if _PVH_ENTRY not in notes:
-            raise ArtifactError(f"kernel {path} has no PVH note (type {_PVH_ENTRY}): QEMU cannot start it directly")
+            raise ArtifactError(
+                f"kernel {path} has no PVH note (type {_PVH_ENTRY}): QEMU cannot start it directly"
+            )
 
 
 def _notes(file: BinaryIO, head: bytes, size: int) -> set[int]:
     """Types of Xen's notes. EOFError when a segment ends beyond the file."""
-    wide = head[4] == 2  # noqa: PLR2004  # ELFCLASS64
+    wide = head[4] == 2  # ELFCLASS64
     table, entry_bytes, entries = (
         (*struct.unpack_from("<Q", head, 32), *struct.unpack_from("<HH", head, 54))
         if wide
@@ -93,4 +98,6 @@ def check_iso(path: Path) -> None:
     block_bytes = struct.unpack_from("<H", descriptor, 128)[0]
     missing = blocks * block_bytes - path.stat().st_size
     if missing > 0:
-        raise ArtifactError(f"image {path} is cut off, {missing} bytes are missing: build it again with `make image`")
+        raise ArtifactError(
+            f"image {path} is cut off, {missing} bytes are missing: build it again with `make image`"
+        )

@@ -1,7 +1,7 @@
 """One thread per process that does all waiting: QMP, serial ports and child processes of every guest.
 
-It never ends before the process does. That matters: PR_SET_PDEATHSIG fires when the *thread* that started QEMU ends,
-so QEMU is always started from this one.
+It never ends before the process does. That matters: PR_SET_PDEATHSIG fires when the *thread* that started
+QEMU ends, so QEMU is always started from this one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ class LoopThread:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T], timeout: float) -> T:
-        """The result of `work`; TimeoutError, and `work` cancelled, when it takes longer than `timeout` seconds."""
+        """The result of `work`; TimeoutError, and `work` cancelled, when it takes longer than `timeout`
+        seconds.
+        """
         assert threading.current_thread() is not self._thread, "the loop cannot wait for itself"
         future = asyncio.run_coroutine_threadsafe(work, self.loop)
         try:
@@ -41,7 +43,7 @@ class LoopThread:
         def body() -> None:
             try:
                 future.set_result(function())
-            except BaseException as error:  # noqa: BLE001  # travels to the caller
+            except BaseException as error:  # travels to the caller
                 future.set_exception(error)
 
         self.loop.call_soon_threadsafe(body)

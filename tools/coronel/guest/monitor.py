@@ -6,9 +6,18 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
-from qemu.qmp import ConnectError, EventListener, ExecInterruptedError, ExecuteError, QMPClient, QMPError, Runstate
+from qemu.qmp import (
+    ConnectError,
+    EventListener,
+    ExecInterruptedError,
+    ExecuteError,
+    QMPClient,
+    QMPError,
+    Runstate,
+)
 
 from coronel.errors import MonitorError
 from coronel.guest.loop import loop_thread
@@ -33,7 +42,9 @@ class Monitor:
         try:
             loop_thread().run(self._connect(port), GREETING_TIMEOUT)
         except TimeoutError:
-            raise MonitorError(f"QMP did not greet within {GREETING_TIMEOUT:.0f} s: is that really QEMU?") from None
+            raise MonitorError(
+                f"QMP did not greet within {GREETING_TIMEOUT:.0f} s: is that really QEMU?"
+            ) from None
         except (ConnectError, EOFError, OSError) as error:
             raise MonitorError(f"QMP could not be negotiated: {error}") from None
 
@@ -65,7 +76,7 @@ class Monitor:
         await self._client.connect(port)
         greeting = self._client.greeting
         if greeting is not None:
-            numbers = greeting.QMP.version["qemu"]
+            numbers: Any = greeting.QMP.version["qemu"]
             self.version = (numbers["major"], numbers["minor"], numbers["micro"])
 
         async def pump() -> None:
@@ -75,7 +86,5 @@ class Monitor:
         self._pump = asyncio.get_running_loop().create_task(pump())
 
     async def _disconnect(self) -> None:
-        try:
+        with suppress(QMPError, EOFError, OSError):  # how it ended is known from the process
             await self._client.disconnect()
-        except (QMPError, EOFError, OSError, ConnectionError):
-            pass  # how it ended is known from the process

@@ -1,4 +1,6 @@
-"""What machine to build: every option of a guest, checked before anything starts, and QEMU's command line from it."""
+"""What machine to build: every option of a guest, checked before anything starts, and QEMU's command line
+from it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from enum import Enum
 from pathlib import Path
 
 from coronel.errors import SetupError, UsageError
-from coronel.guest import image
+from coronel.guest import image, process
 from coronel.memory import Segment
 
 MIB = 1 << 20
@@ -45,9 +47,11 @@ class Wiring(Enum):
 
 @dataclass(frozen=True)
 class GuestOptions:
-    """One machine. A wrong value is a UsageError or ArtifactError when the object is made, not when QEMU starts.
+    """One machine. A wrong value is a UsageError or ArtifactError when the object is made, not when QEMU
+    starts.
 
-    Exactly one of `kernel` (an ELF file with a PVH note, started directly) and `iso` (started by its boot loader).
+    Exactly one of `kernel` (an ELF file with a PVH note, started directly) and `iso` (started by its boot
+    loader).
     """
 
     kernel: str | os.PathLike[str] | None = None
@@ -61,7 +65,7 @@ class GuestOptions:
     icount: int | None = None  # 2^icount ns per instruction; 0 is exact counting, for benchmarks
     accel: str = "tcg"
     gdb: str | os.PathLike[str] | None = None  # a unix socket where QEMU waits for GDB
-    qemu: str = field(default_factory=lambda: os.environ.get("QEMU", "qemu-system-x86_64"))
+    qemu: str = field(default_factory=process.default_qemu)
     extra: Sequence[str] = ()  # passed to QEMU as they are
     wiring: Wiring = Wiring.program
 
@@ -76,7 +80,7 @@ class GuestOptions:
             raise UsageError(f"cpu {self.cpu!r} is not a CPU model: write for example max or qemu64,+rdrand")
         if self.accel not in ("tcg", "kvm"):
             raise UsageError(f"accel {self.accel!r} is unknown: there are tcg and kvm")
-        if self.icount is not None and not (isinstance(self.icount, int) and 0 <= self.icount <= 10):  # noqa: PLR2004
+        if self.icount is not None and not (isinstance(self.icount, int) and 0 <= self.icount <= 10):
             raise UsageError(f"icount {self.icount!r} is out of range: a shift from 0 to 10")
         if self.icount is not None and self.accel == "kvm":
             raise UsageError("icount counts emulated instructions: it needs accel tcg")
@@ -88,10 +92,14 @@ class GuestOptions:
 
     def _check_files(self) -> None:
         if self.accel == "kvm" and not os.access("/dev/kvm", os.R_OK | os.W_OK):
-            raise SetupError("accel kvm needs read and write access to /dev/kvm: use accel tcg, or join group kvm")
+            raise SetupError(
+                "accel kvm needs read and write access to /dev/kvm: use accel tcg, or join group kvm"
+            )
         if self.iso is not None:
             if self.cmdline or self.modules:
-                raise UsageError("an iso carries its own command line and modules, in its grub.cfg: build it with them")
+                raise UsageError(
+                    "an iso carries its own command line and modules, in its grub.cfg: build it with them"
+                )
             image.check_iso(Path(self.iso))
             return
         assert self.kernel is not None
@@ -111,8 +119,8 @@ class GuestOptions:
     def segments(self) -> list[Segment]:
         """Where the RAM lies. QEMU leaves room for devices below 4 GiB and puts the rest above.
 
-        i440fx and q35 differ (hw/i386/pc_piix.c, pc_init1; hw/i386/pc_q35.c, pc_q35_init): q35 keeps 2 GiB below from
-        2.75 GiB on, i440fx 3 GiB from 3.5 GiB on.
+        i440fx and q35 differ (hw/i386/pc_piix.c, pc_init1; hw/i386/pc_q35.c, pc_q35_init): q35 keeps 2 GiB
+        below from 2.75 GiB on, i440fx 3 GiB from 3.5 GiB on.
         """
         threshold, below = (0xE000_0000, 3 * GIB) if self.machine == "pc" else (0xB000_0000, 2 * GIB)
         size = self.memory_bytes
@@ -131,7 +139,10 @@ class GuestOptions:
         if self.icount is not None:
             arguments += ["-icount", f"shift={self.icount},sleep=off"]
         if self.iso is not None:
-            arguments += ["-drive", f"file={_escaped(self.iso)},format=raw,if=ide,index=2,media=cdrom,readonly=on"]
+            arguments += [
+                "-drive",
+                f"file={_escaped(self.iso)},format=raw,if=ide,index=2,media=cdrom,readonly=on",
+            ]
             arguments += ["-boot", "d"]
         else:
             arguments += ["-kernel", os.fspath(self.kernel or "")]
@@ -143,7 +154,9 @@ class GuestOptions:
 
     def shell_line(self) -> str:
         """A line for a shell that starts the same machine with the console in the terminal."""
-        return shlex.join([self.qemu, "-machine", self.machine, *self.machine_arguments(), "-serial", "mon:stdio"])
+        return shlex.join(
+            [self.qemu, "-machine", self.machine, *self.machine_arguments(), "-serial", "mon:stdio"]
+        )
 
 
 def _escaped(path: str | os.PathLike[str]) -> str:

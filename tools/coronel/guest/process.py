@@ -17,8 +17,8 @@ from coronel.guest.loop import loop_thread
 PIPE_BYTES = 1 << 20  # what an unprivileged process may ask for (fs.pipe-max-size)
 _STDERR_LIMIT = 64 << 10
 
-# The kernel kills QEMU when the thread that started it ends (prctl(2), PR_SET_PDEATHSIG; kept across execve). `sh` closes
-# the gap between fork and prctl: a parent that died in it is no longer ours.
+# The kernel kills QEMU when the thread that started it ends (prctl(2), PR_SET_PDEATHSIG; kept across execve).
+# `sh` closes the gap between fork and prctl: a parent that died in it is no longer ours.
 _GUARD = 'test "$PPID" = "$1" && shift && exec "$@"'
 
 
@@ -31,8 +31,15 @@ def find(program: str) -> str:
     return path
 
 
+def default_qemu() -> str:
+    """$QEMU, or the usual name."""
+    return os.environ.get("QEMU") or "qemu-system-x86_64"
+
+
 class Pipe:
-    """A pipe with one end for QEMU. Preferred to a socket: a megabyte of single bytes fits, and none is ever lost."""
+    """A pipe with one end for QEMU. Preferred to a socket: a megabyte of single bytes fits, and none is ever
+    lost.
+    """
 
     def __init__(self) -> None:
         self.read_end, self.write_end = os.pipe()
@@ -41,7 +48,9 @@ class Pipe:
 
 
 class Process:
-    """A running QEMU. `ended` is called in the loop's thread, after the last byte of every reader has been delivered."""
+    """A running QEMU. `ended` is called in the loop's thread, after the last byte of every reader has been
+    delivered.
+    """
 
     def __init__(self) -> None:
         self.pid = 0
@@ -60,10 +69,12 @@ class Process:
         ended: Callable[[], object],
         foreground: bool = False,
     ) -> None:
-        """Starts `command` with the descriptors of `inherit`; bytes that arrive on `readers` go to their functions.
+        """Starts `command` with the descriptors of `inherit`; bytes that arrive on `readers` go to their
+        functions.
 
-        The descriptors of `readers` belong to this object from now on. In the foreground the child keeps the terminal
-        and the standard streams; otherwise it has a session of its own, so a Ctrl-C does not reach it.
+        The descriptors of `readers` belong to this object from now on. In the foreground the child keeps the
+        terminal and the standard streams; otherwise it has a session of its own, so a Ctrl-C does not reach
+        it.
         """
         guard = [find("setpriv"), "--pdeathsig", "KILL", "/bin/sh", "-c", _GUARD, "sh", str(os.getpid())]
         errors = Pipe()

@@ -36,6 +36,12 @@ def parse(text: str) -> list[Registers]:
     cpus = []
     for number, body in zip(pieces[1::2], pieces[2::2], strict=True):
         values = {name.lower(): int(digits, 16) for name, digits in _VALUE.findall(body)}
-        values.update({"r" + name[1:]: value for name, value in values.items() if name.startswith("e") and name != "efer"})
+        values.update(
+            {
+                "r" + name[1:]: value
+                for name, value in values.items()
+                if name.startswith("e") and name != "efer"
+            }
+        )
         cpus.append(Registers(int(number), values, body.strip("\n")))
     return cpus

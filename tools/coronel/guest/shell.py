@@ -23,11 +23,15 @@ class Shell:
         self._at_prompt = True
         return str(self.console.before).replace("\r\n", "\n")
 
+    def type(self, line: str | bytes) -> None:
+        """Types `line` and Enter, and does not wait for anything."""
+        self._at_prompt = False
+        self.console.sendline(line)
+
     def run(self, line: str, timeout: float | None = None) -> str:
         """Types `line` and returns what it printed, without its echo and without the next prompt."""
         self.wait_prompt(timeout)
-        self._at_prompt = False
-        self.console.sendline(line)
+        self.type(line)
         output = self.wait_prompt(timeout)
         echo, newline, rest = output.partition("\n")
         return rest if newline and echo.strip() == line.strip() else output

@@ -1,4 +1,6 @@
-"""Records on the second serial port, as bytes: docs/formats.md section 2. Pure: no input, no output, no clock."""
+"""Records on the second serial port, as bytes: docs/formats.md section 2. Pure: no input, no output, no
+clock.
+"""
 
 from __future__ import annotations
 
@@ -46,8 +48,9 @@ def encode(record: Record) -> bytes:
 class Decoder:
     """Finds records in a stream that may lose, change or add bytes.
 
-    `damaged` counts the record beginnings whose rest was wrong; `skipped` the bytes that belonged to nothing. What
-    follows a damaged record is found again at its magic, even when the damaged one claimed it as its payload.
+    `damaged` counts the record beginnings whose rest was wrong; `skipped` the bytes that belonged to nothing.
+    What follows a damaged record is found again at its magic, even when the damaged one claimed it as its
+    payload.
     """
 
     def __init__(self) -> None:

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MIT
+#include "kernel/boot.hpp"
+
+#include <array>
+
+#include "boot/command_line.hpp"
+#include "boot/receive.hpp"
+#include "kernel/arch/x86_64/boot_cpu.hpp"
+#include "kernel/arch/x86_64/cpu.hpp"
+#include "kernel/arch/x86_64/power.hpp"
+#include "kernel/arch/x86_64/stacks.hpp"
+#include "kernel/console.hpp"
+#include "kernel/image.hpp"
+#include "kernel/panic.hpp"
+#include "mm/memory_manager.hpp"
+#include "mm/stats/render.hpp"
+#include "mm/virtual/kernel_space.hpp"
+
+namespace kernel {
+
+constinit BootTimes boot_times{};
+
+namespace {
+
+using memory::PhysAddr;
+using memory::VirtAddr;
+using memory::operator""_GiB;
+
+// What entry.S maps, at -2 GiB.
+constexpr PhysAddr kReachEnd{1_GiB};
+std::byte* reach() { return reinterpret_cast<std::byte*>(memory::kernel_space::kImage.value); }
+
+PhysAddr physical(const unsigned char* label) { return {address_of(label) - memory::kernel_space::kImage}; }
+
+constinit boot::MemoryMap memory_map{};
+constinit memory::BootInfo boot_info{};
+constinit boot::BootReport boot_report{};
+constinit std::array<memory::PerCpu*, 1> cpus{&boot_percpu};
+
+[[noreturn]] void refuse_machine(std::string_view why) {
+  print("boot error: ");
+  print(why);
+  print("\n");
+  power::leave(power::ExitCode::unusable);
+}
+
+void print_notes() {
+  for (std::size_t i = 0; i < boot_report.notes(); ++i) {
+    Line line;
+    line.text("boot: ");
+    boot::BootReport::describe(line, boot_report[i]);
+  }
+  if (boot_report.notes_lost() > 0) {
+    Line().text("boot: and ").number(boot_report.notes_lost()).text(" more remarks");
+  }
+}
+
+void print_loader(const memory::BootInfo& info) {
+  Line line;
+  line.text("boot: ").text(info.protocol == memory::BootProtocol::pvh ? "PVH" : "multiboot2");
+  if (info.module_count > 0) line.text(", ").number(info.module_count).text(" modules");
+  if (!info.command_line().empty()) line.text(", command line: ").text(info.command_line());
+}
+
+// ---- options of the kernel command line
+
+constexpr std::array<std::string_view, 2> kMisusePolicies{"panic", "refuse"};  // in MisusePolicy's order
+constexpr std::array<std::string_view, 3> kOptions{"seed", "on_misuse", "la57"};
+
+void warn_of_unknown_words(const boot::CommandLine& options) {
+  options.for_each_word([](std::string_view word) {
+    for (const std::string_view option : kOptions) {
+      if (word.substr(0, option.size()) == option && word.substr(option.size(), 1) == "=") return;
+    }
+    Line().text("boot: '").text(word).text(
+        "' is no option (there are seed=N, on_misuse=panic|refuse); ignored");
+  });
+}
+
+std::uint64_t seed_option(const boot::CommandLine& options) {
+  constexpr std::uint64_t kDefault = 1;
+  const auto seed = options.number("seed");
+  if (seed.ok()) return seed.take();
+  if (seed.error() != memory::Error::not_found) {
+    Line line;
+    line.text("boot: ");
+    options.describe_bad_number(line, "seed");
+    line.text("; seed=").number(kDefault).text(" is used");
+  }
+  return kDefault;
+}
+
+memory::MisusePolicy misuse_option(const boot::CommandLine& options) {
+  const auto choice = options.choice("on_misuse", kMisusePolicies);
+  if (choice.ok()) return static_cast<memory::MisusePolicy>(choice.take());
+  if (choice.error() != memory::Error::not_found) {
+    Line line;
+    line.text("boot: ");
+    options.describe_bad_choice(line, "on_misuse", kMisusePolicies);
+    line.text("; on_misuse=panic is used");
+  }
+  return memory::MisusePolicy::panic;
+}
+
+// ---- memory
+
+// CPUID 80000001h, EDX bit 26: the CPU maps 1 GiB pages.
+memory::PageLevel largest_page() {
+  const bool has_gib =
+      cpu::cpuid(0x8000'0000).eax >= 0x8000'0001 && (cpu::cpuid(0x8000'0001).edx & (1u << 26)) != 0;
+  return has_gib ? memory::PageLevel::one_gib : memory::PageLevel::two_mib;
+}
+
+// Kernel mappings are global: they survive a change of the root. CPUID 1, EDX bit 13.
+void enable_global_pages() {
+  if ((cpu::cpuid(1).edx & (1u << 13)) != 0) cpu::set_cr4(cpu::cr4() | cpu::kCr4GlobalPages);
+}
+
+void print_memory() {
+  const memory::PhysicalLevels levels = memory::manager().physical().levels();
+  const std::uint64_t unusable = levels.present - levels.free;
+  const std::uint64_t hundredths = unusable * 10'000 / levels.present;
+  Line line;
+  line.text("Memory: ").size(levels.present * memory::kPageSize).text(", not usable by allocations: ");
+  line.size(unusable * memory::kPageSize).text(" (").number(hundredths / 100).text(".");
+  line.number(hundredths % 100, memory::right(2, '0')).text(" %)");
+}
+
+void write_counters(memory::Sink& sink) {
+  sink.write("counters:\n");
+  memory::TextRenderer text(sink);
+  memory::manager().describe_counters(text);
+}
+
+}  // namespace
+
+const memory::BootInfo& receive_boot_info(std::uint32_t magic, std::uint32_t information) {
+  const boot::PhysView view(reach(), kReachEnd);
+  const memory::PhysRange kernel{physical(kernel_image_start), physical(kernel_image_end)};
+  boot::Builder builder(view, kernel, memory_map, boot_info, boot_report);
+  const auto received = boot::receive(builder, magic, PhysAddr{information});
+  print_notes();
+  if (!received.ok()) {
+    memory::TextBuffer<240> why;
+    boot_report.describe_failure(why);
+    refuse_machine(why.view());
+  }
+  print_loader(boot_info);
+  return boot_info;
+}
+
+void start_memory(const memory::BootInfo& info) {
+  const boot::CommandLine options(info.command_line());
+  warn_of_unknown_words(options);
+  const std::uint64_t seed = seed_option(options);
+  seed_random(seed);
+
+  using memory::Access;
+  const std::array<memory::ImageSection, 3> sections{{
+      {address_of(kernel_image_start), address_of(text_end), physical(kernel_image_start),
+       Access::read_execute},
+      {address_of(rodata_start), address_of(rodata_end), physical(rodata_start), Access::read},
+      {address_of(data_start), address_of(bss_end), physical(data_start), Access::read_write},
+  }};
+  const auto guards = kernel_guard_pages();
+  const memory::KernelImage image{.sections = sections, .guard_pages = guards};
+  const memory::BootState state{.reach = reach(),
+                                .reach_end = kReachEnd,
+                                .largest_page = largest_page(),
+                                .on_misuse = misuse_option(options)};
+  const auto made = memory::initialize(info, image, state, cpus);
+  if (!made.ok()) refuse_machine("the machine has too little memory for the kernel's own tables");
+  enable_global_pages();
+  set_panic_details(write_counters);
+  print_memory();
+  Line().text("Random numbers start from seed=").number(seed);
+}
+
+}  // namespace kernel

@@ -1,0 +1,7 @@
+"""`python -m coronel`."""
+
+import sys
+
+from coronel.cli import main
+
+sys.exit(main())
