@@ -156,7 +156,7 @@ endef
 
 # Unit tests register themselves by constructors, which the release kernel does not have: debug only.
 kernel_sources_release := $(kernel_sources)
-kernel_sources_debug := $(kernel_sources) $(unit_sources)
+kernel_sources_debug := $(kernel_sources) $(unit_sources) $(wildcard tests/kernel/*.cpp)
 
 define kernel_profile
 $(call profile_rules,$1)

@@ -72,7 +72,8 @@ void warn_of_unknown_words(const boot::CommandLine& options) {
     for (const std::string_view option : kOptions) {
       if (word.substr(0, option.size()) == option && word.substr(option.size(), 1) == "=") return;
     }
-    Line().text("boot: '").text(word).text("' is no option (there are seed=N, on_misuse=panic|refuse); ignored");
+    Line().text("boot: '").text(word).text(
+        "' is no option (there are seed=N, on_misuse=panic|refuse); ignored");
   });
 }
 
@@ -105,8 +106,8 @@ memory::MisusePolicy misuse_option(const boot::CommandLine& options) {
 
 // CPUID 80000001h, EDX bit 26: the CPU maps 1 GiB pages.
 memory::PageLevel largest_page() {
-  const bool has_gib = cpu::cpuid(0x8000'0000).eax >= 0x8000'0001 &&
-                       (cpu::cpuid(0x8000'0001).edx & (1u << 26)) != 0;
+  const bool has_gib =
+      cpu::cpuid(0x8000'0000).eax >= 0x8000'0001 && (cpu::cpuid(0x8000'0001).edx & (1u << 26)) != 0;
   return has_gib ? memory::PageLevel::one_gib : memory::PageLevel::two_mib;
 }
 
@@ -156,7 +157,8 @@ void start_memory(const memory::BootInfo& info) {
 
   using memory::Access;
   const std::array<memory::ImageSection, 3> sections{{
-      {address_of(kernel_image_start), address_of(text_end), physical(kernel_image_start), Access::read_execute},
+      {address_of(kernel_image_start), address_of(text_end), physical(kernel_image_start),
+       Access::read_execute},
       {address_of(rodata_start), address_of(rodata_end), physical(rodata_start), Access::read},
       {address_of(data_start), address_of(bss_end), physical(data_start), Access::read_write},
   }};

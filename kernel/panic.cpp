@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 
+#include "kernel/arch/x86_64/boot_cpu.hpp"
 #include "kernel/arch/x86_64/clock.hpp"
 #include "kernel/arch/x86_64/cpu.hpp"
 #include "kernel/arch/x86_64/power.hpp"
@@ -42,7 +43,8 @@ constinit std::size_t caught_size = 0;
   leave_to(catch_point);
 }
 
-// A panic while another one is being printed: whatever the first one touched is broken too, so say little and go.
+// A panic while another one is being printed: whatever the first one touched is broken too, so say little and
+// go.
 void refuse_nested(std::string_view why) {
   if (!panicking.exchange(true)) return;
   print("\npanic inside a panic: ");
@@ -104,7 +106,8 @@ std::string_view catch_panic(void (*body)(void*), void* context) {
   CatchPoint point{};
   CatchPoint* const outer = catch_point;
   const memory::lock_order::Snapshot ranks;
-  const std::uint32_t preempt_depth = memory::platform::percpu().preempt_depth;
+  memory::PerCpu& cpu = memory::platform::percpu();
+  const std::uint32_t preempt_depth = cpu.preempt_depth;
   const std::uint64_t flags = cpu::flags();
 
   catch_point = &point;
@@ -112,8 +115,9 @@ std::string_view catch_panic(void (*body)(void*), void* context) {
   catch_point = outer;
   if (!caught) return {};
 
+  stand_on_cpu(cpu);  // the body may have made a machine of its own and stood on that
   ranks.restore();
-  memory::platform::percpu().preempt_depth = preempt_depth;
+  cpu.preempt_depth = preempt_depth;
   memory::platform::irq_restore(flags);
   return {caught_text.data(), caught_size};
 }

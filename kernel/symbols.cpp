@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "kernel/symbols.hpp"
 
-#include <cstring>
-
 extern "C" const unsigned char coronel_symbols_start[];
 extern "C" const unsigned char coronel_symbols_end[];
 
@@ -23,7 +21,8 @@ struct Entry {
   std::uint32_t name;
 };
 
-// The table as the linker enclosed it. The labels are two objects to the compiler: only integers may be subtracted.
+// The table as the linker enclosed it. The labels are two objects to the compiler: only integers may be
+// subtracted.
 struct Table {
   const unsigned char* start = coronel_symbols_start;
   std::size_t bytes = reinterpret_cast<std::uintptr_t>(coronel_symbols_end) -
@@ -65,8 +64,10 @@ Symbol symbol_at(std::uint64_t address) {
   std::size_t high = count;
   while (low < high) {
     const std::size_t middle = low + (high - low) / 2;
-    if (table.entry(middle).offset <= offset) low = middle + 1;
-    else high = middle;
+    if (table.entry(middle).offset <= offset)
+      low = middle + 1;
+    else
+      high = middle;
   }
   if (low == 0) return {};
   const Entry entry = table.entry(low - 1);

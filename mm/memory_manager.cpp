@@ -47,6 +47,8 @@ Result<void> MemoryManager::free_pages(FrameNumber number, Order order) {
   if (is_misuse(released.error()) && on_misuse_ == MisusePolicy::panic) {
     TextBuffer<120> why;
     why.text(text_of(released.error())).text(": frame ").hex(raw(number)).text(", order ").number(raw(order));
+    if (released.error() == Error::wrong_order)
+      why.text(", allocated with order ").number(raw(physical_.frames()[number].order()));
     platform::panic(why.view());
   }
   return released;

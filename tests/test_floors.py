@@ -31,10 +31,12 @@ FLOORS: dict[str, list[str]] = {
     "boot": ["mm/base"],
     "kernel": [*MM, "boot"],
     "tests/unit": [*MM, "boot"],
+    "tests/kernel": [*MM, "boot", "kernel", "tests/unit"],
 }
 # One file each that may do more: it is the joint between two floors.
 JOINTS: dict[str, list[str]] = {
     "kernel/shell/ktest.cpp": ["tests/unit/unit.hpp"],
+    "kernel/shell/ktest_world.cpp": ["tests/unit/world.hpp"],
     "mm/base/platform.hpp": ["platform_inline.hpp"],  # by include path: the home's own
     "mm/base/config.hpp": ["config_values.h"],  # generated for each profile
 }

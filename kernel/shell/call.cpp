@@ -67,8 +67,10 @@ std::optional<std::uint64_t> Call::number_in(std::string_view text, std::string_
   const auto parsed = memory::parse_number(text);
   if (parsed.ok() && parsed.take() >= low && parsed.take() <= high) return parsed.take();
   error_.text(what).text(" must be a number from ").number(low).text(" to ");
-  if (high > 0xffff'ffff) error_.hex(high);
-  else error_.number(high);
+  if (high > 0xffff'ffff)
+    error_.hex(high);
+  else
+    error_.number(high);
   error_.text(", not ");
   write_quoted(error_, text);
   return std::nullopt;

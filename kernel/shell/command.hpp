@@ -33,22 +33,23 @@ const Command* find_command(std::string_view name);
 // what a program would get. An empty line does nothing.
 void run_for_person(std::string_view line);
 
-// Appends the JSON object that answers `line` (docs/formats.md, section 2) within the reply's limit. Precondition: at
-// least kFailureBytes are left; a value or a reason that does not fit becomes a short failure.
+// Appends the JSON object that answers `line` (docs/formats.md, section 2) within the reply's limit.
+// Precondition: at least kFailureBytes are left; a value or a reason that does not fit becomes a short
+// failure.
 inline constexpr std::size_t kFailureBytes = 128;
 class Reply;
 void run_for_program(std::string_view line, Reply& reply);
 
 // -- the functions behind the table, by file
-Status run_help(Call& call);      // commands.cpp
-Status run_stacks(Call& call);    // commands_kernel.cpp
+Status run_help(Call& call);    // commands.cpp
+Status run_stacks(Call& call);  // commands_kernel.cpp
 Status run_uptime(Call& call);
 Status run_panic(Call& call);
 Status run_reboot(Call& call);
 Status run_poweroff(Call& call);
-Status run_break(Call& call);     // faults.cpp
-Status run_ktest(Call& call);     // ktest.cpp
-Status run_stats(Call& call);     // commands_memory.cpp
+Status run_break(Call& call);  // faults.cpp
+Status run_ktest(Call& call);  // ktest.cpp
+Status run_stats(Call& call);  // commands_memory.cpp
 Status run_meminfo(Call& call);
 Status run_buddyinfo(Call& call);
 Status run_zoneinfo(Call& call);

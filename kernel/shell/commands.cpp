@@ -17,7 +17,8 @@ constexpr std::uint8_t kAnyText = Command::kAnyText;
 // In alphabetical order: `help` prints it as it stands.
 constexpr std::array kCommands{
     Command{"alloc", "ORDER [COUNT]", 1, 2, "take COUNT blocks of 2^ORDER frames and hold them", run_alloc},
-    Command{"break", "[FAULT]", 0, 1, "cause a fault on purpose; without FAULT, list them", run_break, View::list},
+    Command{"break", "[FAULT]", 0, 1, "cause a fault on purpose; without FAULT, list them", run_break,
+            View::list},
     Command{"buddyinfo", "", 0, 0, "free blocks by order, as /proc/buddyinfo", run_buddyinfo},
     Command{"frames", "[FIRST [COUNT]]", 0, 2, "the records of COUNT frames from FIRST on", run_frames},
     Command{"free", "FRAME | all", 1, 1, "give back a block that 'alloc' holds, or all of them", run_free},
@@ -30,7 +31,8 @@ constexpr std::array kCommands{
     Command{"reboot", "", 0, 0, "reset the machine", run_reboot},
     Command{"stacks", "", 0, 0, "the kernel's stacks and how much of each was used", run_stacks},
     Command{"stats", "", 0, 0, "every counter", run_stats},
-    Command{"stress", "pages N [seed=S] [hold]", 1, 4, "N random operations; 'stress release' ends a hold", run_stress},
+    Command{"stress", "pages N [seed=S] [hold]", 1, 4, "N random operations; 'stress release' ends a hold",
+            run_stress},
     Command{"uptime", "", 0, 0, "time, ticks and what the serial ports lost", run_uptime},
     Command{"zoneinfo", "", 0, 0, "the zones of memory, as /proc/zoneinfo", run_zoneinfo},
 };
@@ -40,7 +42,8 @@ void write_usage(memory::Writer& out, const Command& command) {
   if (!command.arguments.empty()) out.text(" ").text(command.arguments);
 }
 
-// The command that `words` ask for, with a number of arguments that it takes; or null, `error` and `status` set.
+// The command that `words` ask for, with a number of arguments that it takes; or null, `error` and `status`
+// set.
 const Command* match(const Words& words, memory::Writer& error, Status& status) {
   const Command* command = find_command(words[0]);
   if (command == nullptr) {
@@ -51,7 +54,8 @@ const Command* match(const Words& words, memory::Writer& error, Status& status) 
     return nullptr;
   }
   const std::size_t arguments = words.count() - 1;
-  if (arguments >= command->least && (command->most == kAnyText || arguments <= command->most)) return command;
+  if (arguments >= command->least && (command->most == kAnyText || arguments <= command->most))
+    return command;
   error.text(arguments < command->least ? "too few arguments; " : "too many arguments; ");
   write_usage(error, *command);
   status = Status::invalid;

@@ -1,6 +1,8 @@
-// Commands about memory. `alloc` keeps what it gets in a table of its own, and `free` frees only what is in there: no
-// typing error can take memory away from the kernel. `break` goes past that table on purpose (faults.cpp).
+// Commands about memory: what is there, and taking and giving it back.
 // SPDX-License-Identifier: MIT
+//
+// `alloc` keeps what it gets in a table of its own, and `free` frees only what is in there: no typing error
+// can take memory away from the kernel. `break` goes past that table on purpose (faults.cpp).
 #include <array>
 #include <optional>
 
@@ -82,14 +84,20 @@ void give_back(std::size_t index) {
 Status take_blocks(Call& call, Order order, std::size_t count) {
   for (std::size_t taken = 0; taken < count; ++taken) {
     const bool stop = Call::interrupted();
-    const auto block = stop ? memory::Result<FrameNumber>(memory::Error::busy) : memory::manager().alloc_pages(order);
+    const auto block =
+        stop ? memory::Result<FrameNumber>(memory::Error::busy) : memory::manager().alloc_pages(order);
     if (block.ok()) {
       held.add({block.take(), order});
       continue;
     }
     for (std::size_t i = 0; i < taken; ++i) give_back(held.count() - 1);
     if (stop) return interrupted(call);
-    call.error().text(memory::text_of(block.error())).text(" after ").number(taken).text(" of ").number(count);
+    call.error()
+        .text(memory::text_of(block.error()))
+        .text(" after ")
+        .number(taken)
+        .text(" of ")
+        .number(count);
     call.error().text(" blocks; those are given back");
     return status_of(block.error());
   }
@@ -140,7 +148,8 @@ Status run_frames(Call& call) {
     if (!number) return Status::invalid;
     count = *number;
   }
-  memory::manager().physical().describe_frames(call.out(), FrameNumber{static_cast<std::uint32_t>(first)}, count);
+  memory::manager().physical().describe_frames(call.out(), FrameNumber{static_cast<std::uint32_t>(first)},
+                                               count);
   return Status::success;
 }
 
@@ -179,7 +188,10 @@ Status run_free(Call& call) {
     if (!number) return Status::invalid;
     const auto found = held.find(FrameNumber{static_cast<std::uint32_t>(*number)});
     if (!found) {
-      call.error().text("no block that 'alloc' holds begins at frame ").number(*number).text("; 'held' lists them");
+      call.error()
+          .text("no block that 'alloc' holds begins at frame ")
+          .number(*number)
+          .text("; 'held' lists them");
       return Status::invalid;
     }
     index = *found;
@@ -268,8 +280,8 @@ std::optional<StressOptions> parse_stress(Call& call) {
 
 }  // namespace
 
-// A run ends by giving everything back, unless it is told to hold it: then a reader may compare every frame, and
-// `stress release` or the next run gives it back.
+// A run ends by giving everything back, unless it is told to hold it: then a reader may compare every frame,
+// and `stress release` or the next run gives it back.
 Status run_stress(Call& call) {
   if (call.argument(0) == "release" && call.arguments() == 1) {
     release_stress();

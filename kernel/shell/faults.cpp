@@ -8,6 +8,7 @@
 #include "kernel/panic.hpp"
 #include "kernel/shell/command.hpp"
 #include "mm/base/check.hpp"
+#include "mm/memory_manager.hpp"
 
 namespace kernel::shell {
 
@@ -63,7 +64,8 @@ void failed_check() {
   CHECK(expected == *hidden(&expected) + 1);
 }
 
-// The details of a panic are the last thing it prints: one that panics itself shows that the machine still leaves.
+// The details of a panic are the last thing it prints: one that panics itself shows that the machine still
+// leaves.
 void nested_panic() {
   set_panic_details([](memory::Sink&) { panic("the details of the panic panicked"); });
   panic("the first of two panics");
@@ -77,35 +79,114 @@ void nested_panic() {
   for (;;) asm volatile("sti; hlt");
 }
 
+// ---- misuse of the frame allocator, past the table of `alloc`
+
+using memory::Error;
+using memory::FrameNumber;
+using memory::Order;
+
+// A block of 4 frames, given back at the end unless the fault did that.
+class Victim {
+ public:
+  static constexpr Order kOrder{2};
+  Victim() : block_(memory::manager().alloc_pages(kOrder)) {}
+  ~Victim() {
+    if (block_.ok() && !gone_) CHECK(memory::manager().free_pages(block_.take(), kOrder).ok());
+  }
+  Victim(const Victim&) = delete;
+
+  bool ok() const { return block_.ok(); }
+  FrameNumber number() const { return block_.take(); }
+  void free() {
+    gone_ = true;
+    CHECK(memory::manager().free_pages(number(), kOrder).ok());
+  }
+
+ private:
+  memory::Result<FrameNumber> block_;
+  bool gone_ = false;
+};
+
+Error free_again(Victim& victim) {
+  victim.free();
+  return memory::manager().free_pages(victim.number(), Victim::kOrder).error();
+}
+Error free_as_smaller(Victim& victim) {
+  return memory::manager().free_pages(victim.number(), Order{1}).error();
+}
+Error free_inside(Victim& victim) {
+  return memory::manager().free_pages(victim.number() + 1, Order{0}).error();
+}
+Error free_beyond(Victim&) {
+  return memory::manager().free_pages(memory::manager().physical().frames().limit() + 5, Order{0}).error();
+}
+Error free_frame_zero(Victim&) { return memory::manager().free_pages(FrameNumber{0}, Order{0}).error(); }
+
+// Where the pattern of free memory is verified, handing the block out again finds the write.
+Error write_after_free(Victim& victim) {
+  std::byte* const bytes = memory::manager().physical().frames().open(victim.number()).bytes();
+  victim.free();
+  bytes[100] = std::byte{0x42};
+  const auto again = memory::manager().alloc_pages(Victim::kOrder);
+  if (again.ok()) CHECK(memory::manager().free_pages(again.take(), Victim::kOrder).ok());
+  return Error::ok;
+}
+
 struct Fault {
   std::string_view name;
-  std::string_view effect;  // what is to be seen
-  void (*cause)();
+  std::string_view effect;             // what is to be seen
+  void (*cause)() = nullptr;           // one of the two
+  Error (*misuse)(Victim&) = nullptr;  // returns how the allocator answered, if it did not panic
 };
 
 constexpr std::array kFaults{
     Fault{"check", "a CHECK that fails", failed_check},
     Fault{"divide", "divide error", divide},
+    Fault{"double-free", "a block is given back twice", nullptr, free_again},
     Fault{"exec-data", "page fault: the data section is not executable", exec_data},
     Fault{"exec-rodata", "page fault: read-only data is not executable", exec_rodata},
     Fault{"exec-stack", "page fault: the stack is not executable", exec_stack},
     Fault{"hang", "a loop with interrupts off: only an NMI gets through", hang},
     Fault{"int3", "breakpoint", breakpoint},
     Fault{"int80", "an interrupt that nobody handles", unexpected_interrupt},
+    Fault{"interior-free", "the inside of a block is given back", nullptr, free_inside},
     Fault{"nested-panic", "a panic inside a panic", nested_panic},
     Fault{"noncanonical", "general protection fault", noncanonical},
     Fault{"null-exec", "page fault: jump to address 0", null_exec},
     Fault{"null-read", "page fault: read of address 0", null_read},
     Fault{"null-write", "page fault: write to address 0", null_write},
+    Fault{"reserved-free", "frame 0, which is reserved, is given back", nullptr, free_frame_zero},
     Fault{"reset", "a reset that nobody announced", power::reset},
     Fault{"silent", "interrupts are on, but nothing is ever said again", silent},
     Fault{"stack-overflow", "double fault: the boot stack runs into its guard page", stack_overflow},
     Fault{"stack-smash", "a function finds its stack canary overwritten", stack_smash},
     Fault{"triple-fault", "the CPU shuts down without a word", power::triple_fault},
     Fault{"ud2", "invalid opcode", undefined},
+    Fault{"wild-free", "a frame that does not exist is given back", nullptr, free_beyond},
+    Fault{"write-after-free", "a freed frame is written to; found with poison_frames", nullptr,
+          write_after_free},
     Fault{"write-rodata", "page fault: read-only data is not writable", write_rodata},
     Fault{"write-text", "page fault: the text is not writable", write_text},
+    Fault{"wrong-order", "a block is given back as a smaller one", nullptr, free_as_smaller},
 };
+
+// Comes back only from a fault that stopped nothing: it was refused (on_misuse=refuse), or nobody noticed.
+Status cause(Call& call, const Fault& fault) {
+  Error answer = Error::ok;
+  if (fault.misuse != nullptr) {
+    Victim victim;
+    if (!victim.ok()) return call.fail(Error::no_memory, "no memory for a block to misuse");
+    answer = fault.misuse(victim);
+  } else {
+    fault.cause();
+  }
+  if (answer == Error::ok) {
+    call.error().text("the fault '").text(fault.name).text("' went unnoticed");
+    return Status::invalid;
+  }
+  call.error().text("refused: ").text(memory::text_of(answer));
+  return status_of(answer);
+}
 
 Status list_faults(Call& call) {
   memory::Inspector& out = call.out();
@@ -127,11 +208,7 @@ Status list_faults(Call& call) {
 Status run_break(Call& call) {
   if (call.arguments() == 0) return list_faults(call);
   for (const Fault& fault : kFaults) {
-    if (fault.name != call.argument(0)) continue;
-    fault.cause();
-    // Only a fault that the kernel did not catch comes back.
-    call.error().text("the fault '").text(fault.name).text("' went unnoticed");
-    return Status::invalid;
+    if (fault.name == call.argument(0)) return cause(call, fault);
   }
   call.error().text("no fault ");
   write_quoted(call.error(), call.argument(0));

@@ -1,8 +1,9 @@
-// `ktest`: the unit tests, in the kernel. The same tests as on the host; this file answers the harness's hooks.
+// `ktest`: the unit tests of the host, run in the kernel. This file answers the harness's hooks.
 // SPDX-License-Identifier: MIT
 #include "kernel/console.hpp"
 #include "kernel/panic.hpp"
 #include "kernel/shell/command.hpp"
+#include "kernel/shell/ktest_world.hpp"
 #include "mm/base/sync.hpp"
 #include "tests/unit/unit.hpp"
 
@@ -43,6 +44,7 @@ void run_one(const unit::Test& test) {
   name.text("in unit test ").text(test.suite).text(".").text(test.name);
   set_activity(name.view());  // a panic that no test expects is final, and names the test
   test.body();
+  end_test_world();
   set_activity({});
   if (!memory::lock_order::Snapshot().empty()) unit::fail("the test left a lock held", test.file, test.line);
   ++(run.current_failures > 0 ? run.failed : run.passed);
@@ -93,6 +95,7 @@ Status run_ktest(Call& call) {
     interrupted = Call::interrupted();
   }
   out.end_array();
+  release_test_storage();
   out.number("passed", run.passed, memory::Unit::none);
   out.number("failed", run.failed, memory::Unit::none);
   out.hex("seed", run.seed);

@@ -53,6 +53,7 @@ void idle() {
 }  // namespace
 
 void run() {
+  print("Type 'help' for the commands.\n");
   print(kPrompt);
   boot_times.prompt_tsc = cpu::tsc();
   send_ready_event();

@@ -37,10 +37,11 @@ Result<PhysAddr> EarlyAllocator::allocate(std::size_t frames) {
 }
 
 Result<PhysAddr> EarlyAllocator::take(std::size_t frames, PhysAddr from, PhysAddr to) {
-  const std::uint64_t bytes = frames * kPageSize;
   for (std::size_t n = 0; n < count_; ++n) {
     PhysRange& range = free_[n];
-    if (range.first < from || range.bytes() < bytes || range.first + bytes > to) continue;
+    if (range.first < from || range.bytes() / kPageSize < frames) continue;
+    const std::uint64_t bytes = frames * kPageSize;
+    if (range.first + bytes > to) continue;
     const PhysAddr taken = range.first;
     range.first += bytes;
     allocated_frames_ += frames;

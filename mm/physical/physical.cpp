@@ -90,7 +90,8 @@ void Physical::describe_zoneinfo(Inspector& to) const {
 
 void Physical::describe_frames(Inspector& to, FrameNumber first, std::size_t count) const {
   to.begin_array("", Layout::table);
-  for (FrameNumber at = first; count > 0; ++at, --count) {
+  const FrameNumber limit = frames_.limit();
+  for (FrameNumber at = first; count > 0 && at < limit; ++at, --count) {
     if (!frames_.has(at) || frames_[at].state() == FrameState::absent) continue;
     const Frame& frame = frames_[at];
     const bool managed = frame.state() == FrameState::managed;

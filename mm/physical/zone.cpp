@@ -11,6 +11,7 @@ Zone::Zone(FrameTable& frames, std::string_view name) : buddy_(frames) {
 }
 
 void Zone::span(PhysRange range) {
+  if (range.empty()) return;
   constexpr std::uint64_t kEdgeBytes = kEdgeFrames * kPageSize;
   record_.first = std::min(record_.first, raw(frame_at(range.first.aligned_down(kEdgeBytes))));
   record_.end = std::max(record_.end, raw(frame_at(range.end.aligned_up(kEdgeBytes))));

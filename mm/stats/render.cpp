@@ -141,12 +141,13 @@ void TextRenderer::cell(std::string_view name, std::string_view value) {
   ++columns_;
 }
 
-// A column is as wide as its key or its value in the first row; a longer value later only shifts its line.
+// A column is as wide as its key or its value in the first row. A longer value later shifts its line, and keeps one
+// blank before it.
 void TextRenderer::end_table_row() {
   const auto line = [this](const char(&texts)[kColumns][kCell]) {
     for (unsigned column = 0; column < columns_; ++column) {
       const std::string_view text = texts[column];
-      pad(text.size(), widths_[column] + 2);
+      pad(text.size(), std::max<std::size_t>(widths_[column] + 2, text.size() + 1));
       sink_.write(text);
     }
     sink_.write("\n");

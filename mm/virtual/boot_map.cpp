@@ -55,7 +55,8 @@ Result<void> BootMap::map(VirtAddr at, PhysAddr to, std::uint64_t bytes, Access 
 }
 
 Result<void> BootMap::back(VirtAddr at, std::uint64_t bytes) {
-  for (const VirtAddr end = at + bytes; at < end; at += kPageSize) {
+  CHECK(at.aligned_to(kPageSize) && bytes % kPageSize == 0);
+  for (; bytes > 0; at += kPageSize, bytes -= kPageSize) {
     PageEntry& entry = *TRY(entry_for(at, PageLevel::page));
     if (entry.present()) continue;
     entry = PageEntry::leaf(TRY(fresh_frame()), PageLevel::page, Access::read_write);

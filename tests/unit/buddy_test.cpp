@@ -268,8 +268,8 @@ TEST(buddy, refuses_orders_that_do_not_exist) {
 }
 
 TEST(buddy, names_every_misuse_and_changes_nothing) {
-  static constexpr PhysRange kMemory[] = {frames(0, 600), frames(601, 2048)};
-  static constexpr PhysRange kReserved[] = {frames(700, 702)};
+  static constexpr PhysRange kMemory[] = {frames(0, 900), frames(901, 2048)};
+  static constexpr PhysRange kReserved[] = {frames(1000, 1002)};
   World world({.memory = kMemory, .reserved = kReserved});
   ASSERT(world.ok());
   const FrameNumber three = take(world, 3);
@@ -294,13 +294,13 @@ TEST(buddy, names_every_misuse_and_changes_nothing) {
       {three, 4, Error::wrong_order},
       {nine, 10, Error::wrong_order},
       {nine, 8, Error::wrong_order},
-      {FrameNumber{600}, 0, Error::wild_free},       // a hole
+      {FrameNumber{900}, 0, Error::wild_free},       // a hole
       {FrameNumber{2048}, 0, Error::wild_free},      // past the end
       {FrameNumber{0x1234567}, 0, Error::wild_free},
       {FrameNumber{0x7fff'ffff}, 11, Error::wild_free},
       {kNoFrame, 3, Error::wild_free},
-      {FrameNumber{700}, 0, Error::reserved_free},
-      {FrameNumber{701}, 5, Error::reserved_free},
+      {FrameNumber{1000}, 0, Error::reserved_free},
+      {FrameNumber{1001}, 5, Error::reserved_free},
       {three + 1, 0, Error::interior_free},
       {three + 7, 3, Error::interior_free},
       {nine + 256, 8, Error::interior_free},

@@ -63,7 +63,8 @@ inline std::uint64_t read_msr(Msr msr) {
 inline void write_msr(Msr msr, std::uint64_t value) {
   asm volatile("wrmsr"
                :
-               : "c"(msr), "a"(static_cast<std::uint32_t>(value)), "d"(static_cast<std::uint32_t>(value >> 32))
+               : "c"(msr), "a"(static_cast<std::uint32_t>(value)),
+                 "d"(static_cast<std::uint32_t>(value >> 32))
                : "memory");
 }
 
@@ -108,8 +109,6 @@ inline void interrupts_enable_and_halt() { asm volatile("sti; hlt" : : : "memory
 }
 
 // -- translation
-inline void invlpg(memory::VirtAddr page) {
-  asm volatile("invlpg (%0)" : : "r"(page.value) : "memory");
-}
+inline void invlpg(memory::VirtAddr page) { asm volatile("invlpg (%0)" : : "r"(page.value) : "memory"); }
 
 }  // namespace kernel::cpu

@@ -96,10 +96,10 @@ void write_protection_fault(memory::Writer& out, const TrapFrame& frame) {
     std::string_view name;
     std::uint64_t value;
   } registers[] = {
-      {"rax", frame.rax}, {"rbx", frame.rbx}, {"rcx", frame.rcx}, {"rdx", frame.rdx}, {"rsi", frame.rsi},
-      {"rdi", frame.rdi}, {"rbp", frame.rbp}, {"rsp", frame.rsp}, {"r8", frame.r8},   {"r9", frame.r9},
-      {"r10", frame.r10}, {"r11", frame.r11}, {"r12", frame.r12}, {"r13", frame.r13}, {"r14", frame.r14},
-      {"r15", frame.r15},
+      {"rax", frame.rax}, {"rbx", frame.rbx}, {"rcx", frame.rcx}, {"rdx", frame.rdx},
+      {"rsi", frame.rsi}, {"rdi", frame.rdi}, {"rbp", frame.rbp}, {"rsp", frame.rsp},
+      {"r8", frame.r8},   {"r9", frame.r9},   {"r10", frame.r10}, {"r11", frame.r11},
+      {"r12", frame.r12}, {"r13", frame.r13}, {"r14", frame.r14}, {"r15", frame.r15},
   };
   unsigned found = 0;
   for (const auto& reg : registers) {

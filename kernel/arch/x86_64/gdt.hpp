@@ -13,10 +13,16 @@ inline constexpr std::uint16_t kUserCode = 0x28;
 inline constexpr std::uint16_t kTaskState = 0x30;
 
 // Slots of the interrupt-stack table. 0 in a gate means: stay on the current stack.
-enum class InterruptStack : std::uint8_t { none = 0, double_fault = 1, nmi = 2, machine_check = 3, debug = 4 };
+enum class InterruptStack : std::uint8_t {
+  none = 0,
+  double_fault = 1,
+  nmi = 2,
+  machine_check = 3,
+  debug = 4
+};
 
-// Loads the boot CPU's own descriptor table and task-state segment, reloads every segment register, keeps %gs's
-// base. Once, with interrupts off.
+// Loads the boot CPU's own descriptor table and task-state segment, reloads every segment register, keeps
+// %gs's base. Once, with interrupts off.
 void load_segments();
 
 }  // namespace kernel

@@ -18,14 +18,19 @@ namespace {
 constinit memory::Random boot_random{1};  // one CPU runs; each further one will bring its own
 }  // namespace
 
+void stand_on_cpu(memory::PerCpu& cpu) {
+  cpu::write_msr(cpu::Msr::gs_base, reinterpret_cast<std::uint64_t>(&cpu));
+}
+
 void seed_random(std::uint64_t seed) { boot_random = memory::Random{seed}; }
 
 }  // namespace kernel
 
 namespace memory::platform {
 
-// There are no threads to switch to: only an interrupt handler or another CPU can change `word`. Sleep until the next
-// interrupt (at the latest the tick) where interrupts are on; elsewhere nothing could wake us, so spin one turn.
+// There are no threads to switch to: only an interrupt handler or another CPU can change `word`. Sleep until
+// the next interrupt (at the latest the tick) where interrupts are on; elsewhere nothing could wake us, so
+// spin one turn.
 void wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected) {
   if (!kernel::cpu::interrupts_on()) return relax();
   kernel::cpu::interrupts_disable();
@@ -50,21 +55,40 @@ void flush_others(PhysAddr, VirtAddr, std::size_t, std::uint64_t cpu_mask) {
   if (others != 0) panic("a shootdown names CPUs that were never started");
 }
 
-void fill_poison(void* start, std::size_t bytes, Poison why) {
-  void* at = start;
-  std::size_t count = bytes;
-  asm volatile("rep stosb" : "+D"(at), "+c"(count) : "a"(why) : "memory");
+namespace {
+
+constexpr std::uint64_t pattern_of(Poison why) {
+  return 0x0101'0101'0101'0101 * static_cast<std::uint8_t>(why);
 }
 
+[[noreturn]] void report_write_after_free(const std::uint8_t* found, const std::uint8_t* end, Poison why) {
+  TextBuffer<200> text;
+  text.text("write after free: ").address(reinterpret_cast<std::uint64_t>(found)).text(" holds");
+  for (unsigned shown = 0; found < end && shown < 16; ++found, ++shown) text.text(" ").hex(*found, 2);
+  text.text(" where every byte was ").hex(static_cast<std::uint8_t>(why), 2);
+  panic(text.view());
+}
+
+}  // namespace
+
+void fill_poison(void* start, std::size_t bytes, Poison why) {
+  void* at = start;
+  std::size_t words = bytes / 8;
+  std::size_t rest = bytes % 8;
+  asm volatile("rep stosq" : "+D"(at), "+c"(words) : "a"(pattern_of(why)) : "memory");
+  asm volatile("rep stosb" : "+D"(at), "+c"(rest) : "a"(pattern_of(why)) : "memory");
+}
+
+// By words, and by bytes only where a word is not what it was.
 void verify_poison(const void* start, std::size_t bytes, Poison why) {
   const auto* byte = static_cast<const std::uint8_t*>(start);
-  for (std::size_t i = 0; i < bytes; ++i) {
-    if (byte[i] == static_cast<std::uint8_t>(why)) continue;
-    TextBuffer<200> text;
-    text.text("write after free: ").address(reinterpret_cast<std::uint64_t>(byte + i)).text(" holds");
-    for (std::size_t k = i; k < bytes && k < i + 16; ++k) text.text(" ").hex(byte[k], 2);
-    text.text(" where every byte was ").hex(static_cast<std::uint8_t>(why), 2);
-    panic(text.view());
+  const std::uint8_t* const end = byte + bytes;
+  for (std::uint64_t word = 0; end - byte >= 8; byte += 8) {
+    __builtin_memcpy(&word, byte, sizeof word);
+    if (word != pattern_of(why)) break;
+  }
+  for (; byte < end; ++byte) {
+    if (*byte != static_cast<std::uint8_t>(why)) report_write_after_free(byte, end, why);
   }
 }
 

@@ -13,7 +13,8 @@ extern "C" {
 }
 
 void __stack_chk_fail() {
-  kernel::panic("the stack canary was overwritten: a function wrote past the end of a local array", nullptr, 0);
+  kernel::panic("the stack canary was overwritten: a function wrote past the end of a local array", nullptr,
+                0);
 }
 
 namespace kernel {

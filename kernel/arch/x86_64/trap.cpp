@@ -57,8 +57,8 @@ void handle_irq(unsigned irq) {
   pic::end_of_interrupt(irq);
 }
 
-// A page fault that finds no stack to push on arrives as a double fault: the address or the stack pointer then
-// points into, or just below the top of, a guard page.
+// A page fault that finds no stack to push on arrives as a double fault: the address or the stack pointer
+// then points into, or just below the top of, a guard page.
 const NamedStack* overflowed_stack(const TrapFrame& frame) {
   if (const NamedStack* stack = stack_guarded_at(frame.rsp)) return stack;
   if (const NamedStack* stack = stack_guarded_at(frame.rsp - 1)) return stack;
@@ -78,7 +78,9 @@ const NamedStack* overflowed_stack(const TrapFrame& frame) {
       }
       break;
     case kGeneralProtection:
-    case 10: case 11: case 12:
+    case 10:
+    case 11:
+    case 12:
       why.text(exception_name(frame.vector));
       write_protection_fault(why, frame);
       break;
@@ -167,12 +169,12 @@ void write_registers(memory::Sink& out, const TrapFrame& frame) {
     std::string_view name;
     std::uint64_t value;
   } registers[] = {
-      {"rsp", frame.rsp}, {"rflags", frame.rflags}, {"error", frame.error}, {"rax", frame.rax},
-      {"rbx", frame.rbx}, {"rcx", frame.rcx},       {"rdx", frame.rdx},     {"rsi", frame.rsi},
-      {"rdi", frame.rdi}, {"rbp", frame.rbp},       {"r8", frame.r8},       {"r9", frame.r9},
-      {"r10", frame.r10}, {"r11", frame.r11},       {"r12", frame.r12},     {"r13", frame.r13},
-      {"r14", frame.r14}, {"r15", frame.r15},       {"cr0", cpu::cr0()},    {"cr2", cpu::cr2()},
-      {"cr3", cpu::cr3()}, {"cr4", cpu::cr4()},     {"cs", frame.cs},       {"ss", frame.ss},
+      {"rsp", frame.rsp},  {"rflags", frame.rflags}, {"error", frame.error}, {"rax", frame.rax},
+      {"rbx", frame.rbx},  {"rcx", frame.rcx},       {"rdx", frame.rdx},     {"rsi", frame.rsi},
+      {"rdi", frame.rdi},  {"rbp", frame.rbp},       {"r8", frame.r8},       {"r9", frame.r9},
+      {"r10", frame.r10},  {"r11", frame.r11},       {"r12", frame.r12},     {"r13", frame.r13},
+      {"r14", frame.r14},  {"r15", frame.r15},       {"cr0", cpu::cr0()},    {"cr2", cpu::cr2()},
+      {"cr3", cpu::cr3()}, {"cr4", cpu::cr4()},      {"cs", frame.cs},       {"ss", frame.ss},
   };
   unsigned column = 0;
   for (const auto& reg : registers) {

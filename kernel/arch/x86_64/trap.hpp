@@ -15,7 +15,8 @@ struct TrapFrame {
   std::uint64_t vector, error;
   std::uint64_t rip, cs, rflags, rsp, ss;
 };
-static_assert(sizeof(TrapFrame) == 22 * 8, "isr.S pushes 15 registers, vector and error below the CPU's five words");
+static_assert(sizeof(TrapFrame) == 22 * 8,
+              "isr.S pushes 15 registers, vector and error below the CPU's five words");
 
 inline constexpr std::uint64_t kBreakpoint = 3;
 inline constexpr std::uint64_t kNmi = 2;

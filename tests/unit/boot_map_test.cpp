@@ -1,0 +1,276 @@
+// The kernel's page tables, read back by a walker of the test's own that knows only what the manual says.
+// SPDX-License-Identifier: MIT
+#include "mm/virtual/boot_map.hpp"
+
+#include "mm/virtual/kernel_space.hpp"
+#include "tests/unit/world.hpp"
+
+using namespace memory;
+
+namespace {
+
+// What a table walk finds at a virtual address. Intel SDM volume 3A, section 4.5.4.
+struct Found {
+  bool present = false;
+  std::uint64_t physical = 0;
+  std::uint64_t page = 0;  // bytes that the leaf maps
+  bool write = false;
+  bool execute = false;
+};
+
+// RAM from physical address 0, with the lowest frames given to the early allocator: all that the tables need.
+struct Ram {
+  std::byte* bytes = nullptr;
+  EarlyAllocator* early = nullptr;
+
+  explicit Ram(std::uint64_t frames) {
+    const auto room = unit::storage((frames + 1) * kPageSize);
+    BootInfo* const info = unit::fresh<BootInfo>();
+    if (room.empty() || info == nullptr) return;
+    __builtin_memset(room.data(), 0xa5, room.size());  // frames come as they are
+    bytes = room.data();
+    info->memory[0] = {unit::frames(1, frames + 1), MemoryKind::available};
+    info->memory_ranges = 1;
+    early = unit::fresh<EarlyAllocator>(*info, PhysAddr{room.size()});
+  }
+  bool ok() const { return early != nullptr; }
+  std::uint64_t entry(std::uint64_t table, unsigned index) const {
+    std::uint64_t value;
+    __builtin_memcpy(&value, bytes + table + 8 * index, 8);
+    return value;
+  }
+
+  Found walk(PhysAddr root, std::uint64_t at) const {
+    constexpr std::uint64_t kAddress = 0x000f'ffff'ffff'f000;
+    std::uint64_t table = root.value;
+    Found found{.write = true, .execute = true};
+    for (int shift = 39; shift >= 12; shift -= 9) {
+      const std::uint64_t word = entry(table, at >> shift & 511);
+      if ((word & 1) == 0) return {};
+      found.write = found.write && (word & 2) != 0;
+      found.execute = found.execute && word >> 63 == 0;
+      if (shift == 12 || (shift < 39 && (word & 0x80) != 0)) {
+        found.present = true;
+        found.page = std::uint64_t{1} << shift;
+        found.physical = (word & kAddress & ~(found.page - 1)) | (at & (found.page - 1));
+        return found;
+      }
+      table = word & kAddress;
+    }
+    return {};
+  }
+};
+
+// Everything that is mapped, in bytes, by which window it lies in.
+struct Sums {
+  std::uint64_t direct = 0;
+  std::uint64_t frames = 0;
+  std::uint64_t blocks = 0;
+  std::uint64_t image = 0;
+  std::uint64_t elsewhere = 0;
+  std::uint64_t write_and_execute = 0;
+  std::uint64_t leaves[3] = {};  // 4 KiB, 2 MiB, 1 GiB
+};
+
+void sum_table(const Ram& ram, std::uint64_t table, int shift, std::uint64_t base, Sums& sums) {
+  for (unsigned index = 0; index < 512; ++index) {
+    const std::uint64_t word = ram.entry(table, index);
+    if ((word & 1) == 0) {
+      if (word != 0) ++sums.elsewhere;  // an absent entry is a cleared one
+      continue;
+    }
+    std::uint64_t at = base | std::uint64_t{index} << shift;
+    if (shift == 39 && index >= 256) at |= 0xffff'0000'0000'0000;
+    const bool leaf = shift == 12 || (shift < 39 && (word & 0x80) != 0);
+    if (!leaf) {
+      sum_table(ram, word & 0x000f'ffff'ffff'f000, shift - 9, at, sums);
+      continue;
+    }
+    const std::uint64_t bytes = std::uint64_t{1} << shift;
+    ++sums.leaves[(shift - 12) / 9];
+    if ((word & 2) != 0 && word >> 63 == 0) ++sums.write_and_execute;
+    if (at >= kernel_space::kImage.value) sums.image += bytes;
+    else if (at >= kernel_space::kPageblocks.value) sums.blocks += bytes;
+    else if (at >= kernel_space::kFrameArray.value) sums.frames += bytes;
+    else if (at >= kernel_space::kDirectMap.value) sums.direct += bytes;
+    else sums.elsewhere += bytes;
+  }
+}
+
+constexpr std::uint64_t kText = kernel_space::kImage.value + 0x10'0000;
+constexpr ImageSection kSections[] = {
+    {VirtAddr{kText}, VirtAddr{kText + 0x3000}, PhysAddr{0x10'0000}, Access::read_execute},
+    {VirtAddr{kText + 0x3000}, VirtAddr{kText + 0x5000}, PhysAddr{0x10'3000}, Access::read},
+    {VirtAddr{kText + 0x5000}, VirtAddr{kText + 0xa000}, PhysAddr{0x10'5000}, Access::read_write},
+};
+constexpr VirtAddr kGuards[] = {VirtAddr{kText + 0x6000}, VirtAddr{kText + 0x9000}};
+constexpr KernelImage kImage{.sections = kSections, .guard_pages = kGuards};
+
+BootInfo* info_with(std::span<const PhysRange> memory) {
+  BootInfo* const info = unit::fresh<BootInfo>();
+  if (info == nullptr) return nullptr;
+  for (const PhysRange range : memory) info->memory[info->memory_ranges++] = {range, MemoryKind::available};
+  return info;
+}
+
+}  // namespace
+
+TEST(boot_map, maps_the_image_by_section_with_write_xor_execute_and_guard_pages) {
+  Ram ram(64);
+  BootInfo* const info = info_with({});
+  ASSERT(ram.ok() && info != nullptr);
+  auto map = BootMap::create(*ram.early, ram.bytes, PageLevel::two_mib);
+  ASSERT(map.ok());
+  BootMap made = map.take();
+  ASSERT(made.map_kernel(kImage, *info).ok());
+  for (std::uint64_t offset = 0; offset < 0xa000; offset += 0x1000) {
+    const Found found = ram.walk(made.root(), kText + offset);
+    const bool guard = offset == 0x6000 || offset == 0x9000;
+    EXPECT_EQ(found.present, !guard);
+    if (guard) continue;
+    EXPECT_EQ(found.physical, 0x10'0000 + offset);
+    EXPECT_EQ(found.page, 4096u);
+    EXPECT_EQ(found.execute, offset < 0x3000);
+    EXPECT_EQ(found.write, offset >= 0x5000);
+  }
+  EXPECT(!ram.walk(made.root(), kText - 1).present);
+  EXPECT(!ram.walk(made.root(), kText + 0xa000).present);
+  Sums sums;
+  sum_table(ram, made.root().value, 39, 0, sums);
+  EXPECT_EQ(sums.image, 8 * 4_KiB);
+  EXPECT_EQ(sums.direct + sums.frames + sums.blocks + sums.elsewhere, 0u);
+}
+
+TEST(boot_map, maps_available_memory_with_the_largest_pages_that_fit) {
+  static constexpr PhysRange kMemory[] = {
+      {PhysAddr{0x1000}, PhysAddr{0x9f000}},                          // odd edges: 4 KiB pages only
+      {PhysAddr{1_MiB}, PhysAddr{5_MiB + 0x3000}},                    // 2 MiB pages inside
+      {PhysAddr{1_GiB - 2_MiB - 0x1000}, PhysAddr{2_GiB + 0x1000}},   // a 1 GiB page inside
+  };
+  for (const PageLevel largest : {PageLevel::two_mib, PageLevel::one_gib}) {
+    Ram ram(2600);  // the frame array of 1 GiB takes 8 MiB
+    BootInfo* const info = info_with(kMemory);
+    ASSERT(ram.ok() && info != nullptr);
+    auto map = BootMap::create(*ram.early, ram.bytes, largest);
+    ASSERT(map.ok());
+    BootMap made = map.take();
+    ASSERT(made.map_kernel(kImage, *info).ok());
+
+    Sums sums;
+    sum_table(ram, made.root().value, 39, 0, sums);
+    EXPECT_EQ(sums.direct, kMemory[0].bytes() + kMemory[1].bytes() + kMemory[2].bytes());
+    EXPECT_EQ(sums.elsewhere, 0u);
+    EXPECT_EQ(sums.write_and_execute, 0u);
+    EXPECT_EQ(sums.leaves[2], largest == PageLevel::one_gib ? 1u : 0u);
+    EXPECT_EQ(sums.leaves[1], largest == PageLevel::one_gib ? 2u : 514u);
+    // Pageblocks 0-2, 510 (its last 4 KiB are present), 511 and 512-1024: 16 KiB of frames each.
+    EXPECT_EQ(sums.frames, (3 + 2 + 513) * 16_KiB);
+    EXPECT_EQ(sums.blocks, (1 + 1 + 17) * 4_KiB);  // 32 pageblocks a page: 0, 480-511, 512-1024
+
+    for (const PhysRange& range : kMemory) {
+      for (const std::uint64_t at : {range.first.value, range.first.value + range.bytes() / 2, range.end.value - 1}) {
+        const Found found = ram.walk(made.root(), kernel_space::kDirectMap.value + at);
+        EXPECT(found.present && found.write && !found.execute);
+        EXPECT_EQ(found.physical, at);
+      }
+      EXPECT(!ram.walk(made.root(), kernel_space::kDirectMap.value + range.end.value).present);
+      EXPECT(!ram.walk(made.root(), kernel_space::kDirectMap.value + range.first.value - 1).present);
+    }
+    EXPECT(!ram.walk(made.root(), 0).present);
+    EXPECT(!ram.walk(made.root(), kernel_space::kImage.value).present);
+  }
+}
+
+TEST(boot_map, backs_the_frame_array_with_cleared_frames_of_its_own) {
+  static constexpr PhysRange kMemory[] = {{PhysAddr{4_MiB}, PhysAddr{6_MiB}}};
+  Ram ram(64);
+  BootInfo* const info = info_with(kMemory);
+  ASSERT(ram.ok() && info != nullptr);
+  auto map = BootMap::create(*ram.early, ram.bytes, PageLevel::two_mib);
+  ASSERT(map.ok());
+  BootMap made = map.take();
+  ASSERT(made.map_kernel(kImage, *info).ok());
+  const std::uint64_t first = kernel_space::kFrameArray.value + 1024 * sizeof(Frame);
+  std::uint64_t last_page = 0;
+  for (std::uint64_t at = first; at < first + 512 * sizeof(Frame); at += 4096) {
+    const Found found = ram.walk(made.root(), at);
+    ASSERT(found.present && found.write && !found.execute);
+    EXPECT(found.physical != last_page);
+    last_page = found.physical;
+    for (unsigned byte = 0; byte < 4096; ++byte)
+      if (ram.bytes[found.physical + byte] != std::byte{0}) unit::fail("not cleared", __FILE__, __LINE__);
+  }
+  EXPECT(!ram.walk(made.root(), first - 1).present);
+  EXPECT(!ram.walk(made.root(), first + 512 * sizeof(Frame)).present);
+  const Found blocks = ram.walk(made.root(), kernel_space::kPageblocks.value + 2 * sizeof(Pageblock));
+  EXPECT(blocks.present && blocks.write && !blocks.execute);
+}
+
+TEST(boot_map, maps_nothing_twice) {
+  Ram ram(64);
+  ASSERT(ram.ok());
+  auto map = BootMap::create(*ram.early, ram.bytes, PageLevel::one_gib);
+  ASSERT(map.ok());
+  BootMap made = map.take();
+  const VirtAddr at = kernel_space::kDirectMap;
+  EXPECT_EQ(made.map(at + 2_MiB, PhysAddr{2_MiB}, 2_MiB, Access::read_write).error(), Error::ok);
+  EXPECT_EQ(made.map(at + 2_MiB, PhysAddr{2_MiB}, 2_MiB, Access::read).error(), Error::exists);
+  EXPECT_EQ(made.map(at + 3_MiB, PhysAddr{1_MiB}, 4_KiB, Access::read).error(), Error::exists);  // under a 2 MiB page
+  EXPECT_EQ(made.back(at + 3_MiB, 4_KiB).error(), Error::exists);
+  EXPECT_EQ(made.map(at + 6_MiB, PhysAddr{0}, 4_KiB, Access::read).error(), Error::ok);
+  EXPECT_EQ(made.map(at + 6_MiB, PhysAddr{2_MiB}, 2_MiB, Access::read).error(), Error::exists);  // over a table
+  EXPECT(made.back(at + 6_MiB, 8_KiB).ok());  // what is there stays as it is
+  EXPECT_EQ(ram.walk(made.root(), at.value + 6_MiB).physical, 0u);
+  EXPECT(!ram.walk(made.root(), at.value + 6_MiB).write);
+}
+
+TEST(boot_map, reaches_the_last_page_of_the_address_space) {
+  Ram ram(16);
+  ASSERT(ram.ok());
+  auto map = BootMap::create(*ram.early, ram.bytes, PageLevel::two_mib);
+  ASSERT(map.ok());
+  BootMap made = map.take();
+  const std::uint64_t last = 0xffff'ffff'ffff'f000;
+  EXPECT(made.map(VirtAddr{last - 0x1000}, PhysAddr{0x7000}, 0x1000, Access::read).ok());
+  EXPECT(made.back(VirtAddr{last}, 0x1000).ok());
+  EXPECT(ram.walk(made.root(), last).present);
+  EXPECT_EQ(ram.walk(made.root(), last - 1).physical, 0x7fffu);
+}
+
+TEST(boot_map, refuses_parts_of_pages) {
+  Ram ram(16);
+  ASSERT(ram.ok());
+  auto map = BootMap::create(*ram.early, ram.bytes, PageLevel::two_mib);
+  ASSERT(map.ok());
+  BootMap made = map.take();
+  EXPECT_PANIC((void)made.map(VirtAddr{0x1001}, PhysAddr{0}, 4_KiB, Access::read), "aligned");
+  EXPECT_PANIC((void)made.map(VirtAddr{0x1000}, PhysAddr{0x10}, 4_KiB, Access::read), "aligned");
+  EXPECT_PANIC((void)made.map(VirtAddr{0x1000}, PhysAddr{0}, 100, Access::read), "bytes");
+  EXPECT_PANIC((void)made.back(VirtAddr{0x1000}, 100), "bytes");
+}
+
+// With 0, 1, 2 ... frames to be had: out of memory at every allocation there is, then success with exactly as many.
+TEST(boot_map, says_no_memory_wherever_frames_run_out) {
+  static constexpr PhysRange kMemory[] = {{PhysAddr{4_MiB}, PhysAddr{8_MiB + 0x1000}}};
+  BootInfo* const info = info_with(kMemory);
+  ASSERT(info != nullptr);
+  // The root; three tables to the image; three to the direct map (one of 4 KiB pages); frame array: three tables and
+  // 3 x 4 frames; pageblocks: three tables and a frame.
+  constexpr unsigned kNeeded = 1 + 3 + 3 + (3 + 12) + (3 + 1);
+  for (unsigned frames = 0; frames <= kNeeded; ++frames) {
+    Ram ram(frames);
+    ASSERT(ram.ok());
+    auto map = BootMap::create(*ram.early, ram.bytes, PageLevel::two_mib);
+    if (frames == 0) {
+      EXPECT_EQ(map.error(), Error::no_memory);
+      continue;
+    }
+    ASSERT(map.ok());
+    BootMap made = map.take();
+    EXPECT_EQ(made.map_kernel(kImage, *info).error(), frames < kNeeded ? Error::no_memory : Error::ok);
+    EXPECT_EQ(ram.early->allocated_frames(), frames);
+    Sums sums;
+    sum_table(ram, made.root().value, 39, 0, sums);  // whatever is there is well formed
+    EXPECT_EQ(sums.write_and_execute + sums.elsewhere, 0u);
+  }
+}

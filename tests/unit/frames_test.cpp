@@ -1,0 +1,91 @@
+// The FrameTable: sections, holes, and what it refuses to describe.
+// SPDX-License-Identifier: MIT
+#include "mm/physical/frames.hpp"
+
+#include "tests/unit/world.hpp"
+
+using namespace memory;
+using unit::frames;
+
+namespace {
+
+constexpr unsigned kSpan = 2 * FrameMap::kFramesPerSection;  // two sections, 256 MiB of memory
+
+// A table over cleared arrays for kSpan frames; there is no memory behind them.
+FrameTable* bare_table() {
+  const auto room = unit::storage(kSpan * sizeof(Frame) + kSpan / FrameMap::kFramesPerBlock * sizeof(Pageblock));
+  if (room.empty()) return nullptr;
+  __builtin_memset(room.data(), 0, room.size());
+  auto* const frame = reinterpret_cast<Frame*>(room.data());
+  return unit::fresh<FrameTable>(frame, reinterpret_cast<Pageblock*>(frame + kSpan), room.data());
+}
+
+}  // namespace
+
+TEST(frames, describes_what_was_added_and_nothing_else) {
+  FrameTable* const table = bare_table();
+  ASSERT(table != nullptr);
+  EXPECT(!table->has(FrameNumber{0}));
+  EXPECT_EQ(raw(table->limit()), 0u);
+  table->add(frames(700, 701));
+  table->add(frames(FrameMap::kFramesPerSection - 1, FrameMap::kFramesPerSection + 3));  // over the edge of a section
+  EXPECT_EQ(table->present_frames(), 5u);
+  EXPECT_EQ(raw(table->limit()), FrameMap::kFramesPerSection + 512u);
+  EXPECT_EQ(table->block_limit(), 65u);
+  unsigned present = 0;
+  for (std::uint32_t block = 0; block < 200; ++block) present += table->block_present(block);
+  EXPECT_EQ(present, 3u);
+  EXPECT(table->block_present(1) && table->block_present(63) && table->block_present(64));
+  EXPECT(!table->has(FrameNumber{511}) && table->has(FrameNumber{512}) && table->has(FrameNumber{1023}));
+  EXPECT(!table->has(FrameNumber{1024}) && !table->has(table->limit()) && !table->has(kNoFrame));
+  for (unsigned number = 512; number < 1024; ++number) {
+    const FrameState state = (*table)[FrameNumber{number}].state();
+    EXPECT_EQ(state, number == 700 ? FrameState::reserved : FrameState::absent);
+  }
+  EXPECT_EQ(table->map().sections[0], std::uint64_t{1} << 63 | 2);
+  EXPECT_EQ(table->map().sections[1], 1u);
+}
+
+TEST(frames, ranges_may_share_a_pageblock_but_no_frame) {
+  FrameTable* const table = bare_table();
+  ASSERT(table != nullptr);
+  table->add(frames(1, 10));
+  table->add(frames(10, 20));
+  table->add(frames(15, 15));  // empty
+  EXPECT_EQ(table->present_frames(), 19u);
+  EXPECT_PANIC(table->add(frames(19, 21)), "absent");
+}
+
+TEST(frames, refuses_parts_of_frames_and_memory_beyond_the_limit) {
+  FrameTable* const table = bare_table();
+  ASSERT(table != nullptr);
+  EXPECT_PANIC(table->add({PhysAddr{0x1001}, PhysAddr{0x3000}}), "aligned");
+  EXPECT_PANIC(table->add({PhysAddr{0x1000}, PhysAddr{0x3fff}}), "aligned");
+  const std::uint64_t limit = config::max_memory_gib * 1_GiB;
+  EXPECT_PANIC(table->add({PhysAddr{limit - kPageSize}, PhysAddr{limit + kPageSize}}), "kMaxSections");
+  EXPECT_EQ(table->present_frames(), 0u);
+}
+
+TEST(frames, numbers_and_records_are_each_others_inverse) {
+  FrameTable* const table = bare_table();
+  ASSERT(table != nullptr);
+  table->add(frames(0, kSpan));
+  for (const unsigned number : {0u, 1u, 511u, 512u, 40'000u, kSpan - 1}) {
+    EXPECT_EQ(raw(table->number_of((*table)[FrameNumber{number}])), number);
+    EXPECT_EQ(table->number_of(table->block(number / 512)), number / 512);
+    EXPECT_EQ(table->open(FrameNumber{number}).bytes() - table->open(FrameNumber{0}).bytes(),
+              static_cast<std::ptrdiff_t>(number) * 4096);
+  }
+}
+
+TEST(frames, a_frame_keeps_state_and_order_apart) {
+  Frame frame{};
+  EXPECT_EQ(frame.state(), FrameState::absent);
+  for (unsigned order = 0; order <= config::max_order; ++order) {
+    frame.set(FrameState::allocated, Order{static_cast<std::uint8_t>(order)});
+    EXPECT_EQ(frame.state(), FrameState::allocated);
+    EXPECT_EQ(raw(frame.order()), order);
+  }
+  frame.set(FrameState::managed);
+  EXPECT_EQ(raw(frame.order()), 0u);
+}

@@ -1,0 +1,351 @@
+"""`HostMachine`: the kernel's own memory manager, in this process, on as many machines as one likes.
+
+    with HostMachine("64M") as machine:
+        pfn = machine.alloc_pages(3)
+        machine.free_pages(pfn, 3)
+        print(machine.walk().summary())
+
+The library is `libcoronel_mm.so` of a build: the same sources as the kernel. The declarations are its own headers, read
+by cffi as they are.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+
+import cffi
+
+from coronel.errors import DecodeError, MMError, SetupError, UsageError
+from coronel.memory import PAGE_SHIFT, PAGE_SIZE
+from coronel.mm import stats
+from coronel.mm.record import Tables
+
+if TYPE_CHECKING:
+    from coronel.mm.walker import Walk
+
+ROOT = Path(__file__).resolve().parents[3]
+HEADERS = ("mm/mm.h", "mm/host/mm_host.h")
+PROFILES = ("release", "debug")
+LIBRARY = "libcoronel_mm.so"
+LIBRARY_VARIABLE = "CORONEL_MM_LIBRARY"  # a path to use instead of the build's
+
+Misuse = Literal["refuse", "panic"]
+
+
+class Range(NamedTuple):
+    """Frame numbers [first, end)."""
+
+    first: int
+    end: int
+
+
+@dataclass(frozen=True)
+class StressReport:
+    """What a run of random operations did."""
+
+    operations: int
+    allocations: int
+    releases: int
+    refused: int  # for want of memory
+    misuses: int  # tried on purpose, and detected
+    live_blocks: int
+    live_frames: int
+
+
+def declarations(header: str) -> str:
+    """The plain C in the text of a header: what cffi can read. Constants stay, guards and C++ go."""
+    kept: list[str] = []
+    conditions: list[bool] = []  # of the open #if: whether its lines count
+    for line in header.splitlines():
+        word = re.match(r"\s*#\s*(\w+)\s*(.*)", line)
+        if word is None:
+            kept += [line] if all(conditions) else []
+        elif word[1] in ("if", "ifdef", "ifndef"):
+            conditions.append(word[1] == "ifndef")  # a guard: yes; __cplusplus: no
+        elif word[1] == "else":
+            conditions[-1] = not conditions[-1]
+        elif word[1] == "endif":
+            conditions.pop()
+        elif word[1] == "define" and re.fullmatch(r"\w+\s+(0x)?[0-9a-fA-F]+[uUlL]*", word[2].strip()):
+            kept += [line] if all(conditions) else []
+    return "\n".join(kept)
+
+
+def find_library(profile: str | None = None) -> Path:
+    """The library of a profile, by default of the first that is built; SetupError says how to build it.
+
+    The environment's CORONEL_MM_LIBRARY, a path, goes before everything.
+    """
+    override = os.environ.get(LIBRARY_VARIABLE)
+    if override:
+        if not Path(override).is_file():
+            raise SetupError(f"{LIBRARY_VARIABLE} names {override}, which is no file")
+        return Path(override)
+    candidates = [ROOT / "build" / name / LIBRARY for name in ([profile] if profile else PROFILES)]
+    for path in candidates:
+        if path.is_file():
+            return path
+    raise SetupError(f"the host library {candidates[0]} is not built: run `make {profile or 'all'}` in {ROOT}")
+
+
+@functools.cache
+def _interface() -> cffi.FFI:
+    ffi = cffi.FFI()
+    for name in HEADERS:
+        try:
+            text = (ROOT / name).read_text(encoding="utf-8")
+        except OSError as error:
+            raise SetupError(f"the host library's header {ROOT / name} cannot be read: {error.strerror}") from None
+        ffi.cdef(declarations(text))
+    return ffi
+
+
+class HostLibrary:
+    """One loaded library. Calls work on the machine that the calling thread has entered."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.ffi = _interface()
+        try:
+            self.call: Any = self.ffi.dlopen(str(path))
+        except OSError as error:
+            raise SetupError(f"the host library {path} cannot be loaded ({error}): build it again with `make`") from None
+
+    @classmethod
+    @functools.cache
+    def open(cls, profile: str | None = None) -> HostLibrary:
+        """The library of a profile, loaded once."""
+        return _loaded(find_library(profile))
+
+
+@functools.cache
+def _loaded(path: Path) -> HostLibrary:
+    return HostLibrary(path)
+
+
+class HostMemory:
+    """This process's memory, as far as a machine and its library use it; anywhere else is a DecodeError.
+
+    Bytes are read through /proc/self/mem: a wild address is an error there, and no crash.
+    """
+
+    READ_LIMIT = 1 << 32
+
+    def __init__(self, storage: int, library: Path) -> None:
+        self._fd = os.open("/proc/self/mem", os.O_RDWR | os.O_CLOEXEC)
+        self._pid = os.getpid()  # a forked child would read its parent
+        self._extents = _extents(storage, library)
+
+    def read(self, address: int, size: int) -> bytes:
+        """Exactly `size` bytes at `address`, or DecodeError."""
+        self._check(address, size)
+        try:
+            data = os.pread(self._fd, size, address)
+        except OSError as error:
+            raise DecodeError(f"host memory [{address:#x}, {address + size:#x}): {error.strerror}") from None
+        if len(data) != size:
+            raise DecodeError(f"host memory [{address:#x}, {address + size:#x}) ends after {len(data)} bytes")
+        return data
+
+    def write(self, address: int, data: bytes) -> None:
+        """Changes memory behind the manager's back."""
+        self._check(address, len(data))
+        os.pwrite(self._fd, data, address)
+
+    def close(self) -> None:
+        """No reads after this."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _check(self, address: int, size: int) -> None:
+        if self._fd < 0:
+            raise DecodeError("the host machine has been closed")
+        if self._pid != os.getpid():
+            raise DecodeError("the host machine belongs to the process that this one was forked from")
+        if not 0 <= size <= self.READ_LIMIT:
+            raise DecodeError(f"a read of {size} bytes makes no sense")
+        if not any(first <= address and address + size <= end for first, end in self._extents):
+            raise DecodeError(f"host memory [{address:#x}, {address + size:#x}) is not of this machine")
+
+
+def _extents(storage: int, library: Path) -> list[tuple[int, int]]:
+    """The mappings of the library, and the one that holds `storage`; touching ones joined. See proc(5), maps."""
+    found: list[tuple[int, int]] = []
+    wanted = os.path.realpath(library)
+    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
+        for line in maps:
+            words = line.split(maxsplit=5)
+            first, end = (int(part, 16) for part in words[0].split("-"))
+            if words[1][0] != "r" or not (first <= storage < end or (len(words) > 5 and words[5].strip() == wanted)):
+                continue
+            if found and found[-1][1] == first:
+                first = found.pop()[0]
+            found.append((first, end))
+    return found
+
+
+class HostMachine:
+    """A machine: some memory, some of it reserved, and a memory manager that has taken it into service.
+
+    `memory` is a size ("64M", a number of bytes) for one range from frame 0, or ranges of frame numbers. Ranges ascend
+    and do not overlap; those of `reserved` lie inside `memory`. With `on_misuse` "refuse" a wrong release raises
+    MMError and changes nothing; with "panic" it also kills the machine, as it stops a kernel.
+    """
+
+    def __init__(
+        self,
+        memory: str | int | Iterable[tuple[int, int]] = "64M",
+        reserved: Iterable[tuple[int, int]] = (),
+        *,
+        cpus: int = 1,
+        on_misuse: Misuse = "refuse",
+        library: HostLibrary | None = None,
+    ) -> None:
+        self.library = library or HostLibrary.open()
+        self.memory_ranges = _ranges("memory", memory)
+        self.reserved_ranges = _ranges("reserved", reserved)
+        self._handle = self._create(cpus, on_misuse)
+        record = self.library.call.mm_record(self._handle)
+        self.memory = HostMemory(record, self.library.path)
+        self.tables = Tables.load(self.memory, record)
+
+    @classmethod
+    def like(cls, walk: Walk, **options: Any) -> Self:
+        """A machine with the memory map of another one: its present frames as memory, its reserved ones reserved."""
+        return cls(walk.present_ranges, walk.reserved_ranges, **options)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Gives its memory back. Can be called again."""
+        if self._handle is not None:
+            self.memory.close()
+            self.library.call.mm_machine_destroy(self._handle)
+            self._handle = None
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None) is not None:
+            self.close()
+
+    # -- what it does
+
+    def alloc_pages(self, order: int, gfp_flags: int | None = None) -> int | None:
+        """The first frame of a block of 2^order frames, or None when memory is out; MMError for what makes no sense."""
+        flags = self.library.call.GFP_KERNEL if gfp_flags is None else gfp_flags
+        number = int(self._enter().alloc_pages(_unsigned("order", order), _unsigned("gfp_flags", flags)))
+        if number == -errno.ENOMEM:
+            return None
+        if number < 0:
+            raise self._error(number, f"order {order}, gfp_flags {flags:#x}")
+        return number
+
+    def free_pages(self, pfn: int, order: int) -> None:
+        """Takes a block back; MMError says what was wrong with it."""
+        status = int(self._enter().free_pages(_unsigned("pfn", pfn, 64), _unsigned("order", order)))
+        if status < 0:
+            raise self._error(status, f"frame {pfn:#x}, order {order}")
+
+    def stress(self, operations: int, seed: int, *, hold: bool = True) -> StressReport:
+        """Random allocations, releases and misuses, the kernel's `stress pages`. With `hold` what is live stays so."""
+        report = self.library.ffi.new("struct mm_stress_report *")
+        status = self._enter().mm_stress_pages(
+            _unsigned("operations", operations, 64), _unsigned("seed", seed, 64), int(hold), report
+        )
+        if status < 0:
+            raise self._error(status, f"stress, {operations} operations from seed {seed}")
+        return StressReport(*(int(getattr(report, name)) for name in StressReport.__dataclass_fields__))
+
+    def valid(self) -> bool:
+        """Whether the manager's own proof of its invariants holds."""
+        answer = self._enter().mm_valid()
+        if answer < 0:
+            raise self._error(answer, "valid")
+        return bool(answer)
+
+    # -- what it holds
+
+    def counters(self) -> dict[str, int]:
+        """Every counter by name."""
+        return stats.counters(self.tables)
+
+    def walk(self, *, contents: bool = True) -> Walk:
+        """All frames and free structures, and what is wrong with them; see `coronel.mm.walker.walk`."""
+        from coronel.mm.walker import walk  # noqa: PLC0415  # numpy, which a caller may not need
+
+        return walk(self.tables, contents=contents)
+
+    def frame_address(self, pfn: int) -> int | None:
+        """Where the bytes of a present frame lie in this process; None for any other."""
+        pointer = self._enter().mm_frame_bytes(_unsigned("pfn", pfn, 64))
+        return int(self.library.ffi.cast("uintptr_t", pointer)) or None
+
+    # -- inside
+
+    def _create(self, cpus: int, on_misuse: Misuse) -> Any:
+        if on_misuse not in ("refuse", "panic"):
+            raise UsageError(f"on_misuse {on_misuse!r} is unknown: there are refuse and panic")
+        ffi, call = self.library.ffi, self.library.call
+        policy = call.MM_MISUSE_PANIC if on_misuse == "panic" else call.MM_MISUSE_REFUSE
+        arrays = []
+        for ranges in (self.memory_ranges, self.reserved_ranges):
+            bytes_of = [(first << PAGE_SHIFT, end << PAGE_SHIFT) for first, end in ranges]
+            arrays += [ffi.new("struct mm_range[]", bytes_of), len(ranges)]
+        made = ffi.new("struct mm_machine **")
+        status = call.mm_machine_create(*arrays, _unsigned("cpus", cpus), policy, made)
+        if status < 0:
+            why = {
+                errno.EINVAL: "its ranges must ascend, not overlap, and reserve only memory; it needs a CPU",
+                errno.E2BIG: "too many ranges or CPUs, or memory beyond the option max_memory_gib",
+                errno.ENOMEM: "this process cannot have the address space",
+            }.get(-status, os.strerror(-status))
+            raise MMError(f"no host machine: {why}", -status)
+        return made[0]
+
+    def _enter(self) -> Any:
+        """The library, with the calling thread on CPU 0 of this machine."""
+        if self._handle is None:
+            raise MMError("the host machine has been closed")
+        self.library.call.mm_enter(self._handle, 0)
+        return self.library.call
+
+    def _error(self, status: int, what: str) -> MMError:
+        ffi, call = self.library.ffi, self.library.call
+        if -status == errno.ENOTRECOVERABLE:
+            panic = call.mm_last_panic()
+            why = ffi.string(panic).decode("utf-8", "backslashreplace") if panic else "for an unknown reason"
+            return MMError(f"the host machine is dead, it panicked: {why}", -status)
+        why = ffi.string(call.mm_last_error()).decode("utf-8", "backslashreplace")
+        return MMError(f"{why}: {what}", -status)
+
+
+def _ranges(name: str, given: str | int | Iterable[tuple[int, int]]) -> Sequence[Range]:
+    if isinstance(given, (str, int)):
+        from coronel.guest.options import parse_memory  # noqa: PLC0415  # brings QEMU's side with it
+
+        return [Range(0, parse_memory(given) // PAGE_SIZE)]
+    ranges = [Range(int(first), int(end)) for first, end in given]
+    for first, end in ranges:
+        if not 0 <= first <= end <= 1 << (64 - PAGE_SHIFT):
+            raise UsageError(f"{name} range [{first}, {end}) makes no sense: frame numbers, the end not included")
+    return ranges
+
+
+def _unsigned(name: str, value: int, bits: int = 32) -> int:
+    if not isinstance(value, int) or not 0 <= value < 1 << bits:
+        raise MMError(f"invalid argument: {name} {value!r}", errno.EINVAL)
+    return value
