@@ -10,12 +10,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pexpect
 import pytest
+
 from coronel.pytest_plugin import Build
 
 Broken = Callable[..., Path]
+Terminal = Callable[..., Any]  # of pexpect.spawn, whose types do not know what a match is
 COMMAND = [sys.executable, "-m", "coronel"]
 
 
@@ -173,9 +176,40 @@ def test_a_reader_that_leaves_is_no_error(broken: Broken) -> None:
     assert process.stderr.read() == ""
 
 
+def test_gdb_finds_a_guest_that_stands_still(artifact: Build, tmp_path: Path) -> None:
+    socket = tmp_path / "gdb"
+    process = subprocess.Popen(
+        [*COMMAND, "run", "--kernel", str(artifact.elf), "--gdb", str(socket)], stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    assert process.stderr.readline() == f"coronel: waiting for GDB: target remote {socket}\n"
+    script = [f"target remote {socket}", "hbreak kmain", "continue", "info symbol $pc", "delete", "detach"]
+    words = [word for line in script for word in ("-ex", line)]
+    gdb = ["timeout", "-k", "2", "30", "gdb", "-nx", "-batch", *words, str(artifact.elf)]
+    seen = subprocess.run(gdb, capture_output=True, text=True, check=False)
+    output, _ = process.communicate(timeout=30)
+
+    assert "kmain in section .text" in seen.stdout, seen.stderr
+    assert process.returncode == 0
+    assert "coronel> " in output
+    assert not socket.exists()
+
+
+def test_the_wrapper_of_pytest_passes_everything_on(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "def test_yes(coronel_seed): assert coronel_seed == 5\ndef test_no(): assert 0\n"
+    )
+    words = ["-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), "--coronel-seed=5", str(tmp_path)]
+    assert coronel("test", *words, "-k", "yes").returncode == 0
+    assert coronel("test", *words).returncode == 1
+    assert coronel("test", *words, "-k", "neither").returncode == 2
+    assert coronel("test", "--no-such-option").returncode == 2
+
+
 @pytest.fixture
-def terminal(artifact: Build) -> Callable[..., pexpect.spawn]:
-    def start(*words: str) -> pexpect.spawn:
+def terminal(artifact: Build) -> Terminal:
+    def start(*words: str) -> Any:
         return pexpect.spawn(
             COMMAND[0], [*COMMAND[1:], "run", "--kernel", str(artifact.elf), *words], timeout=20
         )
@@ -183,7 +217,7 @@ def terminal(artifact: Build) -> Callable[..., pexpect.spawn]:
     return start
 
 
-def test_a_terminal_gets_a_console_and_qemus_keys(terminal: Callable[..., pexpect.spawn]) -> None:
+def test_a_terminal_gets_a_console_and_qemus_keys(terminal: Terminal) -> None:
     console = terminal()
     console.expect_exact("coronel> ")
     console.send("uptime\r")
@@ -195,7 +229,7 @@ def test_a_terminal_gets_a_console_and_qemus_keys(terminal: Callable[..., pexpec
     assert console.exitstatus == 0
 
 
-def test_poweroff_and_reboot_in_a_terminal(terminal: Callable[..., pexpect.spawn]) -> None:
+def test_poweroff_and_reboot_in_a_terminal(terminal: Terminal) -> None:
     console = terminal()
     console.expect_exact("coronel> ")
     console.send("reboot\r")
@@ -206,7 +240,7 @@ def test_poweroff_and_reboot_in_a_terminal(terminal: Callable[..., pexpect.spawn
     assert console.exitstatus == 0
 
 
-def test_a_panic_in_a_terminal_is_1(terminal: Callable[..., pexpect.spawn]) -> None:
+def test_a_panic_in_a_terminal_is_1(terminal: Terminal) -> None:
     console = terminal()
     console.expect_exact("coronel> ")
     console.send("panic\r")
@@ -216,7 +250,7 @@ def test_a_panic_in_a_terminal_is_1(terminal: Callable[..., pexpect.spawn]) -> N
     assert b"coronel: the guest panicked" in console.before
 
 
-def test_ctrl_c_belongs_to_the_guest(terminal: Callable[..., pexpect.spawn]) -> None:
+def test_ctrl_c_belongs_to_the_guest(terminal: Terminal) -> None:
     console = terminal()
     console.expect_exact("coronel> ")
     console.send("\x03")
@@ -229,7 +263,7 @@ def test_ctrl_c_belongs_to_the_guest(terminal: Callable[..., pexpect.spawn]) -> 
 
 
 def test_the_terminal_is_left_as_it_was(artifact: Build) -> None:
-    shell = pexpect.spawn("/bin/sh", timeout=20)
+    shell: Any = pexpect.spawn("/bin/sh", timeout=20)
     shell.setecho(False)
     shell.sendline("stty echo; stty -g; PS1='$ '")
     shell.expect(r"([0-9a-f]+:[0-9a-f:]+)")

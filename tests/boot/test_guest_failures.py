@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from coronel.errors import BootTimeout, GuestError, KernelPanic, MMError
 from coronel.guest import Cause, Guest
 
@@ -55,9 +56,9 @@ def test_a_hung_guest_explains_itself_before_the_verdict(broken: Broken) -> None
 
 @pytest.mark.parametrize("way", ["triple_fault", "reset"])
 def test_a_reset_that_nobody_announced_is_a_crash(broken: Broken, way: str) -> None:
-    with Guest(kernel=broken(way), memory="16M") as guest:
-        with pytest.raises(GuestError, match="reset without announcing it") as caught:
-            guest.wait_ready(5)
+    guest = Guest(kernel=broken(way), memory="16M")
+    with guest, pytest.raises(GuestError, match="reset without announcing it") as caught:
+        guest.wait_ready(5)
 
     assert "about to reset" in caught.value.report.serial
     assert not isinstance(caught.value, BootTimeout)
@@ -87,9 +88,9 @@ def test_every_exit_code_has_its_meaning(broken: Broken, value: int, cause: Caus
 
 
 def test_an_end_while_something_is_awaited_is_an_error(broken: Broken) -> None:
-    with Guest(kernel=broken("exit_in_a_line", 0x10), memory="16M") as guest:
-        with pytest.raises(GuestError, match="powered off, while waiting for 'more'") as caught:
-            guest.console.expect_exact("more", timeout=5)
+    guest = Guest(kernel=broken("exit_in_a_line", 0x10), memory="16M")
+    with guest, pytest.raises(GuestError, match="powered off, while waiting for 'more'") as caught:
+        guest.console.expect_exact("more", timeout=5)
 
     assert "half of the sec" in str(caught.value)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from coronel.pytest_plugin import Build
 
 
@@ -12,7 +13,8 @@ from coronel.pytest_plugin import Build
 def session(pytester: pytest.Pytester, artifact: Build, pytestconfig: pytest.Config) -> pytest.Pytester:
     folder = artifact.elf.parents[1]
     pytester.makeini(
-        f"[pytest]\naddopts = --coronel-build={folder} --coronel-profile={artifact.profile} --strict-markers\n"
+        "[pytest]\naddopts = --strict-markers"
+        f" --coronel-build={folder} --coronel-profile={artifact.profile}\n"
     )
     return pytester
 
@@ -169,7 +171,7 @@ def test_needs_reads_the_built_kernel(session: pytest.Pytester, artifact: Build)
         """,
     )
     if artifact.options["debug"]:
-        result.assert_outcomes(passed=2, failed=1)
+        result.assert_outcomes(passed=2, errors=1)
     else:
-        result.assert_outcomes(passed=1, skipped=1, failed=1)
+        result.assert_outcomes(passed=1, skipped=1, errors=1)
     result.stdout.fnmatch_lines(["*needs('no_such_option'): config.def has no such option*"])

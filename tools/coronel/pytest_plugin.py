@@ -77,11 +77,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Registers the markers and draws the seed, before pytest-xdist hands the options to its workers."""
+    """Registers the markers and draws the seed: the controller of pytest-xdist for all of its workers."""
     config.addinivalue_line("markers", "guest(**machine): the machine that the fixture `guest` starts")
     config.addinivalue_line("markers", "needs(*options): skip unless the built kernel has these options on")
     if config.option.coronel_seed is None:
-        config.option.coronel_seed = random.SystemRandom().randrange(1, 1 << 32)
+        given = getattr(config, "workerinput", {})
+        config.option.coronel_seed = given.get("coronel_seed") or random.SystemRandom().randrange(1, 1 << 32)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """pytest-xdist's: what a worker is told."""
+    node.workerinput["coronel_seed"] = node.config.option.coronel_seed
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -156,9 +156,8 @@ def _piped(given: argparse.Namespace) -> int:
         _start(guest, given)
         _feed(guest)
     except GuestError as error:
-        # Ending is what the last line may have been for.
+        # An end is what the last line may have been for.
         if guest.ending is None or guest.ending.cause is not Cause.poweroff:
-            printer.finish()
             raise _without_serial(error) from None
     finally:
         guest.close()
@@ -175,8 +174,14 @@ def _feed(guest: Guest) -> None:
     )  # an empty line is the end: lines keep their line ends
 
     def read() -> None:
-        for line in sys.stdin.buffer:
-            lines.put(line)
+        # Not through sys.stdin: a thread inside its lock would abort the interpreter's end.
+        rest = b""
+        while data := os.read(0, 65536):
+            *whole, rest = (rest + data).split(b"\n")
+            for line in whole:
+                lines.put(line + b"\n")
+        if rest:
+            lines.put(rest)
         lines.put(b"")
 
     def next_line() -> bytes | None:
@@ -203,33 +208,24 @@ def _without_serial(error: GuestError) -> CoronelError:
 
 
 class _Printer:
-    """Prints what the console says as it comes; ends its last line. Bytes pass unchanged."""
+    """Prints what the console says as it comes, unchanged, and ends its last line."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._last = b"\n"
-        self._broken = False
 
     def __call__(self, data: bytes) -> None:
-        """In the loop's thread."""
-        with self._lock:
-            self._write(data)
+        """Prints; BrokenPipeError when nobody reads any more."""
+        last, self._last = data[-1:], b"\n"
+        try:
+            while data:
+                data = data[os.write(1, data) :]
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise SetupError(f"the output cannot be written: {error.strerror}") from None
+        self._last = last
 
     def finish(self) -> None:
-        """Leaves the cursor at the beginning of a line."""
-        with self._lock:
-            if self._last != b"\n":
-                self._write(b"\n")
-        if self._broken:
-            raise BrokenPipeError
-
-    def _write(self, data: bytes) -> None:
-        self._last = data[-1:]
-        while data and not self._broken:
-            try:
-                data = data[os.write(sys.stdout.fileno(), data) :]
-            except BrokenPipeError:
-                self._broken = True
-            except OSError as error:
-                self._broken = True
-                raise SetupError(f"the output cannot be written: {error.strerror}") from None
+        """Leaves the cursor at the beginning of a line. After the guest has been closed."""
+        if self._last != b"\n":
+            self(b"\n")

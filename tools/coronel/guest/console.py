@@ -81,9 +81,8 @@ class Console(SpawnBase):  # type: ignore[type-arg]  # generic in its stubs only
         )
         self.delayafterread = None
         self.log = SerialLog()
-        self.tap: Callable[[bytes], None] | None = (
-            None  # called from the loop's thread with every byte that comes
-        )
+        # Called in the loop's thread with all that comes. What it raises goes to whoever waits for the guest.
+        self.tap: Callable[[bytes], None] | None = None
         self._watch = watch
         self._send = send
         self._backlog = bytearray()
@@ -97,8 +96,12 @@ class Console(SpawnBase):  # type: ignore[type-arg]  # generic in its stubs only
             if len(self._backlog) > self.BACKLOG_LIMIT:
                 del self._backlog[: -self.BACKLOG_LIMIT // 2]
             self._watch.changed()
-        if self.tap is not None:
-            self.tap(data)
+        try:
+            if self.tap is not None:
+                self.tap(data)
+        except Exception as error:  # whose it is waits in another thread
+            self.tap = None
+            self._watch.interrupt(error)
 
     def read_nonblocking(self, size: int = 1, timeout: float | None = -1) -> str:
         """pexpect's way to more text; see `expect`."""

@@ -22,6 +22,7 @@ class Watch:
         self, failure: Callable[[str], Exception | None], expired: Callable[[str, float], Exception]
     ) -> None:
         self.lock = threading.Condition(threading.RLock())
+        self._interruption: Exception | None = None
         self.grace_until = 0.0  # a failure is about to be known in full: deadlines wait for it
         self._failure = failure
         self._expired = expired
@@ -29,6 +30,12 @@ class Watch:
     def changed(self) -> None:
         """Makes every waiter look again."""
         with self.lock:
+            self.lock.notify_all()
+
+    def interrupt(self, error: Exception) -> None:
+        """Something other than the guest went wrong: whoever waits gets `error`."""
+        with self.lock:
+            self._interruption = error
             self.lock.notify_all()
 
     def poll(self, probe: Callable[[], T | None], what: str, timeout: float) -> T | None:
@@ -43,7 +50,7 @@ class Watch:
                 value = probe()
                 if value is not None:
                     return value
-            failure = self._failure(what)
+            failure = self._interruption or self._failure(what)
             if failure is not None:
                 raise failure
             with self.lock:

@@ -1,0 +1,105 @@
+"""Pageblocks against themselves: their bits, `runs` and `free_frames` are three witnesses of one thing (P1, P2)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from coronel.mm.derive import Derived, derive_blocks
+from coronel.mm.frames import Bools, FrameArray, Numbers
+from coronel.mm.problem import Findings
+
+
+def block_name(number: int) -> str:
+    """How problems call a pageblock."""
+    return f"Pageblock {number}"
+
+
+def cover(heads: Numbers, orders: Numbers, frames: int, group_frames: int) -> Bools:
+    """Of each frame: whether a block of one of those heads and orders reaches over it (not over its own head)."""
+    ends = np.minimum(heads + (np.int64(1) << orders), (heads // group_frames + 1) * group_frames)
+    steps = np.zeros(frames + 1, np.int64)
+    np.add.at(steps, heads + 1, 1)
+    np.add.at(steps, np.maximum(ends, heads + 1), -1)
+    covered: Bools = np.cumsum(steps)[:frames] > 0
+    return covered
+
+
+def check_blocks(array: FrameArray, findings: Findings) -> tuple[Bools, Derived]:
+    """The free bits that are to be believed, and what follows from them.
+
+    A wrong bit contradicts both other fields, and the Frames say which bit it is; a wrong field only the bits.
+    """
+    bits = array.free_bits()
+    derived = derive_blocks(bits, array.shape)
+    runs, counts = array.block_column("runs"), array.block_column("free_frames")
+    runs_wrong, count_wrong = derived.runs != runs, derived.free_frames != counts
+    _report_fields(array, derived, runs_wrong & ~count_wrong, "runs", findings)
+    _report_fields(array, derived, count_wrong & ~runs_wrong, "free_frames", findings)
+    suspects = np.flatnonzero(runs_wrong & count_wrong)
+    if len(suspects) == 0:
+        return bits, derived
+    bits = bits.copy()
+    by_frames = _free_by_frames(array)
+    by_frames_derived = derive_blocks(by_frames, array.shape)
+    for index in suspects[: findings.room(len(suspects))].tolist():
+        span = slice(index * array.shape.block_frames, (index + 1) * array.shape.block_frames)
+        if by_frames_derived.runs[index] == runs[index] and by_frames_derived.free_frames[index] == counts[index]:
+            _report_bits(array, index, bits[span], by_frames[span], findings)
+            bits[span] = by_frames[span]
+        else:
+            number = array.block_number(index)
+            findings.add(
+                block_name(number),
+                "free, runs, free_frames",
+                f"runs {int(derived.runs[index]):#x}, {derived.free_frames[index]} free frames, as the bits have it",
+                f"runs {int(runs[index]):#x}, {counts[index]} free frames",
+                "bits and counts contradict each other, and the Frames agree with neither",
+                array.block_address(number, "free"),
+            )
+    return bits, derive_blocks(bits, array.shape)
+
+
+def _free_by_frames(array: FrameArray) -> Bools:
+    """Managed, and in no allocated block: what the Frames say without the bits."""
+    states = array.frame_type.enumeration("state")
+    state, order = array.frame_column("state"), array.frame_column("order").astype(np.int64)
+    heads = np.flatnonzero((state == states["allocated"]) & (order <= array.shape.max_order))
+    managed: Bools = state == states["managed"]
+    return managed & ~cover(heads, order[heads], len(state), array.group_frames)
+
+
+def _report_fields(array: FrameArray, derived: Derived, wrong: Bools, field: str, findings: Findings) -> None:
+    right = getattr(derived, field)
+    indexes = np.flatnonzero(wrong)
+    for index in indexes[: findings.room(len(indexes))].tolist():
+        number = array.block_number(index)
+        found = int(array.block_column(field)[index])
+        shown = (f"{int(right[index]):#x}", f"{found:#x}") if field == "runs" else (int(right[index]), found)
+        address = array.block_address(number, field)
+        findings.add(block_name(number), field, *shown, "contradicts its bits, with which all else agrees", address)
+
+
+def _report_bits(array: FrameArray, index: int, found: Bools, right: Bools, findings: Findings) -> None:
+    number = array.block_number(index)
+    words = [np.packbits(bits, bitorder="little").view(np.uint64) for bits in (right, found)]
+    for word in np.flatnonzero(words[0] != words[1]).tolist():
+        positions = np.flatnonzero(found != right)
+        frames = [number * array.shape.block_frames + int(at) for at in positions if at // 64 == word]
+        findings.add(
+            block_name(number),
+            f"free[{word}]",
+            f"{int(words[0][word]):#x}",
+            f"{int(words[1][word]):#x}",
+            f"wrong for frame{'s' * (len(frames) > 1)} {', '.join(map(str, frames[:8]))}, by runs, count and Frames",
+            array.block_address(number, "free", word),
+        )
+
+
+def check_unused(array: FrameArray, findings: Findings) -> None:
+    """The bytes of a Pageblock that have no use are zero."""
+    unused = array.block_column("unused")
+    for index in np.flatnonzero(unused.any(axis=1))[: Findings.LIMIT].tolist():
+        number = array.block_number(index)
+        for byte in np.flatnonzero(unused[index]).tolist():
+            address = array.block_address(number, "unused", byte)
+            findings.add(block_name(number), f"unused[{byte}]", 0, int(unused[index][byte]), "has no use", address)
