@@ -42,7 +42,8 @@ void write_usage(memory::Writer& out, const Command& command) {
   if (!command.arguments.empty()) out.text(" ").text(command.arguments);
 }
 
-// The command that `words` ask for, with a number of arguments that it takes; or null, `error` and `status` set.
+// The command that `words` ask for, with a number of arguments that it takes; or null, `error` and `status`
+// set.
 const Command* match(const Words& words, memory::Writer& error, Status& status) {
   const Command* command = find_command(words[0]);
   if (command == nullptr) {
