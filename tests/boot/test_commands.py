@@ -27,7 +27,9 @@ def shell(shared_guest: Guest) -> Shell:
 
 def state(channel: Channel) -> list[Any]:
     """Everything that a refused command must leave as it was."""
-    return [outcome.take() for outcome in channel.batch(["stats", "buddyinfo", "meminfo", "held", "frames 0 64"])]
+    return [
+        outcome.take() for outcome in channel.batch(["stats", "buddyinfo", "meminfo", "held", "frames 0 64"])
+    ]
 
 
 @pytest.fixture
@@ -81,7 +83,8 @@ def test_bad_arguments_are_one_line_and_change_nothing(shell: Shell, channel: Ch
 
 @pytest.mark.usefixtures("unchanged")
 @pytest.mark.parametrize(
-    "line", ["x", "MEMINFO", "mem", "meminfox", "--json", "help,", "1", "\\", "peek 0xffff800000000000", "run init"]
+    "line",
+    ["x", "MEMINFO", "mem", "meminfox", "--json", "help,", "1", "\\", "peek 0xffff800000000000", "run init"],
 )
 def test_unknown_commands_are_named(shell: Shell, channel: Channel, line: str) -> None:
     (refused,) = channel.batch([line])
@@ -185,17 +188,23 @@ def test_json_holds_what_the_text_shows(shell: Shell, channel: Channel, line: st
     value = channel.call(*line.split())
     text = shell.run(line)
     if not line.startswith(("help", "break")):  # these are texts, which may speak of numbers
-        assert numbers(iter(re.split(r"[\s,]+", text))) == numbers(leaves(value)), "the same numbers in the same order"
+        assert numbers(iter(re.split(r"[\s,]+", text))) == numbers(leaves(value)), (
+            "the same numbers in the same order"
+        )
     for word in (leaf for leaf in leaves(value) if isinstance(leaf, str)):
         assert word in text
 
 
-@pytest.mark.parametrize("line", ["meminfo", "zoneinfo", "stats", "frames", "stress pages 10", "held", "uptime", "stacks"])
+@pytest.mark.parametrize(
+    "line", ["meminfo", "zoneinfo", "stats", "frames", "stress pages 10", "held", "uptime", "stacks"]
+)
 def test_every_key_is_shown_to_people(shell: Shell, channel: Channel, line: str) -> None:
     assert all(key in shell.run(line) for key in keys(channel.call(*line.split())) if key not in ("stacks",))
 
 
-@pytest.mark.parametrize("line", [*STEADY, "uptime", "stacks", "alloc 0", "free all", "nonsense", "alloc -1", ""])
+@pytest.mark.parametrize(
+    "line", [*STEADY, "uptime", "stacks", "alloc 0", "free all", "nonsense", "alloc -1", ""]
+)
 def test_json_on_the_console_is_the_programs_answer(shell: Shell, channel: Channel, line: str) -> None:
     text = shell.run(f"{line} --json")
     if not line:
@@ -212,8 +221,12 @@ def test_json_on_the_console_is_the_programs_answer(shell: Shell, channel: Chann
     assert again.error == reply.get("error", "")
 
 
-@pytest.mark.parametrize("line", ["--json meminfo", "frames --json 0 2", "frames 0 --json 2", "frames 0 2 --json"])
-def test_the_word_json_may_stand_anywhere_behind_the_command(shell: Shell, channel: Channel, line: str) -> None:
+@pytest.mark.parametrize(
+    "line", ["--json meminfo", "frames --json 0 2", "frames 0 --json 2", "frames 0 2 --json"]
+)
+def test_the_word_json_may_stand_anywhere_behind_the_command(
+    shell: Shell, channel: Channel, line: str
+) -> None:
     text = shell.run(line)
     if line.startswith("--json"):
         assert text.startswith("unknown command '--json'")
@@ -260,7 +273,10 @@ def test_stacks_know_how_deep_they_were(channel: Channel) -> None:
 
 def test_stress_repeats_with_its_seed(channel: Channel, coronel_seed: int) -> None:
     before = channel.call("buddyinfo")
-    runs = [channel.call("stress", "pages", 5000, seed=seed) for seed in (coronel_seed, coronel_seed, coronel_seed + 1)]
+    runs = [
+        channel.call("stress", "pages", 5000, seed=seed)
+        for seed in (coronel_seed, coronel_seed, coronel_seed + 1)
+    ]
     assert runs[0] == runs[1] != runs[2]
     assert runs[0]["misuses"] > 0
     assert channel.call("buddyinfo") == before
@@ -273,5 +289,3 @@ def test_stress_can_hold_its_blocks(channel: Channel) -> None:
     assert channel.call("meminfo")["MemFree"] == before - 4 * (report["live_frames"] + table)
     channel.call("stress", "release")
     assert channel.call("meminfo")["MemFree"] == before
-
-

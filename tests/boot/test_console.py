@@ -66,7 +66,9 @@ SINGLE_LINES = [
     pytest.param(b"hx\x08elx\x7fd\n", "hx\b \belx\b \bd", HELD, id="backspace"),
     pytest.param(b"nonsense\x15held\n", "nonsense" + "\b \b" * 8 + "held", HELD, id="kill-line"),
     pytest.param(b"held zzz\x17\n", "held zzz" + "\b \b" * 3, HELD, id="kill-word"),
-    pytest.param("grün".encode() + b"\n", "grün", ["unknown command 'gr\\xc3\\xbcn'; try 'help'"], id="UTF-8"),
+    pytest.param(
+        "grün".encode() + b"\n", "grün", ["unknown command 'gr\\xc3\\xbcn'; try 'help'"], id="UTF-8"
+    ),
     pytest.param("hü".encode() + b"\x7feld\n", "hü\b \beld", HELD, id="backspace-takes-a-character"),
     pytest.param(b"h\xc3eld\n", "held", HELD, id="half-a-character"),
     pytest.param(b"h\xed\xa0\x80eld\n", "held", HELD, id="surrogate"),
@@ -155,7 +157,9 @@ def test_a_paste_of_64_kib_at_full_speed_loses_nothing(shell: Shell) -> None:
     assert len(data) > 64 << 10
     answers = typed(shell, data, timeout=60)
     assert [echo for echo, _ in answers] == words
-    assert [said for _, said in answers] == [[f"unknown command '{word[:40]}...'; try 'help'"] for word in words]
+    assert [said for _, said in answers] == [
+        [f"unknown command '{word[:40]}...'; try 'help'"] for word in words
+    ]
 
 
 def test_a_paste_of_short_commands_runs_each_of_them(shell: Shell) -> None:

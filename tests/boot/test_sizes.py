@@ -41,7 +41,11 @@ def check_accounts(guest: Guest, channel: Channel, size: int) -> dict[str, int]:
     assert meminfo["MemTotal"] + meminfo["MemReserved"] == meminfo["MemPresent"]
 
     in_kib = {name: counters[f"frames_{name}"] * 4 for name in ("present", "managed", "free")}
-    assert in_kib == {"present": meminfo["MemPresent"], "managed": meminfo["MemTotal"], "free": meminfo["MemFree"]}
+    assert in_kib == {
+        "present": meminfo["MemPresent"],
+        "managed": meminfo["MemTotal"],
+        "free": meminfo["MemFree"],
+    }
     (zone,) = zones
     assert [zone["pages"][key] * 4 for key in ("present", "managed", "free")] == list(in_kib.values())
     free = sum(count << order for row in blocks for order, count in enumerate(row["free_blocks"]))
@@ -94,7 +98,9 @@ def test_little_memory_is_lost(artifact: Build, profile: str, size: str, most: f
         guest.wait_ready()
         (line,) = re.findall(r"^Memory: .*$", guest.shell.wait_prompt(), re.MULTILINE)
         meminfo = guest.channel.call("meminfo")
-    match = re.fullmatch(r"Memory: ([\d.]+) MiB, not usable by allocations: ([\d.]+) MiB \((\d+\.\d\d) %\)", line)
+    match = re.fullmatch(
+        r"Memory: ([\d.]+) MiB, not usable by allocations: ([\d.]+) MiB \((\d+\.\d\d) %\)", line
+    )
     assert match, line
     present, free = meminfo["MemPresent"], meminfo["MemFree"]
     assert float(match[1]) == pytest.approx(present / KIB, abs=0.06)
@@ -159,9 +165,9 @@ def test_memory_that_runs_out_is_an_error_and_nothing_else(shell: Shell, channel
     outcomes = channel.batch(lines)
     assert {outcome.status for outcome in outcomes} <= {0, 7, 12}
     assert 12 in {outcome.status for outcome in outcomes}
-    assert re.match(r"alloc: (out of memory after \d+ of 1024 blocks|room for \d+)", shell.run("alloc 4 1024"))
+    assert re.match(
+        r"alloc: (out of memory after \d+ of 1024 blocks|room for \d+)", shell.run("alloc 4 1024")
+    )
     channel.call("free", "all")
     after = channel.batch(["buddyinfo", "meminfo"])
     assert [outcome.value for outcome in after] == [outcome.value for outcome in before]
-
-

@@ -45,7 +45,9 @@ class Mapping:
     @property
     def rights(self) -> str:
         """As `rwx`, with a dash for what is not allowed; `u` in front where user mode has them."""
-        return ("u" if self.user else "") + f"r{'w' if self.writable else '-'}{'x' if self.executable else '-'}"
+        return (
+            "u" if self.user else ""
+        ) + f"r{'w' if self.writable else '-'}{'x' if self.executable else '-'}"
 
     def __str__(self) -> str:
         return f"{self.address:#018x} - {self.end:#018x} {self.rights} -> {self.physical:#x}"
@@ -63,7 +65,13 @@ def mappings(physical: PhysicalMemory, root: int, levels: int = 4) -> Iterator[M
 
 
 def _walk(
-    physical: PhysicalMemory, table: int, level: int, base: int, rights: int, above: tuple[int, ...], levels: int
+    physical: PhysicalMemory,
+    table: int,
+    level: int,
+    base: int,
+    rights: int,
+    above: tuple[int, ...],
+    levels: int,
 ) -> Iterator[Mapping]:
     if table in above:
         raise DecodeError(f"the page table at {table:#x} contains itself, below virtual address {base:#x}")
