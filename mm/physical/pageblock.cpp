@@ -1,3 +1,6 @@
+// Pageblock: a binary buddy system in 512 bits.
+// SPDX-License-Identifier: MIT
+//
 // Theory. A free block of order n in a binary buddy system is a run of 2^n free frames at a multiple of 2^n whose
 // buddy (the run at the position with bit n flipped) is not wholly free: else the two would have merged. Kept as one
 // bit a frame, blocks merge and split by themselves; there is nothing to link and nothing to unlink. Where a block
@@ -92,8 +95,7 @@ constexpr std::uint64_t halves(unsigned large, unsigned small) {
 
 unsigned Pageblock::find(unsigned order) const {
   if (order >= kWordOrder) {
-    const std::uint64_t blocks =
-        alone(starts(full_words(free), order - kWordOrder), order - kWordOrder);
+    const std::uint64_t blocks = alone(starts(full_words(free), order - kWordOrder), order - kWordOrder);
     if (blocks != 0) return lowest_bit(blocks) * 64;
   } else {
     for (unsigned w = 0; w < kWords; ++w) {
