@@ -161,8 +161,7 @@ void TextRenderer::cell(std::string_view name, std::string_view value) {
   ++columns_;
 }
 
-// A column is as wide as its key or its value in the first row. A longer value later shifts its line, and keeps one
-// blank before it.
+// A column is as wide as its key or its value in the first row; a longer value later only shifts its line.
 void TextRenderer::end_table_row() {
   const auto line = [this](const char(&texts)[kColumns][kCell]) {
     for (unsigned column = 0; column < columns_; ++column) {

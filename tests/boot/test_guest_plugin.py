@@ -40,6 +40,8 @@ def test_a_failure_shows_what_the_guest_left(session: pytest.Pytester) -> None:
             "*coronel> uptime*",
             "*guest: registers*",
             "*RIP=*",
+            "*guest: counters*",
+            "frames_free * *",
             "*to repeat by hand*",
         ]
     )
@@ -59,7 +61,13 @@ def test_a_panic_that_nobody_expected_fails_the_test(session: pytest.Pytester) -
     )
     result.assert_outcomes(passed=1, errors=1)
     result.stdout.fnmatch_lines(
-        ["*KernelPanic: the kernel panicked: *", "*guest: serial console*", "*end of panic*"]
+        [
+            "*KernelPanic: the kernel panicked: *",
+            "*guest: serial console*",
+            "*end of panic*",
+            "*guest: counters*",
+            "frames_free * *",
+        ]
     )
 
 
