@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from coronel.gdb.session import search_path
 
 HERE = Path(__file__).parent
@@ -35,7 +36,15 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     for name in expressions:
         steps += [f"echo @{name}@", f"output {name}", "echo \\n"]
     steps += ["continue", "up", "echo @broken@", "output members", "echo \\n"]
-    steps += ["set var members.head_.size = 2", "continue", "up", "echo @long@", "output members", "echo \\n", "kill"]
+    steps += [
+        "set var members.head_.size = 2",
+        "continue",
+        "up",
+        "echo @long@",
+        "output members",
+        "echo \\n",
+        "kill",
+    ]
     arguments = [argument for step in steps for argument in ("-ex", step)]
     done = subprocess.run(
         [gdb, "-nx", "-q", "-batch", str(program), *arguments],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import shutil
@@ -11,10 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from coronel.errors import SetupError
 from coronel.gdb.session import debug, gdb_command
 from coronel.guest import Guest, GuestOptions
 from coronel.mm.kernel import KernelState
+from coronel.mm.walker import Walk
 from coronel.mm.zones import State
 from coronel.pytest_plugin import Build
 
@@ -27,10 +28,7 @@ def _rows(text: str) -> dict[str, str]:
     return dict(re.findall(r"^ *([\w.]+): +(\S+)", text, re.MULTILINE))
 
 
-@pytest.mark.guest(memory="64M")
-def test_commands_agree_with_the_walk(
-    artifact: Build, tmp_path: Path, coronel_seed: int, request: pytest.FixtureRequest
-) -> None:
+def test_commands_agree_with_the_walk(artifact: Build, tmp_path: Path, coronel_seed: int) -> None:
     socket = tmp_path / "gdb"
     with Guest(kernel=artifact.elf, memory="64M", gdb=socket) as guest:
         guest.wait_ready()
@@ -39,9 +37,13 @@ def test_commands_agree_with_the_walk(
         with guest.paused():
             walk = state.walk()
             walk.check()
-            numbers = {kind: _one(walk.ranges(), walk.state, kind) for kind in (FREE, INSIDE, HEAD, RESERVED)}
+            numbers = {kind: _one(walk, kind) for kind in (FREE, INSIDE, HEAD, RESERVED)}
             frames = [f"coronel frame {number}" for number in numbers.values()]
-            steps = [step for line in ["coronel stats", "coronel zones", "coronel walk", *frames] for step in (line, "echo =\\n")]
+            steps = [
+                step
+                for line in ["coronel stats", "coronel zones", "coronel walk", *frames]
+                for step in (line, "echo =\\n")
+            ]
             done = subprocess.run(
                 gdb_command("gdb", artifact.elf, socket, ["echo =\\n", *steps], batch=True),
                 capture_output=True,
@@ -60,20 +62,22 @@ def test_commands_agree_with_the_walk(
             assert int(rows["references"]) == (kind is HEAD)
 
 
-def _one(ranges: object, state: object, kind: State) -> int:
+def _one(walk: Walk, kind: State) -> int:
     """The last frame of a kind."""
-    for first, end, _ in reversed(ranges):  # type: ignore[call-overload]
+    for first, end, _ in reversed(walk.ranges()):
         for number in range(end - 1, first - 1, -1):
-            if state(number) is kind:  # type: ignore[operator]
-                return int(number)
+            if walk.state(number) is kind:
+                return number
     raise AssertionError(f"no frame is {kind.name}")
 
 
-def test_breaks_at_kmain_and_leaves_nothing_behind(artifact: Build, capfd: pytest.CaptureFixture[str]) -> None:
-    said = io.BytesIO()
+def test_breaks_at_kmain_and_leaves_nothing_behind(
+    artifact: Build, capfd: pytest.CaptureFixture[str]
+) -> None:
+    said: list[bytes] = []
     options = GuestOptions(kernel=artifact.elf, memory="64M")
     steps = ["coronel stats", "hbreak kmain", "continue", "backtrace", "quit"]
-    status = debug(options, steps, batch=True, timeout=60, write=said.write, stdin=subprocess.DEVNULL)
+    status = debug(options, steps, batch=True, timeout=60, write=said.append, stdin=subprocess.DEVNULL)
     shown = capfd.readouterr()
     assert status == 0
     assert re.search(r"^#0 +kmain", shown.out, re.MULTILINE)
@@ -94,11 +98,19 @@ def _names(pids: list[str]) -> str:
 
 
 def test_types_on_the_console(artifact: Build) -> None:
-    said = io.BytesIO()
+    said: list[bytes] = []
     options = GuestOptions(kernel=artifact.elf, memory="64M")
     steps = ["coronel type poweroff", "continue"]
-    debug(options, steps, batch=True, timeout=60, write=said.write, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    assert b"power off" in said.getvalue()
+    debug(
+        options,
+        steps,
+        batch=True,
+        timeout=60,
+        write=said.append,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    assert b"power off" in b"".join(said)
 
 
 def test_says_when_there_is_no_gdb(artifact: Build) -> None:

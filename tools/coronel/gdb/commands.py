@@ -34,7 +34,9 @@ def tables() -> Tables:
         # An extern "C" symbol is found by its ELF name only, whatever namespace declares it.
         address = int(gdb.parse_and_eval(f"(unsigned long)&{SYMBOL}"))
     except gdb.error as error:
-        raise DecodeError(f"there is no {SYMBOL} ({error}): load the kernel with `file coronel.elf`") from None
+        raise DecodeError(
+            f"there is no {SYMBOL} ({error}): load the kernel with `file coronel.elf`"
+        ) from None
     try:
         return Tables.load(Inferior(), address)
     except DecodeError as error:
@@ -42,7 +44,7 @@ def tables() -> Tables:
         raise DecodeError(f"{error} ({hint})") from None
 
 
-class _Command(gdb.Command):
+class _Command(gdb.Command):  # type: ignore[misc]  # GDB has no types
     """One subcommand. What goes wrong is one line, and GDB's own error."""
 
     def __init__(self, name: str, help_text: str, body: Callable[[str], None]) -> None:
@@ -64,9 +66,13 @@ def _print(text: str) -> None:
 
 
 def frame(argument: str) -> None:
-    """`coronel frame N`: one Frame with its Pageblock. N is any expression: a number, a FrameNumber, a PhysAddr."""
+    """`coronel frame N`: one Frame with its Pageblock. N is any expression: a number, a FrameNumber, a
+    PhysAddr.
+    """
     if not argument.strip():
-        raise gdb.GdbError("coronel frame N: which frame? A number, or an expression for a FrameNumber or PhysAddr")
+        raise gdb.GdbError(
+            "coronel frame N: which frame? A number, or an expression for a FrameNumber or PhysAddr"
+        )
     value = gdb.parse_and_eval(argument)
     if value.type.strip_typedefs().code == gdb.TYPE_CODE_STRUCT:
         number = int(value["value"]) >> 12
@@ -112,7 +118,9 @@ def walk(argument: str) -> None:
     try:
         from coronel.mm.walker import walk as walk_all  # noqa: PLC0415
     except ImportError as error:
-        raise gdb.GdbError(f"coronel walk: GDB's Python cannot load numpy ({error}); use `coronel frames`") from None
+        raise gdb.GdbError(
+            f"coronel walk: GDB's Python cannot load numpy ({error}); use `coronel frames`"
+        ) from None
     _print(walk_all(tables(), contents=False).summary())
 
 

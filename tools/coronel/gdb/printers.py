@@ -1,6 +1,7 @@
-"""Printers: addresses with their kind, frame numbers with their address, results with their error, lists with members.
+"""Printers: addresses with their kind, frame numbers with their address, results with their error, lists with
+members.
 
-    $1 = phys 0x1000        $2 = frame 4711 (phys 0x1267000)      $3 = error double_free
+$1 = phys 0x1000        $2 = frame 4711 (phys 0x1267000)      $3 = error double_free
 """
 
 from __future__ import annotations
@@ -158,13 +159,13 @@ class PageblockPrinter:
 
     def to_string(self) -> str:
         """GDB asks."""
-        numbers = {name: int(self._value[name]) for name in ("free_frames", "list", "whole_order", "prev", "next")}
+        numbers = {
+            name: int(self._value[name]) for name in ("free_frames", "list", "whole_order", "prev", "next")
+        }
         words = [f"{numbers['free_frames']} free"]
         if numbers["list"]:
             words.append(f"list {numbers['list'] - 1}")
-            words += [
-                f"{name} {numbers[name]}" for name in ("prev", "next") if numbers[name] != 0xFFFF_FFFF
-            ]
+            words += [f"{name} {numbers[name]}" for name in ("prev", "next") if numbers[name] != 0xFFFF_FFFF]
         if numbers["whole_order"]:
             words.append(f"heads a free block of order {numbers['whole_order']}")
         return f"<{', '.join(words)}>"

@@ -25,7 +25,9 @@ from coronel.guest import Guest, GuestOptions
 KILL_AFTER = 2.0  # seconds between asking GDB to end and making it
 
 
-def gdb_command(program: str, kernel: Path, socket: Path, commands: Sequence[str], *, batch: bool) -> list[str]:
+def gdb_command(
+    program: str, kernel: Path, socket: Path, commands: Sequence[str], *, batch: bool
+) -> list[str]:
     """GDB's command line: no init files, symbols, Coronel's Python, the machine, then `commands`."""
     first = [
         "set confirm off",
@@ -39,8 +41,8 @@ def gdb_command(program: str, kernel: Path, socket: Path, commands: Sequence[str
 
 
 def search_path() -> list[str]:
-    """Where GDB's Python finds this package and, for `coronel walk`, numpy: if it is of another version, numpy says
-    so itself.
+    """Where GDB's Python finds this package and, for `coronel walk`, numpy: if it is of another version,
+    numpy says so itself.
     """
     packages = [path for path in sys.path if path.endswith("site-packages")]
     return [str(Path(__file__).resolve().parents[2]), *packages]
@@ -53,13 +55,13 @@ def debug(
     batch: bool = False,
     program: str = "gdb",
     timeout: float | None = None,
-    write: Callable[[bytes], object] | None = None,
+    write: Callable[[bytes], None] | None = None,
     **streams: Any,
 ) -> int:
     """Runs GDB over a machine that stands before its first instruction; returns GDB's exit status.
 
-    `write` gets what the kernel says. `streams` (stdin, stdout, stderr) are subprocess.Popen's. SetupError when GDB is
-    missing or has no Python; CoronelError when `timeout` seconds did not suffice.
+    `write` gets what the kernel says. `streams` (stdin, stdout, stderr) are subprocess.Popen's. SetupError
+    when GDB is missing or has no Python; CoronelError when `timeout` seconds did not suffice.
     """
     path = _find(program)
     assert options.kernel is not None
