@@ -42,6 +42,8 @@
 #define kCr4 0x20                       // PAE; LA57 stays off
 #define kCr0 0x80010035                 // PE, EM, ET, NE, WP, PG
 
+#define kFirmwareBytes (512 * 1024)
+
 #define kCom1 0x3f8
 #define kDebugExit 0xf4
 #define kExitUnusable 0x12              // docs/formats.md, section 3
@@ -61,6 +63,16 @@
         mov     $PHYSICAL(\message), %esi
         jmp     fail
 .Lpassed_\@:
+.endm
+
+// Fails unless there is memory at edi. Leaves there what it found: it may belong to anybody.
+.macro PROBE message
+        mov     (%edi), %eax
+        movl    $0x5aa5c33c, (%edi)
+        wbinvd                          // a cache would answer for memory that is not there
+        cmpl    $0x5aa5c33c, (%edi)
+        mov     %eax, (%edi)
+        FAIL_UNLESS e, \message
 .endm
 
 // out %al to COM1 register `index`.
@@ -87,8 +99,8 @@ entry_multiboot2:
         mov     %eax, %ebp              // ebp: protocol, until the end
         mov     %ebx, %esi              // esi: information structure, until the end
 
-        // 115200 8N1, no interrupts (PC16550D data sheet, section 8). The FIFOs stay as they are: switching them
-        // empties them, and the first byte of input that was piped in waits there for SerialPort::start().
+        // 115200 8N1, no interrupts (PC16550D data sheet, section 8). The FIFOs stay as they are: switching
+        // them empties them, and the first byte of piped input waits there for SerialPort::start().
         SERIAL  1, 0x00
         SERIAL  3, 0x80
         SERIAL  0, 0x01
@@ -109,13 +121,22 @@ entry_multiboot2:
         FAIL_UNLESS nz, error_information
 
         // The loader may have put the tail of the image where no memory is. The memory map will tell for
-        // sure, but reading it takes the stack, which may be in that tail: so try the last word first.
+        // sure, but reading it takes the stack, which may be in that tail: so try whether there is memory.
+        // And with -kernel the image is in place before the firmware runs, which works downwards from the end
+        // of memory without looking (SeaBIOS takes some 300 KiB and gives half of that back): there must be
+        // enough above what the file has put there.
         mov     $PHYSICAL(kernel_image_end - 4), %edi
-        movl    $0x5aa5c33c, (%edi)
-        wbinvd                          // a cache would answer for memory that is not there
-        cmpl    $0x5aa5c33c, (%edi)
-        FAIL_UNLESS e, error_memory
-        movl    $0, (%edi)              // it was bss
+        PROBE   error_memory
+        mov     $(PHYSICAL(bss_start) + kFirmwareBytes - 4), %edi
+        PROBE   error_memory
+
+        // For the same reason .bss may not be clear, where the page tables below must find zeroes.
+        mov     $PHYSICAL(bss_start), %edi
+        mov     $PHYSICAL(kernel_image_end), %ecx
+        sub     %edi, %ecx
+        shr     $2, %ecx
+        xor     %eax, %eax
+        rep stosl
         mov     $PHYSICAL(boot_stack_top), %esp
 
         // Intel SDM volume 1, section 20.1: CPUID exists where EFLAGS.ID can be changed.
@@ -209,11 +230,11 @@ fail:
         .size   fail, . - fail
 
 error_magic:
-        .asciz  "\r\nboot error 1: the loader is neither multiboot2 nor PVH; use GRUB's multiboot2 or -kernel\r\n"
+        .asciz  "\r\nboot error 1: the loader is neither multiboot2 (GRUB) nor PVH (QEMU -kernel)\r\n"
 error_information:
         .asciz  "\r\nboot error 2: the loader gave no boot information (its address is 0)\r\n"
 error_memory:
-        .asciz  "\r\nboot error 3: the machine is too small: the kernel image does not fit in its memory\r\n"
+        .asciz  "\r\nboot error 3: the machine is too small for the kernel image and the firmware\r\n"
 error_long_mode:
         .asciz  "\r\nboot error 4: the CPU has no 64-bit mode; Coronel needs an x86-64\r\n"
 error_no_execute:

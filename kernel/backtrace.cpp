@@ -58,8 +58,8 @@ void write_backtrace(memory::Sink& out, std::uint64_t frame_pointer) {
   while (at != 0) {
     const NamedStack* next = stack_of_frame(at);
     if (next == nullptr) return write_note(out, "the chain leads to ", at, ", which is on no stack");
-    // A trap may go from its own stack to the interrupted one; each such step is taken at most once per stack, and
-    // within a stack the chain must rise: so it ends.
+    // A trap may go from its own stack to the interrupted one; each such step is taken at most once per
+    // stack, and within a stack the chain must rise: so it ends.
     if (next != stack && stacks_left-- == 0) return write_note(out, "the chain runs in circles at ", at, "");
     stack = next;
     const auto* frame = reinterpret_cast<const Frame*>(at);

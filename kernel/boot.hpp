@@ -7,12 +7,12 @@
 
 namespace kernel {
 
-// Reads what the loader left and says on the console what was odd about it. When nothing usable was left, says why
-// and leaves the machine with ExitCode::unusable.
+// Reads what the loader left and says on the console what was odd about it. When nothing usable was left,
+// says why and leaves the machine with ExitCode::unusable.
 const memory::BootInfo& receive_boot_info(std::uint32_t magic, std::uint32_t information);
 
-// Starts memory::manager(): from here on allocations work, and the page tables are the kernel's own. Leaves the machine
-// with ExitCode::unusable when it is too small.
+// Starts memory::manager(): from here on allocations work, and the page tables are the kernel's own. Leaves
+// the machine with ExitCode::unusable when it is too small.
 void start_memory(const memory::BootInfo& info);
 
 // The time-stamp counter when kmain began and when the first prompt was ready; 0: not yet.

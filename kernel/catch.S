@@ -1,4 +1,4 @@
-// The way out of a panic that somebody expects: run_catching() remembers where it stands, leave_to() goes back there.
+// The way out of an expected panic: run_catching() remembers where it stands, leave_to() goes back there.
 // SPDX-License-Identifier: MIT
 
   .section .text, "ax", @progbits

@@ -43,7 +43,8 @@ constinit std::size_t caught_size = 0;
   leave_to(catch_point);
 }
 
-// A panic while another one is being printed: whatever the first one touched is broken too, so say little and go.
+// A panic while another one is being printed: whatever the first one touched is broken too, so say little and
+// go.
 void refuse_nested(std::string_view why) {
   if (!panicking.exchange(true)) return;
   print("\npanic inside a panic: ");

@@ -21,7 +21,8 @@ struct Entry {
   std::uint32_t name;
 };
 
-// The table as the linker enclosed it. The labels are two objects to the compiler: only integers may be subtracted.
+// The table as the linker enclosed it. The labels are two objects to the compiler: only integers may be
+// subtracted.
 struct Table {
   const unsigned char* start = coronel_symbols_start;
   std::size_t bytes = reinterpret_cast<std::uintptr_t>(coronel_symbols_end) -

@@ -10,8 +10,9 @@
 
 // Registers and bits: National Semiconductor PC16550D data sheet, section 8.
 //
-// Who touches the ring: drain() puts in, read() takes out, both with interrupts off; on one CPU that is enough.
-// Sending waits for THRE before each byte: a 16550 that is written without waiting overruns its FIFO, silently.
+// Who touches the ring: drain() puts in, read() takes out, both with interrupts off; on one CPU that is
+// enough. Sending waits for THRE before each byte: a 16550 that is written without waiting overruns its FIFO,
+// silently.
 namespace kernel {
 
 namespace {
@@ -50,8 +51,8 @@ constinit SerialPort com1{0x3f8, 4, std::uint8_t{0x03}};
 constinit SerialPort com2{0x2f8, 3};
 
 bool SerialPort::start() {
-  // In loop mode the chip wires its modem outputs to its modem inputs: OUT2 and RTS must come back as DCD and CTS.
-  // No data byte is at risk, unlike in the usual test.
+  // In loop mode the chip wires its modem outputs to its modem inputs: OUT2 and RTS must come back as DCD and
+  // CTS. No data byte is at risk, unlike in the usual test.
   cpu::out8(base_ + kModemControl, kLoop | kOut2 | kRts);
   if ((cpu::in8(base_ + kModemStatus) & 0xf0) != 0x90) return false;
   cpu::out8(base_ + kModemControl, kDtr | kRts | kOut2);
@@ -63,8 +64,9 @@ bool SerialPort::start() {
   cpu::out8(base_ + kLineControl, kEightBitsNoParity);
 
   present_ = true;
-  // Switching the FIFOs on empties them, and lines that were piped in before we came must not lose a byte: reading the
-  // one that waits makes QEMU deliver the next at any moment, so there is no safe moment until the line is quiet.
+  // Switching the FIFOs on empties them, and lines that were piped in before we came must not lose a byte:
+  // reading the one that waits makes QEMU deliver the next at any moment, so there is no safe moment until
+  // the line is quiet.
   if ((cpu::in8(base_ + kLineStatus) & kDataReady) == 0) switch_fifos_on();
   return true;
 }

@@ -1,4 +1,4 @@
-// A 16550 serial port: sends by polling, receives by interrupt into a ring, or by polling while interrupts are off.
+// A 16550 serial port: sends by polling, receives into a ring, by interrupt or polling.
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <array>
@@ -17,8 +17,8 @@ class SerialPort {
   SerialPort(const SerialPort&) = delete;
   SerialPort& operator=(const SerialPort&) = delete;
 
-  // Looks for the chip, sets 115200 8N1. What already waits in it is kept, at the price of FIFOs that settle() switches
-  // on later. False: nobody is there, and every other call does nothing.
+  // Looks for the chip, sets 115200 8N1. What already waits in it is kept, at the price of FIFOs that
+  // settle() switches on later. False: nobody is there, and every other call does nothing.
   bool start();
   // Call now and then when there is nothing else to do.
   void settle();
@@ -28,8 +28,9 @@ class SerialPort {
   void receive_by_interrupt(void (*handler)());
   void on_interrupt();
 
-  // Sends raw bytes, waiting for room before each. A peer that takes nothing for some twenty seconds loses bytes (counted)
-  // and is not waited for again until it takes one. Any context; calls do not nest into each other's bytes.
+  // Sends raw bytes, waiting for room before each. A peer that takes nothing for some twenty seconds loses
+  // bytes (counted) and is not waited for again until it takes one. Any context; calls do not nest into each
+  // other's bytes.
   void write(std::string_view bytes);
   void write_byte(std::uint8_t byte);
 
@@ -54,8 +55,8 @@ class SerialPort {
   void set_receive_interrupt(std::uint8_t enabled);
   std::uint32_t held() const { return head_ - tail_; }
 
-  // Room for every line that a person pastes while a command runs; more waits in the chip and before it, because a
-  // full ring stops reading (QEMU then stops, and so does the peer; on a cable RTS says so).
+  // Room for every line that a person pastes while a command runs; more waits in the chip and before it,
+  // because a full ring stops reading (QEMU then stops, and so does the peer; on a cable RTS says so).
   static constexpr std::uint32_t kRing = 4096;
 
   const std::uint16_t base_;

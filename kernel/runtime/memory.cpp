@@ -3,8 +3,9 @@
 #include <cstddef>
 #include <cstdint>
 
-// Sizes the compiler knows are expanded in place, so what arrives here is long or variable. 8 bytes at a time with
-// `rep`: QEMU counts each turn as an instruction, and processors since 2013 take their fast path either way.
+// Sizes the compiler knows are expanded in place, so what arrives here is long or variable. 8 bytes at a time
+// with `rep`: QEMU counts each turn as an instruction, and processors since 2013 take their fast path either
+// way.
 extern "C" {
 
 void* memcpy(void* to, const void* from, std::size_t bytes) {

@@ -40,7 +40,8 @@ class Words {
   std::size_t count_ = 0;
 };
 
-// Writes what somebody typed so that it cannot harm a terminal: at most 40 bytes, others than printable ASCII as \xNN.
+// Writes what somebody typed so that it cannot harm a terminal: at most 40 bytes, others than printable ASCII
+// as \xNN.
 void write_quoted(memory::Writer& out, std::string_view text);
 
 class Call {
@@ -65,7 +66,8 @@ class Call {
   // Sets "what", returns the status of `error`.
   Status fail(memory::Error error, std::string_view what);
 
-  // Argument `index` as a number in [low, high], or nothing and the error is set. `what` names it in capitals.
+  // Argument `index` as a number in [low, high], or nothing and the error is set. `what` names it in
+  // capitals.
   std::optional<std::uint64_t> number(std::size_t index, std::string_view what, std::uint64_t low,
                                       std::uint64_t high);
   std::optional<std::uint64_t> number_in(std::string_view text, std::string_view what, std::uint64_t low,

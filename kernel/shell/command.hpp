@@ -33,8 +33,9 @@ const Command* find_command(std::string_view name);
 // what a program would get. An empty line does nothing.
 void run_for_person(std::string_view line);
 
-// Appends the JSON object that answers `line` (docs/formats.md, section 2) within the reply's limit. Precondition: at
-// least kFailureBytes are left; a value or a reason that does not fit becomes a short failure.
+// Appends the JSON object that answers `line` (docs/formats.md, section 2) within the reply's limit.
+// Precondition: at least kFailureBytes are left; a value or a reason that does not fit becomes a short
+// failure.
 inline constexpr std::size_t kFailureBytes = 128;
 class Reply;
 void run_for_program(std::string_view line, Reply& reply);

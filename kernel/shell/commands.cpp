@@ -42,7 +42,8 @@ void write_usage(memory::Writer& out, const Command& command) {
   if (!command.arguments.empty()) out.text(" ").text(command.arguments);
 }
 
-// The command that `words` ask for, with a number of arguments that it takes; or null, `error` and `status` set.
+// The command that `words` ask for, with a number of arguments that it takes; or null, `error` and `status`
+// set.
 const Command* match(const Words& words, memory::Writer& error, Status& status) {
   const Command* command = find_command(words[0]);
   if (command == nullptr) {
@@ -123,16 +124,25 @@ void answer(const Words& words, Reply& reply) {
 }
 
 // Apart from run_for_person, so that the JSON path does not carry the renderer's columns on its stack.
-[[gnu::noinline]] void run_in_columns(const Words& words) {
+[[gnu::noinline]] Status run_in_columns(const Command& command, const Words& words, memory::Writer& error) {
   ConsoleSink sink;
+  memory::TextRenderer columns(sink);
+  Call call(words, columns, error, &sink);
+  return command.run(call);
+}
+
+[[gnu::noinline]] Status run_as_list(const Command& command, const Words& words, memory::Writer& error) {
+  ConsoleSink sink;
+  ListText list(sink);
+  Call call(words, list, error, &sink);
+  return command.run(call);
+}
+
+[[gnu::noinline]] void run_as_text(const Words& words) {
   memory::TextBuffer<240> error;
   Status status = Status::invalid;
   if (const Command* command = match(words, error, status)) {
-    memory::TextRenderer columns(sink);
-    ListText list(sink);
-    const bool is_list = command->view == View::list;
-    Call call(words, is_list ? static_cast<memory::Inspector&>(list) : columns, error, &sink);
-    status = command->run(call);
+    status = (command->view == View::list ? run_as_list : run_in_columns)(*command, words, error);
   }
   if (status == Status::success) return;
   if (find_command(words[0]) != nullptr) {
@@ -167,7 +177,7 @@ void run_for_person(std::string_view line) {
   com1.take_attention();
   Words words(line);
   if (words.count() == 0) return;
-  if (!take_json_option(words)) return run_in_columns(words);
+  if (!take_json_option(words)) return run_as_text(words);
   console_reply.clear();
   answer(words, console_reply);
   print(console_reply.view());

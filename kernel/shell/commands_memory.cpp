@@ -1,6 +1,8 @@
-// Commands about memory. `alloc` keeps what it gets in a table of its own, and `free` frees only what is in there: no
-// typing error can take memory away from the kernel. `break` goes past that table on purpose (faults.cpp).
+// Commands about memory: what is there, and taking and giving it back.
 // SPDX-License-Identifier: MIT
+//
+// `alloc` keeps what it gets in a table of its own, and `free` frees only what is in there: no typing error
+// can take memory away from the kernel. `break` goes past that table on purpose (faults.cpp).
 #include <array>
 #include <optional>
 
@@ -278,8 +280,8 @@ std::optional<StressOptions> parse_stress(Call& call) {
 
 }  // namespace
 
-// A run ends by giving everything back, unless it is told to hold it: then a reader may compare every frame, and
-// `stress release` or the next run gives it back.
+// A run ends by giving everything back, unless it is told to hold it: then a reader may compare every frame,
+// and `stress release` or the next run gives it back.
 Status run_stress(Call& call) {
   if (call.argument(0) == "release" && call.arguments() == 1) {
     release_stress();

@@ -64,7 +64,8 @@ void failed_check() {
   CHECK(expected == *hidden(&expected) + 1);
 }
 
-// The details of a panic are the last thing it prints: one that panics itself shows that the machine still leaves.
+// The details of a panic are the last thing it prints: one that panics itself shows that the machine still
+// leaves.
 void nested_panic() {
   set_panic_details([](memory::Sink&) { panic("the details of the panic panicked"); });
   panic("the first of two panics");

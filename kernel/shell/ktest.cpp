@@ -1,4 +1,4 @@
-// `ktest`: the unit tests, in the kernel. The same tests as on the host; this file answers the harness's hooks.
+// `ktest`: the unit tests of the host, run in the kernel. This file answers the harness's hooks.
 // SPDX-License-Identifier: MIT
 #include "kernel/console.hpp"
 #include "kernel/panic.hpp"

@@ -1,4 +1,4 @@
-// The kernel's answers to the hooks of tests/unit/world.hpp: storage out of the frame allocator, %gs for the CPU.
+// The kernel's answers to tests/unit/world.hpp: storage out of the frame allocator, %gs for the CPU.
 // SPDX-License-Identifier: MIT
 #include "kernel/shell/ktest_world.hpp"
 

@@ -65,8 +65,8 @@ LineEditor::Event LineEditor::feed(std::uint8_t byte) {
   }
 }
 
-// ECMA-48, section 5.4: ESC [ parameters final, ESC O final (a key of the VT100's), ESC anything else. A control byte
-// inside ends the sequence and counts as itself: a lost byte must not swallow the next line.
+// ECMA-48, section 5.4: ESC [ parameters final, ESC O final (a key of the VT100's), ESC anything else. A
+// control byte inside ends the sequence and counts as itself: a lost byte must not swallow the next line.
 bool LineEditor::skip_escape(std::uint8_t byte) {
   if (escape_ == Escape::none) return false;
   if (byte < kSpace || byte >= kDelete) {

@@ -9,8 +9,9 @@
 
 namespace kernel::shell {
 
-// Keys: backspace and delete take a character, ^W a word, ^U and ^C the line; CR, LF and CRLF each end it once. Escape
-// sequences, NUL, other control bytes and everything that is not UTF-8 are ignored. Nothing here fails.
+// Keys: backspace and delete take a character, ^W a word, ^U and ^C the line; CR, LF and CRLF each end it
+// once. Escape sequences, NUL, other control bytes and everything that is not UTF-8 are ignored. Nothing here
+// fails.
 class LineEditor {
  public:
   static constexpr std::size_t kMostBytes = 1024;

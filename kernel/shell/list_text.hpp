@@ -8,8 +8,8 @@
 
 namespace kernel::shell {
 
-// For `help` and its like: every object of an array is a line, its first two texts have columns, the last is as long
-// as it likes. Numbers outside of arrays are not shown.
+// For `help` and its like: every object of an array is a line, its first two texts have columns, the last is
+// as long as it likes. Numbers outside of arrays are not shown.
 class ListText final : public memory::Inspector {
  public:
   explicit ListText(memory::Sink& sink) : sink_(sink) {}

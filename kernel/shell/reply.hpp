@@ -1,4 +1,4 @@
-// Reply: a bounded text under construction that can be taken back to a mark. JSON for programs is built in one.
+// Reply: a bounded text that can be taken back to a mark. JSON for programs is built in one.
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <cstddef>

@@ -76,14 +76,16 @@ void Physical::describe_buddyinfo(Inspector& to) const {
 void Physical::describe_zoneinfo(Inspector& to) const {
   const ZoneLevels levels = zone_.levels();
   to.begin_array("", Layout::lines);
-  to.begin_object("", Layout::lines);
+  to.begin_object("", Layout::row);
   to.number("Node", 0, Unit::none);
   to.text("zone", zone_.name());
+  to.begin_object("pages", Layout::lines);
   to.number("free", static_cast<std::int64_t>(levels.free_frames), Unit::frames);
   to.number("spanned", static_cast<std::int64_t>(zone_.end() - zone_.first()), Unit::frames);
   to.number("present", static_cast<std::int64_t>(zone_.present_frames()), Unit::frames);
   to.number("managed", static_cast<std::int64_t>(levels.managed_frames), Unit::frames);
   to.number("start_pfn", raw(zone_.first()), Unit::none);
+  to.end_object();
   to.end_object();
   to.end_array();
 }

@@ -8,7 +8,7 @@ namespace memory {
 
 // How people see an object; programs see the same keys either way.
 enum class Layout : std::uint8_t {
-  lines,  // one "Key:   value unit" a line, as /proc/meminfo
+  lines,  // one "Key:   value unit" a line, as /proc/meminfo; inside a row: indented below it, as /proc/zoneinfo
   row,    // all on one line, as /proc/buddyinfo: "Node 0, zone   Normal    12     3     1"
   table,  // of an array: its objects are rows under one line of keys
 };

@@ -13,6 +13,7 @@ constexpr std::size_t kKeyWidth = 17;    // as /proc/meminfo: "MemTotal:       "
 constexpr std::size_t kValueWidth = 8;   // "  223632 kB"
 constexpr std::size_t kNumberWidth = 7;  // as /proc/buddyinfo: " %6lu"
 constexpr std::size_t kNameWidth = 8;    // and "zone %8s"
+constexpr std::size_t kIndentWidth = 9;  // as /proc/zoneinfo: "spanned  2048"
 
 std::string_view suffix_of(Unit unit) {
   switch (unit) {
@@ -34,16 +35,21 @@ std::string_view suffix_of(Unit unit) {
 //   lines   "Key:            value unit\n"
 //   row     values after each other; a nested array's numbers are columns
 //   table   each object is a row of cells; the line of keys is written above the first
+// Lines inside a row follow it, indented under their name, as in /proc/zoneinfo: "  pages free     1970".
 
 TextRenderer::Level& TextRenderer::top() { return levels_[depth_ - 1]; }
 
 void TextRenderer::push(Kind kind, Layout layout) {
   CHECK(depth_ < kDepth);
-  levels_[depth_++] = {kind, layout, 0};
+  levels_[depth_++] = {.kind = kind, .layout = layout};
 }
 
 void TextRenderer::pad(std::size_t used, std::size_t width) {
   for (; used < width; ++used) sink_.write(" ");
+}
+
+bool TextRenderer::in_row() const {
+  return depth_ > 0 && levels_[depth_ - 1].kind == Kind::object && levels_[depth_ - 1].layout == Layout::row;
 }
 
 bool TextRenderer::in_table_row() const {
@@ -52,21 +58,26 @@ bool TextRenderer::in_table_row() const {
 }
 
 void TextRenderer::begin_object(std::string_view name, Layout layout) {
-  if (depth_ > 0 && !name.empty() && top().layout == Layout::lines) {
+  const bool follows_row = in_row() && layout == Layout::lines;
+  if (follows_row) {
+    sink_.write("\n");
+    top().ended = true;
+  } else if (depth_ > 0 && !name.empty() && top().layout == Layout::lines) {
     sink_.write(name);
     sink_.write("\n");
   }
   push(Kind::object, layout);
+  if (follows_row) top().indented = name;
   columns_ = 0;
 }
 
 void TextRenderer::end_object() {
-  const bool is_row = top().layout == Layout::row;
+  const bool ends_line = in_row() && !top().ended;
   const bool is_table_row = in_table_row();
   --depth_;
   if (is_table_row) {
     end_table_row();
-  } else if (is_row) {
+  } else if (ends_line) {
     sink_.write("\n");
   }
 }
@@ -117,6 +128,15 @@ void TextRenderer::value(std::string_view name, std::string_view value, std::str
     sink_.write(" ");
     if (align == Align::left) pad(value.size(), kNameWidth);  // a name's column, as in /proc/buddyinfo
     sink_.write(value);
+  } else if (!level.indented.empty()) {
+    sink_.write("  ");
+    if (level.items == 0) sink_.write(level.indented);
+    pad(level.items == 0 ? level.indented.size() : 0, level.indented.size() + 1);
+    sink_.write(name);
+    pad(name.size(), kIndentWidth);
+    if (name.size() >= kIndentWidth) sink_.write(" ");
+    sink_.write(value);
+    sink_.write("\n");
   } else {
     sink_.write(name);
     sink_.write(":");
@@ -146,7 +166,8 @@ void TextRenderer::end_table_row() {
   const auto line = [this](const char(&texts)[kColumns][kCell]) {
     for (unsigned column = 0; column < columns_; ++column) {
       const std::string_view text = texts[column];
-      pad(text.size(), widths_[column] + 2);
+      sink_.write("  ");
+      pad(text.size(), widths_[column]);
       sink_.write(text);
     }
     sink_.write("\n");

@@ -22,15 +22,18 @@ class TextRenderer final : public Inspector {
   enum class Kind : std::uint8_t { object, array };
   enum class Align : std::uint8_t { left, right };
   struct Level {
-    Kind kind;
-    Layout layout;
-    std::uint32_t items;
+    Kind kind = Kind::object;
+    Layout layout = Layout::lines;
+    bool ended = false;  // a row whose line is over, because lines followed it
+    std::uint32_t items = 0;
+    std::string_view indented{};  // the name that lines after a row stand under
   };
   static constexpr unsigned kDepth = 8;
   static constexpr unsigned kColumns = 12;
   static constexpr unsigned kCell = 20;
 
   Level& top();
+  bool in_row() const;
   bool in_table_row() const;
   void push(Kind kind, Layout layout);
   void value(std::string_view name, std::string_view digits, std::string_view suffix, Align align);

@@ -312,6 +312,7 @@ TEST(buddy, names_every_misuse_and_changes_nothing) {
     EXPECT_EQ(world->counter(Counter::frame_misuses), ++misuses);
   }
   EXPECT_EQ(unit::fingerprint(*world), before);
+  EXPECT_EQ(world->physical().zone().record().lists->misuses, static_cast<std::uint64_t>(misuses));
   EXPECT_EQ(world->counter(Counter::frame_releases), releases);
   EXPECT_EQ(give(world, three, 3), Error::ok);
   EXPECT_EQ(give(world, nine, 9), Error::ok);
@@ -602,6 +603,7 @@ TEST(buddy, counters_balance_after_any_traffic) {
   const auto counter = [&](Counter which) { return world->counter(which); };
   EXPECT_EQ(counter(Counter::frame_allocations) - counter(Counter::frame_releases), std::int64_t{count});
   EXPECT_EQ(counter(Counter::frame_failures), failures);
+  EXPECT_EQ(world->physical().zone().record().lists->failures, static_cast<std::uint64_t>(failures));
   EXPECT_EQ(counter(Counter::frames_managed) - counter(Counter::frames_free), live_frames);
   EXPECT_EQ(free_blocks(), start + counter(Counter::frame_splits) - counter(Counter::frame_merges) -
                                counter(Counter::frame_allocations) + counter(Counter::frame_releases));
@@ -612,8 +614,9 @@ TEST(buddy, counters_balance_after_any_traffic) {
 // Under ASan the write itself is reported: tests/host/poison_test.cpp.
 TEST(buddy, a_write_after_free_is_found_when_the_frame_is_handed_out) {
   if (!config::poison_frames || unit::kAddressSanitizer) return;
+  static constexpr PhysRange kOneBlock[] = {frames(0, kBlock)};
   for (const unsigned offset : {0u, 7u, 4095u, 4096u, 32767u}) {
-    World world({.memory = kOneRun});
+    World world({.memory = kOneBlock});
     ASSERT(world.ok());
     const FrameNumber three = take(world, 3);
     std::byte* const bytes = world->frames().open(three).bytes();

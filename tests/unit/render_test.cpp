@@ -120,14 +120,20 @@ TEST(render, buddyinfo_has_the_columns_of_proc) {
             "[{\"Node\":0,\"zone\":\"Normal\",\"free_blocks\":[2,2,1,1,2,2,1,2,2,0,1,0]}]");
 }
 
-TEST(render, zoneinfo_says_the_levels) {
+TEST(render, zoneinfo_has_the_columns_of_proc) {
   World world({.memory = kMemory, .reserved = kReserved});
   ASSERT(world.ok());
   const auto say = [&](Inspector& to) { world->physical().describe_zoneinfo(to); };
   EXPECT_EQ(rendered<JsonRenderer>(say),
-            "[{\"Node\":0,\"zone\":\"Normal\",\"free\":1970,\"spanned\":2048,\"present\":2048,\"managed\":1970,"
-            "\"start_pfn\":0}]");
-  EXPECT(rendered<TextRenderer>(say).find("1970") != std::string_view::npos);
+            "[{\"Node\":0,\"zone\":\"Normal\",\"pages\":{\"free\":1970,\"spanned\":2048,\"present\":2048,"
+            "\"managed\":1970,\"start_pfn\":0}}]");
+  EXPECT_EQ(rendered<TextRenderer>(say),
+            "Node 0, zone   Normal\n"
+            "  pages free     1970\n"
+            "        spanned  2048\n"
+            "        present  2048\n"
+            "        managed  1970\n"
+            "        start_pfn 0\n");
 }
 
 TEST(render, counters_are_one_a_line) {

@@ -16,8 +16,8 @@ void stand_on_cpu(memory::PerCpu& cpu);
 // Starts platform::random() anew.
 void seed_random(std::uint64_t seed);
 
-// Gives the stack canary a value of this boot, from RDRAND where the CPU has it, else from the time-stamp counter. The
-// function that calls it must never return: its own canary is the old one.
+// Gives the stack canary a value of this boot, from RDRAND where the CPU has it, else from the time-stamp
+// counter. The function that calls it must never return: its own canary is the old one.
 void randomise_stack_canary();
 
 }  // namespace kernel

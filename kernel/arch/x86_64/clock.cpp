@@ -9,11 +9,12 @@
 #include "mm/base/config.hpp"
 #include "mm/base/platform.hpp"
 
-// Theory. Channel 0 of the 8254 counts down from kPeriod at 1.193182 MHz, reloads, and raises line 0 (mode 2).
+// Theory. Channel 0 of the 8254 counts down from kPeriod at 1.193182 MHz, reloads, and raises line 0.
 //   now = ticks * period + (period - counter)
-// is wrong for a moment: after the reload and before the interrupt is taken the counter has jumped up and `ticks` has
-// not. With interrupts off that moment can be long. The interrupt controller knows: its request bit 0 is set
-// exactly then. Counter and bit cannot be read at once, so a set bit counts only with a counter in its first half.
+// is wrong for a moment: after the reload and before the interrupt is taken the counter has jumped up and
+// `ticks` has not. With interrupts off that moment can be long. The interrupt controller knows: its request
+// bit 0 is set exactly then. Counter and bit cannot be read at once, so a set bit counts only with a counter
+// in its first half.
 namespace kernel::clock {
 
 namespace {

@@ -1,8 +1,9 @@
-// The interrupt table for the time before C++ has built its own: an exception says what it was on COM1 and leaves.
+// The interrupt table until C++ has built its own: an exception says what it was on COM1 and leaves.
 // SPDX-License-Identifier: MIT
 //
-// entry.S calls load_early_idt in 64-bit mode at its final address, with any valid stack, before the first C++ line.
-// Nothing here needs memory beyond that stack. No text goes to COM2: nobody has found out yet whether it exists.
+// entry.S calls load_early_idt in 64-bit mode at its final address, with any valid stack, before the first
+// C++ line. Nothing here needs memory beyond that stack. No text goes to COM2: nobody has found out yet
+// whether it exists.
 
 #define COM1 0x3f8
 #define LINE_STATUS 5

@@ -21,8 +21,8 @@ enum class InterruptStack : std::uint8_t {
   debug = 4
 };
 
-// Loads the boot CPU's own descriptor table and task-state segment, reloads every segment register, keeps %gs's
-// base. Once, with interrupts off.
+// Loads the boot CPU's own descriptor table and task-state segment, reloads every segment register, keeps
+// %gs's base. Once, with interrupts off.
 void load_segments();
 
 }  // namespace kernel

@@ -1,10 +1,10 @@
 // The 256 doors of the interrupt table: each makes the same TrapFrame (trap.hpp) and calls trap().
 // SPDX-License-Identifier: MIT
 //
-// Two kinds of entry. The normal one may assume that %gs is the kernel's whenever CS says kernel (there is no ring 3
-// yet; the swapgs by CS.RPL comes with it). The paranoid one, for debug, NMI, double fault and machine check, may
-// interrupt the very instructions that change %gs, so it looks at GS_BASE itself: the kernel's is negative.
-// That test holds only while CR4.FSGSBASE is 0. Reference: Intel SDM volume 3, sections 6.12-6.14.
+// Two kinds of entry. The normal one may assume that %gs is the kernel's whenever CS says kernel (there is no
+// ring 3 yet; the swapgs by CS.RPL comes with it). The paranoid one, for debug, NMI, double fault and machine
+// check, may interrupt the very instructions that change %gs, so it looks at GS_BASE itself: the kernel's is
+// negative. That test holds only while CR4.FSGSBASE is 0. Reference: Intel SDM volume 3, sections 6.12-6.14.
 
 #define MSR_GS_BASE 0xc0000101
 
@@ -48,8 +48,9 @@
 
   .section .text, "ax", @progbits
 
-// The CPU aligned RSP to 16 and pushed five words; error, vector and fifteen registers make 22: RSP is a multiple of
-// 16 again at the call, as the ABI wants. %rbp still holds the interrupted frame, so the chain for backtraces holds.
+// The CPU aligned RSP to 16 and pushed five words; error, vector and fifteen registers make 22: RSP is a
+// multiple of 16 again at the call, as the ABI wants. %rbp still holds the interrupted frame, so the chain
+// for backtraces holds.
   .type normal_entry, @function
 normal_entry:
   save_registers

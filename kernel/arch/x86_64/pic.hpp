@@ -8,8 +8,8 @@ namespace kernel::pic {
 void start();
 void unmask(unsigned irq);
 
-// True when a line below `irq` and its like really asked: lines 7 and 15 also fire for requests that went away
-// (8259A data sheet, "spurious interrupt"). A spurious 15 is acknowledged at the first controller here.
+// True when a line below `irq` and its like really asked: lines 7 and 15 also fire for requests that went
+// away (8259A data sheet, "spurious interrupt"). A spurious 15 is acknowledged at the first controller here.
 bool is_genuine(unsigned irq);
 
 void end_of_interrupt(unsigned irq);

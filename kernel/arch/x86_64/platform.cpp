@@ -28,8 +28,9 @@ void seed_random(std::uint64_t seed) { boot_random = memory::Random{seed}; }
 
 namespace memory::platform {
 
-// There are no threads to switch to: only an interrupt handler or another CPU can change `word`. Sleep until the next
-// interrupt (at the latest the tick) where interrupts are on; elsewhere nothing could wake us, so spin one turn.
+// There are no threads to switch to: only an interrupt handler or another CPU can change `word`. Sleep until
+// the next interrupt (at the latest the tick) where interrupts are on; elsewhere nothing could wake us, so
+// spin one turn.
 void wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected) {
   if (!kernel::cpu::interrupts_on()) return relax();
   kernel::cpu::interrupts_disable();

@@ -8,8 +8,8 @@ namespace kernel::power {
 // docs/formats.md, section 3.
 enum class ExitCode : std::uint8_t { poweroff = 0x10, panic = 0x11, unusable = 0x12 };
 
-// Leaves QEMU with this code where it has isa-debug-exit. Otherwise: poweroff asks ACPI as QEMU wires it, panic tells
-// pvpanic where there is one, and the CPU halts for ever.
+// Leaves QEMU with this code where it has isa-debug-exit. Otherwise: poweroff asks ACPI as QEMU wires it,
+// panic tells pvpanic where there is one, and the CPU halts for ever.
 [[noreturn]] void leave(ExitCode code);
 
 // Resets the machine: keyboard controller, then the chipset's reset register, then a triple fault.

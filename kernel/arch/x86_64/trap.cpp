@@ -57,8 +57,8 @@ void handle_irq(unsigned irq) {
   pic::end_of_interrupt(irq);
 }
 
-// A page fault that finds no stack to push on arrives as a double fault: the address or the stack pointer then
-// points into, or just below the top of, a guard page.
+// A page fault that finds no stack to push on arrives as a double fault: the address or the stack pointer
+// then points into, or just below the top of, a guard page.
 const NamedStack* overflowed_stack(const TrapFrame& frame) {
   if (const NamedStack* stack = stack_guarded_at(frame.rsp)) return stack;
   if (const NamedStack* stack = stack_guarded_at(frame.rsp - 1)) return stack;

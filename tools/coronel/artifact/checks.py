@@ -93,6 +93,10 @@ def integer_only(artifact: Artifact) -> Iterator[str]:
         ) from None
     except subprocess.CalledProcessError as error:
         raise ArtifactError(f"objdump cannot read {artifact.path}: {error.stderr.strip()}") from None
+    # What runs before long mode is written by hand, and objdump reads 32-bit code and texts as 64-bit code.
+    by_hand = [
+        (part.address, part.address + part.bytes) for part in artifact.sections if part.name == ".boot"
+    ]
     for line in done.stdout.splitlines():
         found = _INSTRUCTION.match(line)
         if not found:
@@ -100,6 +104,8 @@ def integer_only(artifact: Artifact) -> Iterator[str]:
         text = found[2].split("#")[0].split("<")[0]
         if _VECTOR_REGISTER.search(text) or _X87.fullmatch(text.split()[0]):
             address = int(found[1], 16)
+            if any(start <= address < end for start, end in by_hand):
+                continue
             function = artifact.function_at(address)
             yield f"`{' '.join(text.split())}` at {address:#x} in {function.name if function else '?'}"
 

@@ -20,6 +20,7 @@ GRUB_CFG = ROOT / "boot" / "grub.cfg"
 GRUB_PLATFORM = Path("/usr/lib/grub/i386-pc")
 # What grub.cfg uses; grub-mkrescue adds what these need.
 GRUB_MODULES = "normal multiboot2 boot serial terminal echo test true configfile iorw halt biosdisk iso9660"
+WORD_LIMIT = 4000  # bytes: GRUB stops for good at a word of more than 8191 (grub-core/script/yylex.l, YYLMAX)
 FIXED_DATE = 1_577_836_800  # 2020-01-01
 
 
@@ -50,7 +51,8 @@ def configuration(arguments: str, modules: Sequence[Module]) -> str:
         f"  module2 /boot/modules/{number} {quoted(module.name, 'the name of a module')}"
         for number, module in enumerate(modules)
     ]
-    lines = [f"set arguments={quoted(arguments, 'the command line')}"]
+    pieces = [arguments[start : start + WORD_LIMIT] for start in range(0, len(arguments), WORD_LIMIT)]
+    lines = [f'set arguments="$arguments"{quoted(piece, "the command line")}' for piece in pieces]
     if loads:
         lines += ["function load_modules {", *loads, "}"]
     return "\n".join(lines) + "\n"

@@ -1,0 +1,165 @@
+"""PVH and GRUB, on both machines and three CPUs: the same kernel at the same prompt with the same boot information."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from coronel.build.image import Module, build_image
+from coronel.guest import Guest
+from coronel.mappings import mappings, merged
+from coronel.pytest_plugin import Build
+
+DIRECT_MAP = 0xFFFF_8000_0000_0000
+DIRECT_MAP_END = 0xFFFF_E000_0000_0000
+
+LETTERS = {"pvh": "PCTLHI", "iso": "MCTLHI"}  # one for each stage before C++, boot/entry.S
+PROTOCOLS = {"pvh": "PVH", "iso": "multiboot2"}
+
+Machine = Callable[..., Guest]
+
+
+@pytest.fixture
+def machine(artifact: Build) -> Machine:
+    def make(way: str, **fields: object) -> Guest:
+        start = {"iso": artifact.iso} if way == "iso" else {"kernel": artifact.elf}
+        return Guest(timeout=20, **{**start, **fields})
+
+    return make
+
+
+def boot_lines(guest: Guest) -> list[str]:
+    """What the kernel printed before its first prompt."""
+    guest.wait_ready()
+    lines = guest.shell.wait_prompt().splitlines()
+    return lines[next(n for n, line in enumerate(lines) if re.search("[PM]C?T?L?H?I?$", line)) :]
+
+
+def available_memory(guest: Guest) -> list[tuple[int, int]]:
+    """The physical ranges that the kernel took for its memory: its direct map, walked in raw RAM."""
+    with guest.paused():
+        cpu = guest.registers()[0]
+        found = merged(m for m in mappings(guest.ram, cpu["cr3"]) if DIRECT_MAP <= m.address < DIRECT_MAP_END)
+    return [(mapping.physical, mapping.physical + mapping.size) for mapping in found]
+
+
+@pytest.mark.parametrize("cpu", ["qemu64", "max,la57=off", "max"])
+@pytest.mark.parametrize("board", ["pc", "q35"])
+@pytest.mark.parametrize("way", ["pvh", "iso"])
+def test_it_reaches_the_prompt_everywhere(machine: Machine, way: str, board: str, cpu: str) -> None:
+    with machine(way, machine=board, cpu=cpu) as guest:
+        lines = boot_lines(guest)
+        assert lines[0].endswith(LETTERS[way]), "every stage of the assembly reported"
+        assert re.fullmatch(r"Coronel( \(debug\))?", lines[1])
+        assert lines[2].startswith(f"boot: {PROTOCOLS[way]}")
+        assert not [line for line in lines if "error" in line or "remark" in line]
+
+        ready = guest.channel.event("ready")
+        assert ready is not None
+        assert 0 < ready["kmain_tsc"] < ready["prompt_tsc"]
+        value = guest.channel.call("meminfo")
+        assert value["MemFree"] == value["MemTotal"] > 60 << 10
+        assert f"MemTotal: {value['MemTotal']:>15} kB" in guest.shell.run("meminfo")
+        assert [event["event"] for event in guest.channel.events] == ["ready"], "said once, and nothing else"
+
+
+@pytest.mark.parametrize("board", ["pc", "q35"])
+def test_both_ways_find_the_same_memory(machine: Machine, artifact: Build, board: str) -> None:
+    # The same disc for both: the firmware keeps memory for its driver.
+    disc = ["-drive", f"file={artifact.iso},format=raw,if=ide,index=2,media=cdrom,readonly=on"]
+    found = []
+    for way in ("pvh", "iso"):
+        extra = disc if way == "pvh" else []
+        with machine(way, machine=board, memory="96M", extra=extra) as guest:
+            guest.wait_ready()
+            present = guest.channel.call("meminfo")["MemPresent"]
+            ranges = available_memory(guest)
+            assert sum(end - start for start, end in ranges) == present << 10, "the direct map is the memory"
+            found.append((present, ranges))
+    assert found[0] == found[1]
+
+
+def test_both_ways_hand_over_the_same_line_and_module(
+    machine: Machine, artifact: Build, tmp_path: Path
+) -> None:
+    line = "seed=4242 on_misuse=refuse"
+    module = tmp_path / "module"
+    module.write_bytes(bytes(300 << 10))
+    image = tmp_path / "with_module.iso"
+    build_image(artifact.elf, image, arguments=line, modules=[Module(module, "module")])
+
+    said = []
+    for guest in (machine("pvh", cmdline=line, modules=[module]), machine("iso", iso=image)):
+        with guest:
+            lines = boot_lines(guest)
+            reserved = guest.channel.call("meminfo")["MemReserved"]
+            said.append(
+                [
+                    re.sub("^boot: (PVH|multiboot2)", "boot:", text)
+                    for text in lines[2:]
+                    if "Memory" not in text
+                ]
+            )
+            assert reserved >= 300, "nobody is handed the module's frames"
+    assert said[0] == said[1]
+    assert said[0][0] == f"boot:, 1 modules, command line: {line}"
+    assert "Random numbers start from seed=4242" in said[0]
+
+
+def test_the_modules_bytes_stay_as_they_were(machine: Machine, tmp_path: Path, coronel_seed: int) -> None:
+    """The allocator may hand out everything else: a module that it hands out would be overwritten."""
+    content = coronel_seed.to_bytes(8, "little") * (64 << 10)
+    module = tmp_path / "module"
+    module.write_bytes(content)
+    with machine("pvh", memory="16M", modules=[module]) as guest:
+        guest.wait_ready()
+        place = find_in_ram(guest, content)
+        guest.channel.call("stress", "pages", 20000, f"seed={coronel_seed}")
+        first = place >> 12
+        frames = guest.channel.batch([f"frames {n} 1" for n in range(first, first + (len(content) >> 12))])
+        assert {outcome.value[0]["state"] for outcome in frames} == {"reserved"}
+        assert guest.ram.read(place, len(content)) == content
+
+
+def find_in_ram(guest: Guest, content: bytes) -> int:
+    with guest.paused():
+        for start, size in guest.ram.populated():
+            position = guest.ram.read(start, size).find(content)
+            if position >= 0:
+                return start + position
+    raise AssertionError("the module is nowhere in RAM")
+
+
+OPTIONS = [
+    ("seed=77", "Random numbers start from seed=77"),
+    ("seed=0x10", "Random numbers start from seed=16"),
+    ("seed=1 seed=9", "Random numbers start from seed=9"),
+    ("seed=", "boot: seed="),
+    ("seed=12monkeys", "boot: seed=12monkeys"),
+    ("seed=99999999999999999999999", "seed=1 is used"),
+    ("seed=-1", "seed=1 is used"),
+    ("on_misuse=never", "on_misuse=panic is used"),
+    ("frobnicate", "boot: 'frobnicate' is no option"),
+    ("seedling=3", "boot: 'seedling=3' is no option"),
+    ("  seed=5   ", "Random numbers start from seed=5"),
+]
+
+
+@pytest.mark.parametrize(("line", "answer"), OPTIONS)
+def test_each_option_is_taken_or_named(machine: Machine, line: str, answer: str) -> None:
+    with machine("pvh", memory="16M", cmdline=line) as guest:
+        guest.wait_ready()
+        text = guest.shell.wait_prompt()
+        assert answer in text
+        complaints = [
+            said for said in text.splitlines() if said.startswith("boot: ") and "command line:" not in said
+        ]
+        wrong = "Random" not in answer
+        assert len(complaints) == wrong, complaints
+
+
+def test_a_wrong_seed_leaves_the_default(machine: Machine) -> None:
+    with machine("pvh", memory="16M", cmdline="seed=x") as guest:
+        assert "Random numbers start from seed=1\n" in guest.shell.wait_prompt()

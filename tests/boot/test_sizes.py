@@ -1,0 +1,173 @@
+"""Machines of every size: what is there is used, what is too small says so in one line and ends with its own code."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from coronel.errors import UsageError
+from coronel.guest import Channel, Guest, Shell
+from coronel.guest.options import GuestOptions
+from coronel.mappings import mappings
+from coronel.pytest_plugin import Build
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+DIRECT_MAP = 0xFFFF_8000_0000_0000
+DIRECT_MAP_END = 0xFFFF_E000_0000_0000
+FIRMWARE = MIB  # of the whole memory: the hole below 1 MiB and the firmware's tables at the top
+UNUSABLE = 37  # docs/formats.md, section 3
+POWEROFF = 33
+
+SIZES = {"16M": 16 * MIB, "64M": 64 * MIB, "256M": 256 * MIB, "1G": GIB, "5G": 5 * GIB}
+all_sizes = pytest.mark.parametrize(
+    "size", [pytest.param(size, marks=pytest.mark.guest(memory=size, boot="pvh")) for size in SIZES]
+)
+
+
+def sibling(build: Build, profile: str) -> Path:
+    """The kernel of another profile."""
+    return build.elf.parent.parent / profile / build.elf.name
+
+
+def check_accounts(guest: Guest, channel: Channel, size: int) -> dict[str, int]:
+    """Every view of the memory says the same; the value of meminfo."""
+    meminfo, zones, counters, blocks = (
+        outcome.take() for outcome in channel.batch(["meminfo", "zoneinfo", "stats", "buddyinfo"])
+    )
+    present = meminfo["MemPresent"] * KIB
+    assert size - FIRMWARE < present < size
+    assert meminfo["MemTotal"] + meminfo["MemReserved"] == meminfo["MemPresent"]
+
+    in_kib = {name: counters[f"frames_{name}"] * 4 for name in ("present", "managed", "free")}
+    assert in_kib == {
+        "present": meminfo["MemPresent"],
+        "managed": meminfo["MemTotal"],
+        "free": meminfo["MemFree"],
+    }
+    (zone,) = zones
+    assert [zone["pages"][key] * 4 for key in ("present", "managed", "free")] == list(in_kib.values())
+    free = sum(count << order for row in blocks for order, count in enumerate(row["free_blocks"]))
+    assert free == counters["frames_free"]
+
+    with guest.paused():
+        tables = mappings(guest.ram, guest.registers()[0]["cr3"])
+        assert sum(m.size for m in tables if DIRECT_MAP <= m.address < DIRECT_MAP_END) == present
+    return dict(meminfo)
+
+
+@all_sizes
+def test_it_boots_and_knows_its_memory(guest: Guest, channel: Channel, size: str) -> None:
+    check_accounts(guest, channel, SIZES[size])
+
+
+@pytest.mark.parametrize("size", ["16M", "1G", "5G"])
+def test_the_boot_loader_shows_the_same_sizes(artifact: Build, size: str) -> None:
+    with Guest(iso=artifact.iso, memory=size, timeout=20) as guest:
+        guest.wait_ready()
+        check_accounts(guest, guest.channel, SIZES[size])
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_all_of_it_can_be_allocated_and_comes_back(artifact: Build, size: str) -> None:
+    """The largest blocks until none is left: some lie beyond 4 GiB where memory does.
+
+    The release kernel, because the other fills every frame that comes back, and the host would have to have them all.
+    """
+    with Guest(kernel=sibling(artifact, "release"), memory=size) as guest:
+        before = guest.channel.batch(["buddyinfo", "stats"])
+        free = before[0].value[0]["free_blocks"]
+        order = max(order for order, count in enumerate(free) if count)
+        taken = free[order]
+        frames = guest.channel.call("alloc", order, taken)["blocks"]
+        assert len(set(frames)) == taken
+        assert (max(frames) >= 4 * GIB // 4096) == (SIZES[size] > 4 * GIB)
+        (refused,) = guest.channel.batch([f"alloc {order}"])
+        assert (refused.status, "out of memory" in refused.error) == (12, True)
+        guest.channel.call("free", "all")
+        after = guest.channel.batch(["buddyinfo", "stats"])
+        assert after[0].value == before[0].value
+        assert after[1].value["frames_free"] == before[1].value["frames_free"]
+
+
+@pytest.mark.parametrize(("size", "most"), [("256M", 3.0), ("1G", 1.5)])
+@pytest.mark.parametrize("profile", ["release", "debug"])
+def test_little_memory_is_lost(artifact: Build, profile: str, size: str, most: float) -> None:
+    with Guest(kernel=sibling(artifact, profile), memory=size) as guest:
+        guest.wait_ready()
+        (line,) = re.findall(r"^Memory: .*$", guest.shell.wait_prompt(), re.MULTILINE)
+        meminfo = guest.channel.call("meminfo")
+    match = re.fullmatch(
+        r"Memory: ([\d.]+) MiB, not usable by allocations: ([\d.]+) MiB \((\d+\.\d\d) %\)", line
+    )
+    assert match, line
+    present, free = meminfo["MemPresent"], meminfo["MemFree"]
+    assert float(match[1]) == pytest.approx(present / KIB, abs=0.06)
+    assert float(match[2]) == pytest.approx((present - free) / KIB, abs=0.06)
+    assert float(match[3]) == pytest.approx(100 * (present - free) / present, abs=0.011)
+    assert float(match[3]) <= most
+    # Also of all that is built into the machine, which no kernel can use wholly.
+    assert 100 * (1 - free * KIB / SIZES[size]) <= most
+
+
+def boot_by_hand(elf: Path, kib: int) -> tuple[int, str]:
+    """QEMU's exit status and COM1, of a machine too small for the package. The console is told to power off."""
+    template = GuestOptions(kernel=elf, memory="16M")
+    arguments = template.machine_arguments()
+    arguments[arguments.index("-m") + 1] = f"{kib}K"
+    done = subprocess.run(
+        [template.qemu, "-machine", "pc", *arguments, "-serial", "stdio"],
+        input=b"poweroff\n",
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    return done.returncode, done.stdout.decode("utf-8", "backslashreplace").replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("profile", ["release", "debug"])
+def test_below_the_minimum_it_says_so_and_stops(artifact: Build, profile: str) -> None:
+    """No size in between may hang, reset or crash; the minimum is one edge."""
+    elf = sibling(artifact, profile)
+    verdicts = []
+    for kib in range(1152, 3073, 128):
+        status, text = boot_by_hand(elf, kib)
+        if status == UNUSABLE:
+            assert re.fullmatch(r"P\nboot error 3: the machine is too small [^\n]*\n", text), (kib, text)
+        else:
+            assert (status, text.endswith("power off\n")) == (POWEROFF, True), (kib, status, text)
+        verdicts.append(status)
+    refused = verdicts.count(UNUSABLE)
+    assert verdicts == [UNUSABLE] * refused + [POWEROFF] * (len(verdicts) - refused)
+    assert refused > 0, "1152K are too small for any build"
+    assert verdicts[-1] == POWEROFF, "3 MiB are enough"
+
+
+def test_a_machine_at_the_minimum_works(artifact: Build) -> None:
+    with Guest(kernel=sibling(artifact, "release"), memory="2M") as guest:
+        guest.wait_ready()
+        check_accounts(guest, guest.channel, 2 * MIB)
+        guest.channel.call("stress", "pages", 3000)
+        check_accounts(guest, guest.channel, 2 * MIB)
+
+
+@pytest.mark.parametrize("size", ["1M", "1", "0", "-1", "abc", "1T"])
+def test_sizes_that_no_machine_has_never_start_qemu(artifact: Build, size: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(repr(size))):
+        GuestOptions(kernel=artifact.elf, memory=size)
+
+
+@pytest.mark.guest(memory="64M")
+def test_memory_that_runs_out_is_an_error_and_nothing_else(shell: Shell, channel: Channel) -> None:
+    before = channel.batch(["buddyinfo", "meminfo"])
+    lines = [f"alloc {order} 1024" for order in (11, 10, 9, 5, 3)]
+    outcomes = channel.batch(lines)
+    assert {outcome.status for outcome in outcomes} <= {0, 7, 12}
+    assert 12 in {outcome.status for outcome in outcomes}
+    assert re.match(
+        r"alloc: (out of memory after \d+ of 1024 blocks|room for \d+)", shell.run("alloc 4 1024")
+    )
+    channel.call("free", "all")
+    after = channel.batch(["buddyinfo", "meminfo"])
+    assert [outcome.value for outcome in after] == [outcome.value for outcome in before]
