@@ -33,8 +33,8 @@ class Bitmap {
   // The first bit of that value at or after `from`; not_found when there is none.
   Result<std::size_t> find(Bit value, std::size_t from = 0) const;
 
-  // The first run of `length` bits of that value that begins at a multiple of `alignment`, at or after `from`.
-  // Preconditions: length > 0, alignment a power of two. Fails with not_found. O(size / 64 + runs).
+  // The first run of `length` bits of that value that begins at a multiple of `alignment`, at or after
+  // `from`. Preconditions: length > 0, alignment a power of two. Fails with not_found. O(size / 64 + runs).
   Result<std::size_t> find_run(Bit value, std::size_t length, std::size_t alignment = 1,
                                std::size_t from = 0) const;
 

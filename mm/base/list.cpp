@@ -36,13 +36,13 @@ std::uint64_t number(const void* pointer) { return reinterpret_cast<std::uintptr
   platform::panic(reason.view());
 }
 
-bool valid(const ListNode& head, std::size_t members) {
-  const ListNode* at = &head;
-  for (std::size_t steps = 0; steps <= members; ++steps) {
+bool valid(const ListHead& head) {
+  const ListNode* at = &head.node;
+  for (std::size_t steps = 0; steps <= head.size; ++steps) {
     const ListNode* const next = at->next;
     if (next == nullptr || next->previous != at) return false;  // L1
     at = next;
-    if (at == &head) return steps == members;  // L2
+    if (at == &head.node) return steps == head.size;  // L2
   }
   return false;
 }

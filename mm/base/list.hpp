@@ -3,8 +3,8 @@
 // Every insertion and removal checks the links around it, always, and panics with their addresses when they
 // disagree: an overwritten link is found before it is followed.
 //
-// Whoever looks from outside (GDB, drgn, Python) reads List<T, 16>: the members are Ts, each linked by the
-// ListNode at byte 16 in it. Not synchronised: the list lives in the Guarded of what it lists.
+// Whoever looks from outside (GDB, drgn, Python) reads List<T, 16>: a ListHead whose members are Ts, each
+// linked by the ListNode at byte 16 in it. Not synchronised: the list lives in the Guarded of what it lists.
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <cstddef>
@@ -21,6 +21,17 @@ struct ListNode {
   constexpr bool linked() const { return next != nullptr; }
 };
 static_assert(std::is_standard_layout_v<ListNode> && sizeof(ListNode) == 16);
+
+// What every List consists of, for outside readers: its first node is next, its last is previous.
+struct ListHead {
+  constexpr ListHead() = default;
+  ListHead(const ListHead&) = delete;
+  ListHead& operator=(const ListHead&) = delete;
+
+  ListNode node{&node, &node};
+  std::size_t size = 0;  // members
+};
+static_assert(std::is_standard_layout_v<ListHead> && sizeof(ListHead) == 24);
 
 namespace list_detail {
 
@@ -52,15 +63,16 @@ inline void unlink(ListNode& node) {
   node.previous = nullptr;
 }
 
-// Follows at most `members` links: that many nodes, each pointing back to where it was come from, then the head.
-bool valid(const ListNode& head, std::size_t members);
+// Follows at most size + 1 links: so many nodes, each pointing back to where the walk came from, then the
+// head.
+bool valid(const ListHead& head);
 
 }  // namespace list_detail
 
 // kLink is offsetof(T, the ListNode). Where T is still incomplete (a T that lists Ts) write the number and
-// static_assert it behind T. A member is on at most one list through one node, and stays where it is in memory
-// while it is on it; so does the list. Removing from another list than the member is on makes valid() fail on
-// both.
+// static_assert it behind T. A member is on at most one list through one node, and stays where it is in
+// memory while it is on it; so does the list. Removing from another list than the member is on makes valid()
+// fail on both.
 template <typename T, std::size_t kLink>
 class List {
  public:
@@ -68,31 +80,32 @@ class List {
   List(const List&) = delete;
   List& operator=(const List&) = delete;
 
-  bool empty() const { return head_.next == &head_; }
-  std::size_t size() const { return size_; }
+  bool empty() const { return head_.node.next == &head_.node; }
+  std::size_t size() const { return head_.size; }
 
-  T* front() const { return empty() ? nullptr : &owner(*head_.next); }
-  T* back() const { return empty() ? nullptr : &owner(*head_.previous); }
+  T* front() const { return empty() ? nullptr : &owner(*head_.node.next); }
+  T* back() const { return empty() ? nullptr : &owner(*head_.node.previous); }
 
-  void push_front(T& member) { insert(*head_.next, member); }
-  void push_back(T& member) { insert(head_, member); }
+  void push_front(T& member) { insert(*head_.node.next, member); }
+  void push_back(T& member) { insert(head_.node, member); }
   void insert_before(T& position, T& member) { insert(node(position), member); }
 
-  // Precondition: `member` is on this list. The list may be iterated on from begin() again, or through erase().
+  // Precondition: `member` is on this list. The list may be iterated on from begin() again, or through
+  // erase().
   void remove(T& member) {
     list_detail::unlink(node(member));
-    --size_;
+    --head_.size;
   }
-  T* pop_front() { return pop(head_.next); }  // null when empty
-  T* pop_back() { return pop(head_.previous); }
+  T* pop_front() { return pop(head_.node.next); }  // null when empty
+  T* pop_back() { return pop(head_.node.previous); }
 
-  // Moves all members of `other`, in order, behind the own.
+  // Moves all members of `other`, which is not this list, in order, behind the own.
   void splice_back(List& other) {
     while (T* member = other.pop_front()) push_back(*member);
   }
 
   // Walks once around: every link agrees with its opposite, and there are size() members. Bounded by size().
-  bool valid() const { return list_detail::valid(head_, size_); }
+  bool valid() const { return list_detail::valid(head_); }
 
   class Iterator {
    public:
@@ -119,8 +132,8 @@ class List {
   };
 
   // Members may be inserted while iterating; the one that the iterator stands on leaves through erase().
-  Iterator begin() const { return Iterator{head_.next}; }
-  Iterator end() const { return Iterator{const_cast<ListNode*>(&head_)}; }
+  Iterator begin() const { return Iterator{head_.node.next}; }
+  Iterator end() const { return Iterator{const_cast<ListNode*>(&head_.node)}; }
   Iterator erase(Iterator at) {
     T& member = *at++;
     remove(member);
@@ -138,17 +151,16 @@ class List {
   }
   void insert(ListNode& position, T& member) {
     list_detail::link(position, node(member));
-    ++size_;
+    ++head_.size;
   }
   T* pop(ListNode* at) {
-    if (at == &head_) return nullptr;
+    if (at == &head_.node) return nullptr;
     T& member = owner(*at);
     remove(member);
     return &member;
   }
 
-  ListNode head_{&head_, &head_};
-  std::size_t size_ = 0;
+  ListHead head_;
 };
 
 }  // namespace memory

@@ -5,9 +5,9 @@
 
 namespace memory {
 
-// xoshiro256** (Blackman and Vigna, "Scrambled linear pseudorandom number generators", 2021), its state filled
-// by splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014), which never
-// gives the forbidden all-zero state. Not for secrets. Not synchronised: one stream, one user.
+// xoshiro256** (Blackman and Vigna, "Scrambled linear pseudorandom number generators", 2021), its state
+// filled by splitmix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014), which
+// never gives the forbidden all-zero state. Not for secrets. Not synchronised: one stream, one user.
 class Random {
  public:
   explicit constexpr Random(std::uint64_t seed) {

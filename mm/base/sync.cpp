@@ -108,7 +108,8 @@ void Snapshot::restore() const {
 
 }  // namespace lock_order
 
-// Looks until the word seems free, and only then writes: waiters share the cache line until the holder leaves.
+// Looks until the word seems free, and only then writes: waiters share the cache line until the holder
+// leaves.
 [[gnu::cold]] void SpinWord::acquire_contended() {
   do {
     while (word_.load(std::memory_order_relaxed) != 0) platform::relax();

@@ -7,9 +7,9 @@
 // Order. Every lock has a Rank and is taken only while each held rank is higher; equal ranks are refused too.
 // A sleeping lock is never taken while a spin lock is held. Where config::debug says so both are checked
 // before the lock is waited for, and a breach panics ("lock order: zone taken while holding log"). The ranks
-// of spin locks belong to the CPU, those of sleeping locks to the thread (platform::held_spin, held_sleep). An
-// interrupt handler's locks must therefore lie below every lock that runs with interrupts on. A handler of an
-// NMI may only try, and only when the machine will not go on afterwards.
+// of spin locks belong to the CPU, those of sleeping locks to the thread (platform::held_spin, held_sleep).
+// An interrupt handler's locks must therefore lie below every lock that runs with interrupts on. A handler of
+// an NMI may only try, and only when the machine will not go on afterwards.
 //
 // Memory orderings. Taking a lock is an acquire on its word, letting go a release on it: what a holder wrote
 // is seen by every later holder. Sleepers mark the word with relaxed exchanges, which continue the release
@@ -35,13 +35,20 @@ namespace memory {
 struct Frame;
 
 // Declared from the innermost (taken last) to the outermost (taken first).
-#define MEMORY_LOCK_RANKS(RANK)                                                           \
-  RANK(log)                                                                               \
-  RANK(timer)                                                                             \
-  RANK(wait_queue)                                                                        \
-  RANK(run_queue)                                                                         \
-  RANK(zone) RANK(depot) RANK(cache) RANK(page_table) RANK(range) RANK(heap) RANK(object) \
-      RANK(address_space) RANK(process)
+#define MEMORY_LOCK_RANKS(RANK) \
+  RANK(log)                     \
+  RANK(timer)                   \
+  RANK(wait_queue)              \
+  RANK(run_queue)               \
+  RANK(zone)                    \
+  RANK(depot)                   \
+  RANK(cache)                   \
+  RANK(page_table)              \
+  RANK(range)                   \
+  RANK(heap)                    \
+  RANK(object)                  \
+  RANK(address_space)           \
+  RANK(process)
 
 enum class Rank : std::uint8_t {
   none,  // no lock has it

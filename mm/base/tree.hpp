@@ -1,4 +1,4 @@
-// Tree: an intrusive, augmented AVL tree of unique keys. It allocates nothing, owns no member, never recurses.
+// Tree: an intrusive, augmented AVL tree of unique keys. It allocates nothing and owns no member.
 //
 // One walk per operation: place(key) finds where a key is or would be, insert(place, member) links it there;
 // insert_before() and insert_after() link beside a neighbour that is known, without a walk.
@@ -14,8 +14,8 @@
 // A summary must depend on the members of the subtree in their order, not on its shape (largest gap, count,
 // highest end do).
 //
-// Whoever looks from outside (GDB, drgn, Python) reads Tree<T, 16, Traits>: the members are Ts, each linked by
-// the TreeNode at byte 16 in it. Not synchronised.
+// Whoever looks from outside (GDB, drgn, Python) reads Tree<T, 16, Traits>: a TreeCore whose members are Ts,
+// each linked by the TreeNode at byte 16 in it. Not synchronised.
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <cstddef>
@@ -90,8 +90,10 @@ class TreeCore {
   [[noreturn]] static void panic_misuse(std::string_view what, const TreeNode& node);
 };
 
-// kLink is offsetof(T, the TreeNode). A member stays where it is in memory, and keeps its key's place among the
-// others, while it is in the tree.
+static_assert(std::is_standard_layout_v<TreeCore> && sizeof(TreeCore) == 16);
+
+// kLink is offsetof(T, the TreeNode). A member stays where it is in memory, and keeps its key's place among
+// the others, while it is in the tree.
 template <typename T, std::size_t kLink, typename Traits>
 class Tree {
  public:

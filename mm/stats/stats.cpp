@@ -14,16 +14,17 @@ constexpr CounterRow kCounterRows[] = {
 #undef COUNTER
 };
 
-constexpr OptionRow kOptionRows[] = {
+}  // namespace
+
+// By its ELF name, so that the options can also be read from the file of a kernel that does not run.
+extern "C" constinit const OptionRow coronel_options[] = {
 #define OPTION(type, name, value, help) {#name, #type, config::name, help},
 #include "mm/base/config.def"
 #undef OPTION
 };
 
-}  // namespace
-
 std::span<const CounterRow> counter_rows() { return kCounterRows; }
-std::span<const OptionRow> option_rows() { return kOptionRows; }
+std::span<const OptionRow> option_rows() { return coronel_options; }
 
 std::string_view name_of(Counter counter) { return kCounterRows[static_cast<std::size_t>(counter)].name; }
 

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
+
 from coronel.errors import BootTimeout, GuestError, ProtocolError, UsageError
 from coronel.guest import Guest
 

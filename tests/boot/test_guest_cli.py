@@ -14,6 +14,7 @@ from typing import Any
 
 import pexpect
 import pytest
+
 from coronel.pytest_plugin import Build
 
 Broken = Callable[..., Path]
@@ -173,6 +174,37 @@ def test_a_reader_that_leaves_is_no_error(broken: Broken) -> None:
     assert process.wait(20) == 0
     assert process.stderr is not None
     assert process.stderr.read() == ""
+
+
+def test_gdb_finds_a_guest_that_stands_still(artifact: Build, tmp_path: Path) -> None:
+    socket = tmp_path / "gdb"
+    process = subprocess.Popen(
+        [*COMMAND, "run", "--kernel", str(artifact.elf), "--gdb", str(socket)], stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    assert process.stderr.readline() == f"coronel: waiting for GDB: target remote {socket}\n"
+    script = [f"target remote {socket}", "hbreak kmain", "continue", "info symbol $pc", "delete", "detach"]
+    words = [word for line in script for word in ("-ex", line)]
+    gdb = ["timeout", "-k", "2", "30", "gdb", "-nx", "-batch", *words, str(artifact.elf)]
+    seen = subprocess.run(gdb, capture_output=True, text=True, check=False)
+    output, _ = process.communicate(timeout=30)
+
+    assert "kmain in section .text" in seen.stdout, seen.stderr
+    assert process.returncode == 0
+    assert "coronel> " in output
+    assert not socket.exists()
+
+
+def test_the_wrapper_of_pytest_passes_everything_on(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(
+        "def test_yes(coronel_seed): assert coronel_seed == 5\ndef test_no(): assert 0\n"
+    )
+    words = ["-q", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), "--coronel-seed=5", str(tmp_path)]
+    assert coronel("test", *words, "-k", "yes").returncode == 0
+    assert coronel("test", *words).returncode == 1
+    assert coronel("test", *words, "-k", "neither").returncode == 2
+    assert coronel("test", "--no-such-option").returncode == 2
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from coronel.errors import BootTimeout, GuestError, KernelPanic, MMError
 from coronel.guest import Cause, Guest
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from coronel.artifact import Artifact
 from coronel.errors import GuestError, KernelPanic, MMError
 from coronel.guest import Cause, Channel, Guest, Shell

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from coronel.errors import ArtifactError, CoronelError, MonitorError, SetupError
 from coronel.guest import Guest
 from coronel.guest import guest as guest_module

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from coronel.errors import DecodeError, GuestError, MonitorError
 from coronel.guest import Guest, GuestOptions
 from coronel.guest.loop import loop_thread

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Callable, Iterator
 
 import pytest
+
 from coronel.errors import DecodeError
 from coronel.memory import KernelMemory, Memory, PhysicalMemory, Segment
 

@@ -7,9 +7,10 @@ import struct
 import zlib
 
 import pytest
-from coronel.guest.wire import HEADER_BYTES, PAYLOAD_LIMIT, Decoder, Kind, Record, encode
 from hypothesis import given
 from hypothesis import strategies as st
+
+from coronel.guest.wire import HEADER_BYTES, PAYLOAD_LIMIT, Decoder, Kind, Record, encode
 
 RECORDS = st.builds(
     Record,

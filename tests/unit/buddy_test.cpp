@@ -614,8 +614,9 @@ TEST(buddy, counters_balance_after_any_traffic) {
 // Under ASan the write itself is reported: tests/host/poison_test.cpp.
 TEST(buddy, a_write_after_free_is_found_when_the_frame_is_handed_out) {
   if (!config::poison_frames || unit::kAddressSanitizer) return;
+  static constexpr PhysRange kOneBlock[] = {frames(0, kBlock)};
   for (const unsigned offset : {0u, 7u, 4095u, 4096u, 32767u}) {
-    World world({.memory = kOneRun});
+    World world({.memory = kOneBlock});
     ASSERT(world.ok());
     const FrameNumber three = take(world, 3);
     std::byte* const bytes = world->frames().open(three).bytes();

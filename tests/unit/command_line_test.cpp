@@ -18,6 +18,7 @@ TEST(command_line, finds_words_and_values) {
   EXPECT_EQ(line.value("quiet").error(), Error::not_found);
   EXPECT_EQ(CommandLine("").value("seed").error(), Error::not_found);
   EXPECT(!CommandLine("   ").flag(""));
+  EXPECT(!CommandLine(std::string_view("seed=7", 4)).value("seed").ok());  // what lies behind is not the text
 }
 
 TEST(command_line, reads_numbers) {

@@ -1,5 +1,6 @@
 // The host's home of the unit tests: runs them in order, prints one line for each, exits 0 when all passed, 1
-// when some failed, 2 for a wrong command line, 3 when one hangs; a crash ends it with its signal, after its name.
+// when some failed, 2 for a wrong command line, 3 when one hangs; a crash ends it with its signal, after its
+// name.
 // SPDX-License-Identifier: MIT
 #include <unistd.h>
 

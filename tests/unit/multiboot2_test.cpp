@@ -171,6 +171,8 @@ TEST(multiboot2, what_lies_behind_the_end_tag_does_not_count) {
 }
 
 TEST(multiboot2, refuses_a_missing_or_empty_map) {
+  Image().end();  // the smallest structure that there is
+  EXPECT(refused(Fatal::no_memory_map, "no memory map"));
   Image().command_line("no map").end();
   EXPECT(refused(Fatal::no_memory_map, "no memory map"));
   Image image;

@@ -1,8 +1,9 @@
 // TEST(suite, name): one test, two homes. The host runner (tests/unit/host_main.cpp) and the kernel's `ktest`
 // both walk unit::Test::first, and the body does not know which machine it is on.
 //
-// So a body has no exceptions, no floating point, no hosted header, and no frame beyond 1 KiB (large models are
-// static and reset at the start). A home answers four hooks: fail, caught_panic, seed, and running the list.
+// So a body has no exceptions, no floating point, no hosted header, and no frame beyond 1 KiB (large models
+// are static and reset at the start). A home answers four hooks: fail, caught_panic, seed, and running the
+// list.
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <concepts>

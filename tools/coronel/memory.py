@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import struct
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -125,6 +126,7 @@ class PhysicalMemory:
 _PRESENT = 1 << 0
 _HUGE = 1 << 7
 _ADDRESS = 0x000F_FFFF_FFFF_F000
+_TABLE = struct.Struct("<512Q")
 _LARGEST_LEAF = 3  # levels: 1 is the page table, 2 the directory (2 MiB), 3 the pointer table (1 GiB)
 
 
@@ -136,6 +138,7 @@ class KernelMemory:
     """
 
     CACHE_LIMIT = 8192  # pages remembered
+    TABLES_LIMIT = 256  # tables remembered, 512 entries each
 
     def __init__(self, physical: PhysicalMemory, root: int, levels: int = 4) -> None:
         if levels not in (4, 5):
@@ -144,6 +147,7 @@ class KernelMemory:
         self.root = root & _ADDRESS
         self.levels = levels
         self._pages: dict[int, int] = {}
+        self._tables: dict[int, tuple[int, ...]] = {}
 
     def read(self, address: int, size: int) -> bytes:
         """Exactly `size` bytes at virtual `address`, or DecodeError that names the first page without a
@@ -172,6 +176,7 @@ class KernelMemory:
     def invalidate(self) -> None:
         """Forgets every translation."""
         self._pages.clear()
+        self._tables.clear()
 
     def _runs(self, address: int, size: int) -> list[tuple[int, int]]:
         """Physically contiguous (address, size) pieces of a virtual range, in order."""
@@ -201,9 +206,8 @@ class KernelMemory:
         table = self.root
         for level in range(self.levels, 0, -1):
             shift = PAGE_SHIFT + 9 * (level - 1)
-            slot = table + 8 * (address >> shift & 0x1FF)
             try:
-                entry = int.from_bytes(self.physical.read(slot, 8), "little")
+                entry = self._entries(table)[address >> shift & 0x1FF]
             except DecodeError as error:
                 raise DecodeError(
                     f"virtual address {address:#x}: level {level} table at {table:#x}: {error}"
@@ -217,3 +221,12 @@ class KernelMemory:
                 within = (1 << shift) - 1
                 return (table & ~within) | (address & within)
         raise AssertionError("a walk ends at level 1")
+
+    def _entries(self, table: int) -> tuple[int, ...]:
+        entries = self._tables.get(table)
+        if entries is None:
+            entries = _TABLE.unpack(self.physical.read(table, _TABLE.size))
+            if len(self._tables) >= self.TABLES_LIMIT:
+                self._tables.clear()
+            self._tables[table] = entries
+        return entries

@@ -19,18 +19,22 @@ import functools
 import random
 import subprocess
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from coronel.artifact import Artifact
-from coronel.errors import ArtifactError, CoronelError, GuestError, UsageError
+from coronel.errors import ArtifactError, CoronelError, DecodeError, GuestError, UsageError
 from coronel.guest import Channel, Guest, Shell
 from coronel.guest.features import Options, options_of
+from coronel.memory import KernelMemory
+from coronel.mm import Tables, counters
+from coronel.mm.record import SYMBOL
 
-_GUESTS = pytest.StashKey[list[Guest]]()
+_RECORD_ROOT = 24  # docs/formats.md section 1
 _MARKER_FIELDS = {
     "memory", "cpus", "machine", "cpu", "boot", "cmdline", "icount", "modules", "timeout", "extra", "accel"
 }  # fmt: skip
@@ -53,6 +57,9 @@ class Build:
     def options(self) -> Options:
         """The values of config.def in this kernel, by name."""
         return options_of(self.artifact)
+
+
+_GUESTS = pytest.StashKey[list[tuple[Guest, Build]]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -182,9 +189,11 @@ def machine_fields(marker: pytest.Mark | None, build: Build, config: pytest.Conf
 def _run_guest(request: pytest.FixtureRequest, build: Build) -> Generator[Guest, None, None]:
     marker = request.node.get_closest_marker("guest")
     with Guest(**machine_fields(marker, build, request.config)) as machine:
-        request.node.stash.setdefault(_GUESTS, []).append(machine)
+        request.node.stash.setdefault(_GUESTS, []).append((machine, build))
         yield machine
         unseen = None if machine.failure_seen else machine.failure("the end of the test")
+        if isinstance(unseen, GuestError):  # its RAM is about to go
+            unseen.report = replace(unseen.report, counters=counters_text(machine, build.artifact))
     if unseen is not None:
         raise unseen
 
@@ -211,12 +220,31 @@ def pytest_runtest_makereport(
     if not report.failed:
         return report
     error = call.excinfo.value if call.excinfo else None
-    for machine in _guests_of(item):
+    for machine, build in _guests_of(item):
         # A guest's own error carries its report as it was then; what is left now is less.
         found = error.report if isinstance(error, GuestError) and error.report.command else machine.report()
+        found = replace(found, counters=found.counters or counters_text(machine, build.artifact))
         report.sections += [(f"guest: {title}", text) for title, text in found.sections()]
     return report
 
 
-def _guests_of(item: pytest.Item) -> list[Guest]:
-    return [machine for node in item.listchain() for machine in node.stash.get(_GUESTS, [])]
+def _guests_of(item: pytest.Item) -> list[tuple[Guest, Build]]:
+    return [pair for node in item.listchain() for pair in node.stash.get(_GUESTS, [])]
+
+
+def counters_text(machine: Guest, artifact: Artifact) -> str:
+    """The kernel's counters as its RAM holds them, also when it hangs or is gone. Empty before there are any.
+
+    Nobody is asked: the record lies where the ELF file says, and names the root of the kernel's page tables.
+    """
+    with suppress(CoronelError):
+        record = artifact.symbol(SYMBOL).address
+        loaded = (segment for segment in artifact.segments if segment.type == "PT_LOAD")
+        segment = next(s for s in loaded if 0 <= record - s.address < s.memory_bytes)
+        at = segment.physical + record - segment.address
+        root = int.from_bytes(machine.ram.read(at + _RECORD_ROOT, 8), "little")
+        for levels in (4, 5):
+            with suppress(DecodeError):
+                tables = Tables.load(KernelMemory(machine.ram, root, levels), record)
+                return "\n".join(f"{name:32}{value:>16}" for name, value in counters(tables).items())
+    return ""

@@ -74,6 +74,7 @@ static const volatile Word value = VALUE;
 
 [[maybe_unused]] static void announced_panic() {
   send_event("{\"event\":\"panic\",\"reason\":\"a list lost its end\"}");
+  for (int i = 0; i < 200'000; ++i) in8(0x3fd);  // a report takes its time
   com1.write("panic: a list lost its end\n  the report's last line\n");
   if (value != 0) exit_with(value);
   hang();

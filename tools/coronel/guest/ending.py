@@ -44,7 +44,7 @@ _TEXTS = {
 }
 
 
-def judge(  # noqa: PLR0911  # a list of verdicts, read from the top
+def judge(  # a list of verdicts, read from the top
     status: int, monitor_events: Sequence[Mapping[str, Any]], said: Sequence[Mapping[str, Any]], stderr: str
 ) -> Ending:
     """The verdict. `said` are the kernel's own events. A reset it did not announce is a crash."""

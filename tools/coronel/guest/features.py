@@ -9,11 +9,8 @@ from coronel.errors import DecodeError
 
 Options = dict[str, int]
 
-_RECORD_HEAD = struct.Struct("<8sII")
-_OPTIONS_TABLE = struct.Struct("<QII")
-_OPTIONS_OFFSET = 88
-_ROW = struct.Struct("<32s8sQ80s")
-_ROWS_LIMIT = 1000
+SYMBOL = "coronel_options"
+_ROW = struct.Struct("<32s16sQ80s")
 
 
 class Place(Protocol):
@@ -22,6 +19,10 @@ class Place(Protocol):
     @property
     def address(self) -> int:
         """Its virtual address."""
+
+    @property
+    def bytes(self) -> int:
+        """Its size."""
 
 
 class KernelFile(Protocol):
@@ -35,20 +36,9 @@ class KernelFile(Protocol):
 
 
 def options_of(kernel: KernelFile) -> Options:
-    """The value of every option by its name. DecodeError when the kernel's record is not as documented."""
-    record = kernel.symbol("coronel_record").address
-    magic, version, _ = _RECORD_HEAD.unpack(kernel.read(record, _RECORD_HEAD.size))
-    if magic != b"CORONEL\0" or version != 1:
-        raise DecodeError(
-            f"coronel_record at {record:#x} has magic {magic!r}, version {version}: wanted CORONEL, 1"
-        )
-    address, rows, row_bytes = _OPTIONS_TABLE.unpack(
-        kernel.read(record + _OPTIONS_OFFSET, _OPTIONS_TABLE.size)
-    )
-    if row_bytes != _ROW.size or rows > _ROWS_LIMIT:
-        raise DecodeError(f"the table of options at {address:#x} has {rows} rows of {row_bytes} bytes")
-    found: Options = {}
-    for row in range(rows):
-        name, _, value, _ = _ROW.unpack(kernel.read(address + row * row_bytes, row_bytes))
-        found[name.rstrip(b"\0").decode("ascii", "backslashreplace")] = value
-    return found
+    """The value of every option by its name. DecodeError when the table is not as documented."""
+    table = kernel.symbol(SYMBOL)
+    if table.bytes == 0 or table.bytes % _ROW.size:
+        raise DecodeError(f"{SYMBOL} has {table.bytes} bytes: no whole number of rows of {_ROW.size}")
+    rows = _ROW.iter_unpack(kernel.read(table.address, table.bytes))
+    return {name.rstrip(b"\0").decode("ascii", "backslashreplace"): value for name, _, value, _ in rows}

@@ -58,6 +58,11 @@ class MapView:
         parts = [np.arange(first // size, (end - 1) // size + 1) for first, end in ranges]
         return np.unique(np.concatenate(parts)).astype(np.int64) if parts else np.zeros(0, np.int64)
 
+    def plausible_blocks(self, formed: bool) -> Numbers:
+        """Where to look for Frames when the map contradicts itself: nonsense in `sections` names half of all memory."""
+        by_ranges = self.blocks_of(self.said) if formed else self.sections
+        return self.sections if len(self.sections) <= 4 * len(by_ranges) + 64 else by_ranges
+
     def limit_of(self, ranges: Ranges) -> int:
         """The first frame number above every pageblock that they touch."""
         size = self.shape.block_frames
@@ -81,7 +86,7 @@ def check_map(tables: Tables, physical: Physical, findings: Findings) -> tuple[R
         truth = view.said
         array = read_frames(tables, physical, view.blocks_of(truth), findings)
     else:
-        array = read_frames(tables, physical, view.sections, findings)
+        array = read_frames(tables, physical, view.plausible_blocks(formed), findings)
         shown = array.runs(array.frame_column("state") != 0)[:RUNS_LIMIT]
         truth = _judge(view, formed, shown)
         _report_ranges(view, truth, findings)

@@ -23,7 +23,7 @@ def read_zones(tables: Tables, physical: Physical, findings: Findings) -> list[Z
     found = []
     for number in range(used):
         try:
-            found.append(physical.zone(tables, pointers[number]))
+            found.append(physical.zone(tables, number, pointers[number]))
         except DecodeError as error:
             address = physical.record.address_of("zone", number)
             findings.add("PhysicalRecord", f"zone[{number}]", "a ZoneRecord", pointers[number], str(error), address)
@@ -34,7 +34,7 @@ def check_zones(zones: list[Zone], present: Ranges, shape: Shape, findings: Find
     """Names, edges and sizes."""
     edge = 1 << shape.max_order
     for zone in zones:
-        record, name = zone.record, f"ZoneRecord {zone.name}"
+        record, name = zone.record, zone.record_name
         field = record.type["name"]
         raw = record.data[field.offset : field.offset + field.size]
         if raw not in [known.encode().ljust(field.size, b"\0") for known in ZONE_NAMES]:

@@ -20,7 +20,7 @@ def pair_up(free: Bools, levels: int) -> list[Bools]:
     """Per order 0..levels: where a run of 2^order, aligned, is wholly free. `free` has whole runs of 2^levels in a row."""
     found = [free]
     for _ in range(levels):
-        found.append(found[-1].reshape(-1, 2).all(axis=1))
+        found.append(found[-1][0::2] & found[-1][1::2])
     return found
 
 
@@ -65,10 +65,10 @@ def derive_blocks(free: Bools, shape: Shape) -> Derived:
     runs = np.zeros(count, np.uint64)
     largest = np.full(count, -1, np.int64)
     for order in range(shape.whole_order + 1):
-        blocks = exactly(levels, order).reshape(count, -1).sum(axis=1)
+        blocks = exactly(levels, order).reshape(count, shape.block_frames >> order).sum(axis=1)
         runs |= blocks.astype(np.uint64) << np.uint64(fields[order])
         largest[blocks > 0] = order
-    return Derived(free.reshape(count, -1).sum(axis=1).astype(np.int64), runs, largest)
+    return Derived(free.reshape(count, shape.block_frames).sum(axis=1).astype(np.int64), runs, largest)
 
 
 def largest_in(runs: int, shape: Shape) -> int:

@@ -14,7 +14,7 @@ class Problem:
     where two sources contradict each other and there is no third.
     """
 
-    objects: tuple[str, ...]  # "Frame 4711", "Pageblock 9", "FrameMap", "BuddyLists of zone Normal", "counter NAME"
+    objects: tuple[str, ...]  # "Frame 4711", "Pageblock 9", "FrameMap", "BuddyLists of zone 0", "counter NAME"
     address: int  # of the field; 0 where there is no one place
     field: str
     expected: str

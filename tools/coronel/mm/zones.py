@@ -51,6 +51,7 @@ class Shape:
 class Zone:
     """One zone's records."""
 
+    number: int
     record: Struct  # ZoneRecord
     lists: Struct  # BuddyLists
 
@@ -62,7 +63,12 @@ class Zone:
     @property
     def lists_name(self) -> str:
         """How problems call its BuddyLists."""
-        return f"BuddyLists of zone {self.name}"
+        return f"BuddyLists of zone {self.number}"
+
+    @property
+    def record_name(self) -> str:
+        """How problems call its ZoneRecord."""
+        return f"ZoneRecord {self.number}"
 
 
 @dataclass(frozen=True)
@@ -81,13 +87,14 @@ class Physical:
     def zones(self, tables: Tables) -> list[Zone]:
         """Every zone; DecodeError when a record cannot be read."""
         pointers = self.record["zone"]
-        return [self.zone(tables, pointer) for pointer in pointers[: self.record["zones"]]]
+        used = pointers[: self.record["zones"]]
+        return [self.zone(tables, number, pointer) for number, pointer in enumerate(used)]
 
     @staticmethod
-    def zone(tables: Tables, address: int) -> Zone:
-        """The zone whose ZoneRecord lies at `address`."""
+    def zone(tables: Tables, number: int, address: int) -> Zone:
+        """Zone `number`, whose ZoneRecord lies at `address`."""
         record = tables.read("ZoneRecord", address)
-        return Zone(record, tables.read("BuddyLists", record["lists"]))
+        return Zone(number, record, tables.read("BuddyLists", record["lists"]))
 
 
 @dataclass(frozen=True)
