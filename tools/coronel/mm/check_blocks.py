@@ -1,4 +1,6 @@
-"""Pageblocks against themselves: their bits, `runs` and `free_frames` are three witnesses of one thing (P1, P2)."""
+"""Pageblocks against themselves: their bits, `runs` and `free_frames` are three witnesses of one thing (P1,
+P2).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ def block_name(number: int) -> str:
 
 
 def cover(heads: Numbers, orders: Numbers, frames: int, group_frames: int) -> Bools:
-    """Of each frame: whether a block of one of those heads and orders reaches over it (not over its own head)."""
+    """Of each frame: whether a block of one of those heads and orders reaches over it (not over its own
+    head).
+    """
     ends = np.minimum(heads + (np.int64(1) << orders), (heads // group_frames + 1) * group_frames)
     steps = np.zeros(frames + 1, np.int64)
     np.add.at(steps, heads + 1, 1)
@@ -27,7 +31,8 @@ def cover(heads: Numbers, orders: Numbers, frames: int, group_frames: int) -> Bo
 def check_blocks(array: FrameArray, findings: Findings) -> tuple[Bools, Derived]:
     """The free bits that are to be believed, and what follows from them.
 
-    A wrong bit contradicts both other fields, and the Frames say which bit it is; a wrong field only the bits.
+    A wrong bit contradicts both other fields, and the Frames say which bit it is; a wrong field only the
+    bits.
     """
     bits = array.free_bits()
     derived = derive_blocks(bits, array.shape)
@@ -43,7 +48,10 @@ def check_blocks(array: FrameArray, findings: Findings) -> tuple[Bools, Derived]
     by_frames_derived = derive_blocks(by_frames, array.shape)
     for index in suspects[: findings.room(len(suspects))].tolist():
         span = slice(index * array.shape.block_frames, (index + 1) * array.shape.block_frames)
-        if by_frames_derived.runs[index] == runs[index] and by_frames_derived.free_frames[index] == counts[index]:
+        if (
+            by_frames_derived.runs[index] == runs[index]
+            and by_frames_derived.free_frames[index] == counts[index]
+        ):
             _report_bits(array, index, bits[span], by_frames[span], findings)
             bits[span] = by_frames[span]
         else:
@@ -51,7 +59,7 @@ def check_blocks(array: FrameArray, findings: Findings) -> tuple[Bools, Derived]
             findings.add(
                 block_name(number),
                 "free, runs, free_frames",
-                f"runs {int(derived.runs[index]):#x}, {derived.free_frames[index]} free frames, as the bits have it",
+                f"runs {int(derived.runs[index]):#x}, {derived.free_frames[index]} free frames, by the bits",
                 f"runs {int(runs[index]):#x}, {counts[index]} free frames",
                 "bits and counts contradict each other, and the Frames agree with neither",
                 array.block_address(number, "free"),
@@ -73,10 +81,16 @@ def _report_fields(array: FrameArray, derived: Derived, wrong: Bools, field: str
     indexes = np.flatnonzero(wrong)
     for index in indexes[: findings.room(len(indexes))].tolist():
         number = array.block_number(index)
-        found = int(array.block_column(field)[index])
-        shown = (f"{int(right[index]):#x}", f"{found:#x}") if field == "runs" else (int(right[index]), found)
-        address = array.block_address(number, field)
-        findings.add(block_name(number), field, *shown, "contradicts its bits, with which all else agrees", address)
+        wanted, found = int(right[index]), int(array.block_column(field)[index])
+        form = "#x" if field == "runs" else ""
+        findings.add(
+            block_name(number),
+            field,
+            format(wanted, form),
+            format(found, form),
+            "contradicts its bits, with which all else agrees",
+            array.block_address(number, field),
+        )
 
 
 def _report_bits(array: FrameArray, index: int, found: Bools, right: Bools, findings: Findings) -> None:
@@ -90,7 +104,7 @@ def _report_bits(array: FrameArray, index: int, found: Bools, right: Bools, find
             f"free[{word}]",
             f"{int(words[0][word]):#x}",
             f"{int(words[1][word]):#x}",
-            f"wrong for frame{'s' * (len(frames) > 1)} {', '.join(map(str, frames[:8]))}, by runs, count and Frames",
+            f"runs, count and Frames say otherwise of frame {', '.join(map(str, frames[:8]))}",
             array.block_address(number, "free", word),
         )
 
@@ -102,4 +116,6 @@ def check_unused(array: FrameArray, findings: Findings) -> None:
         number = array.block_number(index)
         for byte in np.flatnonzero(unused[index]).tolist():
             address = array.block_address(number, "unused", byte)
-            findings.add(block_name(number), f"unused[{byte}]", 0, int(unused[index][byte]), "has no use", address)
+            findings.add(
+                block_name(number), f"unused[{byte}]", 0, int(unused[index][byte]), "has no use", address
+            )

@@ -1,8 +1,9 @@
 """Frames one by one: what each must say in the state that everything around it proves it to be in (B5).
 
-Two stages. First every Frame whose bytes are not those of any legal state, or not of a state that its presence allows,
-is looked at by itself: its free bit, the blocks around it and its other fields tell what it should be. Then blocks are
-measured: the frames from a head up to the next frame that cannot be inside a block must be exactly 2^order.
+Two stages. First every Frame whose bytes are not those of any legal state, or not of a state that its
+presence allows, is looked at by itself: its free bit, the blocks around it and its other fields tell what it
+should be. Then blocks are measured: the frames from a head up to the next frame that cannot be inside a block
+must be exactly 2^order.
 """
 
 from __future__ import annotations
@@ -198,7 +199,9 @@ class FrameCheck:
         for index in misplaced[: self.findings.room(len(misplaced))].tolist():
             number, order = self.array.number(index), int(self.order[index])
             address = self.array.frame_address(number, "order")
-            self.findings.add(frame_name(number), "order", "one that fits its number", order, "not aligned", address)
+            self.findings.add(
+                frame_name(number), "order", "one that fits its number", order, "not aligned", address
+            )
         if int(np.count_nonzero(inside)) != int((lengths - 1).sum()):
             self._report_orphans(inside, heads, lengths)
         if (self.free & ~managed).any():
@@ -224,8 +227,14 @@ class FrameCheck:
         orphans = inside & ~(np.cumsum(covered)[:-1] > 0)
         for first, end in self.array.runs(orphans)[: Findings.LIMIT]:
             address = self.array.frame_address(first, "state")
-            why = f"neither free nor inside a block, as {end - first - 1} more" if end - first > 1 else "without a block"
-            self.findings.add(frame_name(first), "state", "reserved, free or in a block", "managed", why, address)
+            why = (
+                f"neither free nor inside a block, as {end - first - 1} more"
+                if end - first > 1
+                else "without a block"
+            )
+            self.findings.add(
+                frame_name(first), "state", "reserved, free or in a block", "managed", why, address
+            )
 
     def _report_free(self, wrong: Bools) -> None:
         indexes = np.flatnonzero(wrong)
@@ -233,7 +242,9 @@ class FrameCheck:
             number = self.array.number(index)
             found = self.states.decode(int(self.state[index]))
             address = self.array.frame_address(number, "state")
-            self.findings.add(frame_name(number), "state", "managed", found, "its Pageblock says free", address)
+            self.findings.add(
+                frame_name(number), "state", "managed", found, "its Pageblock says free", address
+            )
 
 
 _FRAME_STATE = {

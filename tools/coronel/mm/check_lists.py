@@ -1,4 +1,6 @@
-"""The lists of pageblocks: who must be on which list follows from the bits (B2, B6); links must go both ways (B3)."""
+"""The lists of pageblocks: who must be on which list follows from the bits (B2, B6); links must go both ways
+(B3).
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,12 @@ def check_membership(array: FrameArray, member: Membership, findings: Findings) 
 
 
 def _compare(
-    array: FrameArray, field: str, right: Numbers, where: np.typing.NDArray[np.bool_], why: str, findings: Findings
+    array: FrameArray,
+    field: str,
+    right: Numbers,
+    where: np.typing.NDArray[np.bool_],
+    why: str,
+    findings: Findings,
 ) -> None:
     found = array.block_column(field).astype(np.int64)
     wrong = np.flatnonzero((found != right) & where)
@@ -61,7 +68,9 @@ def _compare(
 class ListCheck:
     """Heads, `nonempty` and links of one zone's lists against the pageblocks that must be on them."""
 
-    def __init__(self, array: FrameArray, member: Membership, places: Numbers, zone: Zone, findings: Findings) -> None:
+    def __init__(
+        self, array: FrameArray, member: Membership, places: Numbers, zone: Zone, findings: Findings
+    ) -> None:
         self.array = array
         self.zone = zone
         self.findings = findings
@@ -98,7 +107,9 @@ class ListCheck:
         return END if value == NONE else value
 
     def _check_links(self, number: int, members: list[int]) -> None:
-        """A list is a ring through END. Each step is written down twice, so a single wrong link is the odd one out."""
+        """A list is a ring through END. Each step is written down twice, so a single wrong link is the odd
+        one out.
+        """
         head = int(self.heads[number])
         follows = {one: self._link(self._next, one) for one in members}
         follows[END] = END if head == NONE else head

@@ -1,4 +1,6 @@
-"""Which frames are present: the ranges, the sections, the limit and the Frames all say it, and must say the same."""
+"""Which frames are present: the ranges, the sections, the limit and the Frames all say it, and must say the
+same.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,12 @@ class MapView:
         said = [(row["first"], row["end"]) for row in rows[:count]]
         numbers = np.flatnonzero(bits).astype(np.int64)
         return cls(
-            Shape.of(tables), physical, said, numbers, int(physical.map["limit"]), int(physical.map["present_frames"])
+            Shape.of(tables),
+            physical,
+            said,
+            numbers,
+            int(physical.map["limit"]),
+            int(physical.map["present_frames"]),
         )
 
     def well_formed(self) -> bool:
@@ -50,7 +57,9 @@ class MapView:
                 return False
             before = end
         rest = rows[len(self.said) :]
-        return int(self.physical.map["ranges"]) <= len(rows) and not any(row["first"] or row["end"] for row in rest)
+        return int(self.physical.map["ranges"]) <= len(rows) and not any(
+            row["first"] or row["end"] for row in rest
+        )
 
     def blocks_of(self, ranges: Ranges) -> Numbers:
         """The pageblocks that those frames lie in."""
@@ -59,7 +68,9 @@ class MapView:
         return np.unique(np.concatenate(parts)).astype(np.int64) if parts else np.zeros(0, np.int64)
 
     def plausible_blocks(self, formed: bool) -> Numbers:
-        """Where to look for Frames when the map contradicts itself: nonsense in `sections` names half of all memory."""
+        """Where to look for Frames when the map contradicts itself: nonsense in `sections` names half of all
+        memory.
+        """
         by_ranges = self.blocks_of(self.said) if formed else self.sections
         return self.sections if len(self.sections) <= 4 * len(by_ranges) + 64 else by_ranges
 
@@ -77,7 +88,8 @@ def frames_in(ranges: Ranges) -> int:
 def check_map(tables: Tables, physical: Physical, findings: Findings) -> tuple[Ranges, FrameArray]:
     """The ranges of present frames that are to be believed, and the frame array read accordingly.
 
-    Of the four witnesses (ranges, sections, limit and present_frames, the Frames' states) a single liar is outvoted.
+    Of the four witnesses (ranges, sections, limit and present_frames, the Frames' states) a single liar is
+    outvoted.
     """
     view = MapView.of(tables, physical)
     sum_agrees = frames_in(view.said) == view.present_frames
@@ -91,10 +103,24 @@ def check_map(tables: Tables, physical: Physical, findings: Findings) -> tuple[R
         truth = _judge(view, formed, shown)
         _report_ranges(view, truth, findings)
     if frames_in(truth) != view.present_frames:
-        _add(view, findings, "present_frames", frames_in(truth), view.present_frames, "not the frames of its ranges")
+        _add(
+            view,
+            findings,
+            "present_frames",
+            frames_in(truth),
+            view.present_frames,
+            "not the frames of its ranges",
+        )
     _report_sections(view, view.blocks_of(truth), findings)
     if view.limit_of(truth) != view.limit:
-        _add(view, findings, "limit", view.limit_of(truth), view.limit, "not the end of the last present pageblock")
+        _add(
+            view,
+            findings,
+            "limit",
+            view.limit_of(truth),
+            view.limit,
+            "not the end of the last present pageblock",
+        )
     return truth, array
 
 

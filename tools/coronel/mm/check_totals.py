@@ -1,4 +1,4 @@
-"""What is counted: levels and counters against the walk, and against each other where the walk cannot know."""
+"""What is counted: levels and counters against the walk, and against each other where it cannot know."""
 
 from __future__ import annotations
 
@@ -102,19 +102,33 @@ def _signed(value: int) -> int:
 
 
 def check_totals(
-    tables: Tables, physical: Physical, zones: list[Zone], counters: Counters, truth: Truth, findings: Findings
+    tables: Tables,
+    physical: Physical,
+    zones: list[Zone],
+    counters: Counters,
+    truth: Truth,
+    findings: Findings,
 ) -> None:
     """Compares everything that counts something."""
     for claim, wanted, what in _exact(zones, counters, truth):
         if claim.value != wanted:
-            findings.add(claim.object, claim.field, wanted, claim.value, f"the walk found other {what}", claim.address)
+            findings.add(
+                claim.object, claim.field, wanted, claim.value, f"the walk found other {what}", claim.address
+            )
     poisoning = bool(tables.option("poison_frames"))
-    pairs = (("frame_failures", "failures"), ("frame_misuses", "misuses"), ("frames_poisoned", "poisoned_frames"))
+    pairs = (
+        ("frame_failures", "failures"),
+        ("frame_misuses", "misuses"),
+        ("frames_poisoned", "poisoned_frames"),
+    )
     for name, field in pairs:
         never = name == "frames_poisoned" and not poisoning
         _check_pair(counters.claim(name), _summed(zones, field), 0 if never else None, findings)
     early = Claim(
-        "PhysicalRecord", "early_frames", physical.record["early_frames"], physical.record.address_of("early_frames")
+        "PhysicalRecord",
+        "early_frames",
+        physical.record["early_frames"],
+        physical.record.address_of("early_frames"),
     )
     _check_pair(counters.claim("frames_early"), early, None, findings, most=truth.present - truth.managed)
     _check_traffic(counters, truth, findings)
@@ -139,7 +153,7 @@ def _summed(zones: list[Zone], field: str) -> Claim:
 def _check_pair(
     counter: Claim, other: Claim, both: int | None, findings: Findings, most: int | None = None
 ) -> None:
-    """Two numbers that must be equal. `both`: what they are, where it is known; `most`: what neither exceeds."""
+    """Two numbers that must be equal. `both`: what they are, where it is known; `most`: the upper bound."""
     if counter.value == other.value and both in (None, counter.value):
         return
     wrong = [claim for claim in (counter, other) if both is not None and claim.value != both]
@@ -155,13 +169,19 @@ def _check_pair(
 
 
 def _check_traffic(counters: Counters, truth: Truth, findings: Findings) -> None:
-    """Every block that is allocated was handed out and not taken back; every free block came from a split or a release.
+    """Every block that is allocated was handed out and not taken back; every free block came from a split or
+    a release.
 
     free blocks now - free blocks at first = splits - merges + releases - allocations
     """
     grown = truth.free_blocks - truth.first_free_blocks + truth.allocated_blocks
     checks = (
-        ("frame_allocations", "frame_releases", truth.allocated_blocks, "the difference is not the blocks allocated"),
+        (
+            "frame_allocations",
+            "frame_releases",
+            truth.allocated_blocks,
+            "the difference is not the blocks allocated",
+        ),
         ("frame_splits", "frame_merges", grown, "the difference does not explain the free blocks"),
     )
     for more, less, difference, why in checks:
@@ -169,7 +189,9 @@ def _check_traffic(counters: Counters, truth: Truth, findings: Findings) -> None
         if excess == 0:
             continue
         limit = WORD // 4
-        suspects = [name for name, sign in ((more, 1), (less, -1)) if counters.could_be(name, sign * excess, limit)]
+        suspects = [
+            name for name, sign in ((more, 1), (less, -1)) if counters.could_be(name, sign * excess, limit)
+        ]
         if len(suspects) != 1:
             suspects = [more, less]
         claims = [counters.claim(name) for name in suspects]

@@ -19,14 +19,18 @@ def read_zones(tables: Tables, physical: Physical, findings: Findings) -> list[Z
     said = int(physical.record["zones"])
     if said != used or any(pointers[used:]):
         address = physical.record.address_of("zones")
-        findings.add("PhysicalRecord", "zones", used, said, "not the number of its pointers to zones", address)
+        findings.add(
+            "PhysicalRecord", "zones", used, said, "not the number of its pointers to zones", address
+        )
     found = []
     for number in range(used):
         try:
             found.append(physical.zone(tables, number, pointers[number]))
         except DecodeError as error:
             address = physical.record.address_of("zone", number)
-            findings.add("PhysicalRecord", f"zone[{number}]", "a ZoneRecord", pointers[number], str(error), address)
+            findings.add(
+                "PhysicalRecord", f"zone[{number}]", "a ZoneRecord", pointers[number], str(error), address
+            )
     return found
 
 
@@ -46,7 +50,9 @@ def check_zones(zones: list[Zone], present: Ranges, shape: Shape, findings: Find
         for place in ("first", "end"):
             if record[place] % edge:
                 why = "zones begin and end at whole blocks of the largest order"
-                findings.add(name, place, f"a multiple of {edge}", record[place], why, record.address_of(place))
+                findings.add(
+                    name, place, f"a multiple of {edge}", record[place], why, record.address_of(place)
+                )
 
 
 def _check_only(record: Struct, name: str, present: Ranges, edge: int, findings: Findings) -> None:

@@ -1,9 +1,9 @@
 """Single wrong bits for tests of whatever must notice them: drawn at random over everything the walker reads.
 
-    wrong = Draw(random.Random(seed), tables, walk(tables)).any()
-    wrong.flip(memory)           # memory is now wrong in one bit
-    walk(tables).problems        # must name one of wrong.objects, and nothing else
-    wrong.flip(memory)           # and is right again
+wrong = Draw(random.Random(seed), tables, walk(tables)).any()
+wrong.flip(memory)           # memory is now wrong in one bit
+walk(tables).problems        # must name one of wrong.objects, and nothing else
+wrong.flip(memory)           # and is right again
 """
 
 from __future__ import annotations
@@ -91,7 +91,9 @@ class Draw:
 
     def _frame(self) -> Corruption:
         array = self.walk.array
-        number = self._block_number() * array.shape.block_frames + self.chance.randrange(array.shape.block_frames)
+        number = self._block_number() * array.shape.block_frames + self.chance.randrange(
+            array.shape.block_frames
+        )
         address = array.frames_address + number * array.frame_type.size
         return self._of_type(frame_name(number), array.frame_type, address, list(array.frame_type.fields))
 
@@ -114,7 +116,9 @@ class Draw:
         return self._of_record("FrameMap", self.physical.map, fields)
 
     def _zone(self) -> Corruption:
-        return self._of_record("ZoneRecord 0", self.walk.zones[0].record, ["name", "first", "end", "present_frames"])
+        return self._of_record(
+            "ZoneRecord 0", self.walk.zones[0].record, ["name", "first", "end", "present_frames"]
+        )
 
     def _physical(self) -> Corruption:
         return self._of_record("PhysicalRecord", self.physical.record, ["zones", "early_frames"])
@@ -141,7 +145,9 @@ class Draw:
     def _of_type(self, name: str, kind: StructType, address: int, fields: list[str]) -> Corruption:
         field = kind[self.chance.choice(fields)]
         bit = self.chance.randrange(field.bits or 8 * field.size) + field.bit
-        return Corruption(self._names(name, field.name), field.name, address + field.offset + bit // 8, bit % 8)
+        return Corruption(
+            self._names(name, field.name), field.name, address + field.offset + bit // 8, bit % 8
+        )
 
     @staticmethod
     def _names(name: str, field: str) -> tuple[str, ...]:

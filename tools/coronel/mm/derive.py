@@ -1,7 +1,9 @@
-"""What follows from the bits alone: free blocks of each order, and what a Pageblock and the lists must then say.
+"""What follows from the bits alone: free blocks of each order, and what a Pageblock and the lists must then
+say.
 
-An independent algorithm. The kernel folds words on themselves and keeps counts; here a free block of order n is what is
-left when free runs of 2^n frames are paired up: two free halves of one pair are not two blocks but one larger one.
+An independent algorithm. The kernel folds words on themselves and keeps counts; here a free block of order n
+is what is left when free runs of 2^n frames are paired up: two free halves of one pair are not two blocks but
+one larger one.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from coronel.mm.zones import Shape
 
 
 def pair_up(free: Bools, levels: int) -> list[Bools]:
-    """Per order 0..levels: where a run of 2^order, aligned, is wholly free. `free` has whole runs of 2^levels in a row."""
+    """Per order 0..levels: where a run of 2^order, aligned, is wholly free. `free` has whole runs of 2^levels
+    in a row.
+    """
     found = [free]
     for _ in range(levels):
         found.append(found[-1][0::2] & found[-1][1::2])
@@ -25,7 +29,9 @@ def pair_up(free: Bools, levels: int) -> list[Bools]:
 
 
 def exactly(levels: list[Bools], order: int) -> Bools:
-    """Of the runs of one order, those that are free blocks of just that order: their buddy is not wholly free."""
+    """Of the runs of one order, those that are free blocks of just that order: their buddy is not wholly
+    free.
+    """
     runs = levels[order]
     if order + 1 == len(levels):
         return runs
@@ -39,8 +45,9 @@ def free_blocks(free: Bools, max_order: int) -> tuple[int, ...]:
 
 
 def run_fields(whole_order: int) -> list[int]:
-    """The lowest bit of each order's field in Pageblock.runs: order n may occur 2^(whole_order - 1 - n) times, one order
-    up at most half as often; the whole pageblock once. See the theory in mm/physical/pageblock.cpp.
+    """The lowest bit of each order's field in Pageblock.runs: order n may occur 2^(whole_order - 1 - n)
+    times, one order up at most half as often; the whole pageblock once. See the theory in
+    mm/physical/pageblock.cpp.
     """
     edges = [0]
     for order in range(whole_order):

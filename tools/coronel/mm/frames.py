@@ -1,11 +1,12 @@
 """All Frames and Pageblocks of a machine as arrays: what is present, in units of the largest block.
 
-The arrays have a row for each group of 2^max_order frames (8 MiB) in which anything is present, in ascending order. No
-block reaches over the edge of a group, so every derivation may look at each row by itself.
+The arrays have a row for each group of 2^max_order frames (8 MiB) in which anything is present, in ascending
+order. No block reaches over the edge of a group, so every derivation may look at each row by itself.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,7 +52,9 @@ class FrameArray:
 
     def numbers(self, index: NDArray[Any]) -> Numbers:
         """Frame numbers of places in the arrays."""
-        found: Numbers = self.groups[index // self.group_frames] * self.group_frames + index % self.group_frames
+        found: Numbers = (
+            self.groups[index // self.group_frames] * self.group_frames + index % self.group_frames
+        )
         return found
 
     def number(self, index: int) -> int:
@@ -118,9 +121,8 @@ class FrameArray:
         found: list[tuple[int, int]] = []
         for start, stop in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
             for first, end in self._unbroken(start, stop):
-                if found and found[-1][1] == first:
-                    first = found.pop()[0]
-                found.append((first, end))
+                joined = found.pop()[0] if found and found[-1][1] == first else first
+                found.append((joined, end))
         return found
 
     def _unbroken(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
@@ -135,7 +137,9 @@ class FrameArray:
 
 
 def read_frames(tables: Tables, physical: Physical, blocks: Numbers, findings: Findings) -> FrameArray:
-    """Reads the records of those pageblocks (numbers, ascending). What cannot be read is found, and reads as zero."""
+    """Reads the records of those pageblocks (numbers, ascending). What cannot be read is found, and reads as
+    zero.
+    """
     shape = Shape.of(tables)
     frame_type, block_type = tables.type("Frame"), tables.type("Pageblock")
     group_blocks = 1 << (shape.max_order - shape.whole_order)
@@ -147,12 +151,17 @@ def read_frames(tables: Tables, physical: Physical, blocks: Numbers, findings: F
     frames_address, blocks_address = int(physical.map["frames"]), int(physical.map["blocks"])
     frame_bytes = np.zeros((len(known), shape.block_frames * frame_type.size), np.uint8)
     block_bytes = np.zeros((len(known), block_type.size), np.uint8)
-    for target, base, name in ((frame_bytes, frames_address, "frames"), (block_bytes, blocks_address, "blocks")):
+    for target, base, name in (
+        (frame_bytes, frames_address, "frames"),
+        (block_bytes, blocks_address, "blocks"),
+    ):
         unread = _fill(tables.memory, target, base, blocks, places)
         known[places[list(unread)]] = False
         for number, why in unread.items():
             findings.add(
-                f"Pageblock {blocks[number]}" if name == "blocks" else f"Frames of Pageblock {blocks[number]}",
+                f"Pageblock {blocks[number]}"
+                if name == "blocks"
+                else f"Frames of Pageblock {blocks[number]}",
                 "all of it",
                 "memory",
                 "none",
@@ -175,7 +184,7 @@ def read_frames(tables: Tables, physical: Physical, blocks: Numbers, findings: F
 def _fill(
     memory: Memory, target: NDArray[np.uint8], base: int, blocks: Numbers, places: Numbers
 ) -> dict[int, DecodeError]:
-    """Reads the rows of `target` that belong to `blocks`, run by run; what failed, by its place in `blocks`."""
+    """Reads the rows of `target` for `blocks`, run by run; what failed, by its place in `blocks`."""
     failed: dict[int, DecodeError] = {}
     row_bytes = target.shape[1]
 
@@ -186,7 +195,7 @@ def _fill(
         target[row : row + stop - start] = np.frombuffer(data, np.uint8).reshape(-1, row_bytes)
 
     edges = [0, *(np.flatnonzero(np.diff(blocks) != 1) + 1).tolist(), len(blocks)]
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in itertools.pairwise(edges):
         try:
             if stop > start:
                 read(start, stop)

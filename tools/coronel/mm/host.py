@@ -5,8 +5,8 @@
         machine.free_pages(pfn, 3)
         print(machine.walk().summary())
 
-The library is `libcoronel_mm.so` of a build: the same sources as the kernel. The declarations are its own headers, read
-by cffi as they are.
+The library is `libcoronel_mm.so` of a build: the same sources as the kernel. The declarations are its own
+headers, read by cffi as they are.
 """
 
 from __future__ import annotations
@@ -93,7 +93,9 @@ def find_library(profile: str | None = None) -> Path:
     for path in candidates:
         if path.is_file():
             return path
-    raise SetupError(f"the host library {candidates[0]} is not built: run `make {profile or 'all'}` in {ROOT}")
+    raise SetupError(
+        f"the host library {candidates[0]} is not built: run `make {profile or 'all'}` in {ROOT}"
+    )
 
 
 @functools.cache
@@ -103,7 +105,9 @@ def _interface() -> cffi.FFI:
         try:
             text = (ROOT / name).read_text(encoding="utf-8")
         except OSError as error:
-            raise SetupError(f"the host library's header {ROOT / name} cannot be read: {error.strerror}") from None
+            raise SetupError(
+                f"the host library's header {ROOT / name} cannot be read: {error.strerror}"
+            ) from None
         ffi.cdef(declarations(text))
     return ffi
 
@@ -117,7 +121,9 @@ class HostLibrary:
         try:
             self.call: Any = self.ffi.dlopen(str(path))
         except OSError as error:
-            raise SetupError(f"the host library {path} cannot be loaded ({error}): build it again with `make`") from None
+            raise SetupError(
+                f"the host library {path} cannot be loaded ({error}): build it again with `make`"
+            ) from None
 
     @classmethod
     @functools.cache
@@ -178,14 +184,16 @@ class HostMemory:
 
 
 def _extents(storage: int, library: Path) -> list[tuple[int, int]]:
-    """The mappings of the library, and the one that holds `storage`; touching ones joined. See proc(5), maps."""
+    """The mappings of the library, and the one that holds `storage`, joined where they touch: proc(5), maps."""
     found: list[tuple[int, int]] = []
     wanted = os.path.realpath(library)
     with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
         for line in maps:
             words = line.split(maxsplit=5)
             first, end = (int(part, 16) for part in words[0].split("-"))
-            if words[1][0] != "r" or not (first <= storage < end or (len(words) > 5 and words[5].strip() == wanted)):
+            if words[1][0] != "r" or not (
+                first <= storage < end or (len(words) > 5 and words[5].strip() == wanted)
+            ):
                 continue
             if found and found[-1][1] == first:
                 first = found.pop()[0]
@@ -196,9 +204,10 @@ def _extents(storage: int, library: Path) -> list[tuple[int, int]]:
 class HostMachine:
     """A machine: some memory, some of it reserved, and a memory manager that has taken it into service.
 
-    `memory` is a size ("64M", a number of bytes) for one range from frame 0, or ranges of frame numbers. Ranges ascend
-    and do not overlap; those of `reserved` lie inside `memory`. With `on_misuse` "refuse" a wrong release raises
-    MMError and changes nothing; with "panic" it also kills the machine, as it stops a kernel.
+    `memory` is a size ("64M", a number of bytes) for one range from frame 0, or ranges of frame numbers.
+    Ranges ascend and do not overlap; those of `reserved` lie inside `memory`. With `on_misuse` "refuse" a
+    wrong release raises MMError and changes nothing; with "panic" it also kills the machine, as it stops a
+    kernel.
     """
 
     def __init__(
@@ -220,7 +229,9 @@ class HostMachine:
 
     @classmethod
     def like(cls, walk: Walk, **options: Any) -> Self:
-        """A machine with the memory map of another one: its present frames as memory, its reserved ones reserved."""
+        """A machine with the memory map of another one: its present frames as memory, its reserved ones
+        reserved.
+        """
         return cls(walk.present_ranges, walk.reserved_ranges, **options)
 
     def __enter__(self) -> Self:
@@ -245,7 +256,9 @@ class HostMachine:
     # -- what it does
 
     def alloc_pages(self, order: int, gfp_flags: int | None = None) -> int | None:
-        """The first frame of a block of 2^order frames, or None when memory is out; MMError for what makes no sense."""
+        """The first frame of a block of 2^order frames, or None when memory is out; MMError for what makes no
+        sense.
+        """
         flags = self.library.call.GFP_KERNEL if gfp_flags is None else gfp_flags
         number = int(self._enter().alloc_pages(_unsigned("order", order), _unsigned("gfp_flags", flags)))
         if number == -errno.ENOMEM:
@@ -261,7 +274,9 @@ class HostMachine:
             raise self._error(status, f"frame {pfn:#x}, order {order}")
 
     def stress(self, operations: int, seed: int, *, hold: bool = True) -> StressReport:
-        """Random allocations, releases and misuses, the kernel's `stress pages`. With `hold` what is live stays so."""
+        """Random allocations, releases and misuses, the kernel's `stress pages`. With `hold` what is live
+        stays so.
+        """
         report = self.library.ffi.new("struct mm_stress_report *")
         status = self._enter().mm_stress_pages(
             _unsigned("operations", operations, 64), _unsigned("seed", seed, 64), int(hold), report
@@ -341,7 +356,9 @@ def _ranges(name: str, given: str | int | Iterable[tuple[int, int]]) -> Sequence
     ranges = [Range(int(first), int(end)) for first, end in given]
     for first, end in ranges:
         if not 0 <= first <= end <= 1 << (64 - PAGE_SHIFT):
-            raise UsageError(f"{name} range [{first}, {end}) makes no sense: frame numbers, the end not included")
+            raise UsageError(
+                f"{name} range [{first}, {end}) makes no sense: frame numbers, the end not included"
+            )
     return ranges
 
 

@@ -1,10 +1,10 @@
 """`KernelState`: the memory manager's state inside a running guest, read from its RAM while nobody is asked.
 
-    with Guest(kernel=elf) as guest:
-        guest.wait_ready()
-        state = KernelState(guest, elf)
-        with guest.paused():
-            state.walk().check()
+with Guest(kernel=elf) as guest:
+    guest.wait_ready()
+    state = KernelState(guest, elf)
+    with guest.paused():
+        state.walk().check()
 """
 
 from __future__ import annotations
@@ -26,21 +26,24 @@ if TYPE_CHECKING:
 class KernelState:
     """One kernel's tables, and what they lead to.
 
-    Made once the kernel has announced its first prompt (`Guest.wait_ready`); DecodeError before its memory manager is
-    initialised. Every method pauses the guest while it reads, so the numbers of one answer belong together; pause it
-    yourself (`Guest.paused`) when several answers must.
+    Made once the kernel has announced its first prompt (`Guest.wait_ready`); DecodeError before its memory
+    manager is initialised. Every method pauses the guest while it reads, so the numbers of one answer belong
+    together; pause it yourself (`Guest.paused`) when several answers must.
     """
 
     def __init__(self, guest: Guest, kernel: Artifact | str | os.PathLike[str]) -> None:
         self.guest = guest
         self.artifact = kernel if isinstance(kernel, Artifact) else Artifact.open(os.fspath(kernel))
         with guest.paused():
-            # Whatever root the CPU is on, the kernel's own half is mapped; the record names the kernel's root.
+            # Whatever root the CPU is on, the kernel's own half is mapped; the record names the kernel's
+            # root.
             memory = guest.kernel_memory()
             record = self.artifact.symbol(SYMBOL).address
             root = Tables.load(memory, record).record.root
             if root == 0:
-                raise DecodeError("the kernel has no page tables of its own yet: its memory manager is not initialised")
+                raise DecodeError(
+                    "the kernel has no page tables of its own yet: its memory manager is not initialised"
+                )
             self.memory = KernelMemory(guest.ram, root, memory.levels)
             self.tables = Tables.load(self.memory, record)
 

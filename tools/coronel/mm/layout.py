@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ class Enumerator(int):
     known: bool
 
     def __new__(cls, value: int, name: str | None) -> Enumerator:
+        """`name` is None for a number that is no enumerator."""
         made = super().__new__(cls, value)
         made.name = name if name is not None else f"{value} (no such enumerator)"
         made.known = name is not None
@@ -50,7 +52,9 @@ class EnumType:
         try:
             return self.values[name]
         except KeyError:
-            raise DecodeError(f"enumeration {self.name} has no {name!r}, only {', '.join(self.values)}") from None
+            raise DecodeError(
+                f"enumeration {self.name} has no {name!r}, only {', '.join(self.values)}"
+            ) from None
 
     def decode(self, value: int) -> Enumerator:
         """The number with its name."""
@@ -79,10 +83,14 @@ class Field:
         """Of all elements, in bytes."""
         return self.bytes * self.count
 
-    def decode(self, data: bytes, address: int) -> Any:
+    def decode(self, data: builtins.bytes, address: int) -> Any:
         """Its value in `data`, the bytes of the whole record, which lie at `address`."""
         if self.type == "char":
-            return data[self.offset : self.offset + self.size].partition(b"\0")[0].decode("ascii", "backslashreplace")
+            return (
+                data[self.offset : self.offset + self.size]
+                .partition(b"\0")[0]
+                .decode("ascii", "backslashreplace")
+            )
         if isinstance(self.target, StructType):
             starts = range(self.offset, self.offset + self.size, self.bytes)
             kind = self.target
@@ -124,13 +132,17 @@ class StructType:
         try:
             return self.fields[name]
         except KeyError:
-            raise DecodeError(f"type {self.name} has no field {name!r}, only {', '.join(self.fields)}") from None
+            raise DecodeError(
+                f"type {self.name} has no field {name!r}, only {', '.join(self.fields)}"
+            ) from None
 
     def enumeration(self, field: str) -> EnumType:
         """The enumeration that a field is of; DecodeError when it is of none."""
         target = self[field].target
         if not isinstance(target, EnumType):
-            raise DecodeError(f"field {self.name}.{field} is of type {self[field].type}, not of an enumeration")
+            raise DecodeError(
+                f"field {self.name}.{field} is of type {self[field].type}, not of an enumeration"
+            )
         return target
 
     @cached_property
@@ -159,7 +171,9 @@ class StructType:
 
 
 class Struct(Mapping[str, Any]):
-    """One record: its fields by name. Numbers, texts, enumerators, records and tuples of them; pointers are numbers."""
+    """One record: its fields by name. Numbers, texts, enumerators, records and tuples of them; pointers are
+    numbers.
+    """
 
     def __init__(self, kind: StructType, data: bytes, address: int) -> None:
         self.type = kind

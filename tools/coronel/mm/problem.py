@@ -10,11 +10,13 @@ from dataclasses import dataclass
 class Problem:
     """What is wrong, where it lies, what was expected there and what was found.
 
-    `objects` has one name where the state itself proves which object is wrong, and the names of all that it may be
-    where two sources contradict each other and there is no third.
+    `objects` has one name where the state itself proves which object is wrong, and the names of all that it
+    may be where two sources contradict each other and there is no third.
     """
 
-    objects: tuple[str, ...]  # "Frame 4711", "Pageblock 9", "FrameMap", "BuddyLists of zone 0", "counter NAME"
+    objects: tuple[
+        str, ...
+    ]  # "Frame 4711", "Pageblock 9", "FrameMap", "BuddyLists of zone 0", "counter NAME"
     address: int  # of the field; 0 where there is no one place
     field: str
     expected: str
@@ -33,7 +35,9 @@ class Problem:
 
 
 class Findings:
-    """Collects problems, a bounded number of each kind and in all: memory full of nonsense is one finding, not 10^6."""
+    """Collects problems, a bounded number of each kind and in all: memory full of nonsense is one finding,
+    not 10^6.
+    """
 
     LIMIT = 500
     LIMIT_OF_KIND = 50

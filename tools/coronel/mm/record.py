@@ -1,6 +1,7 @@
 """The record where every outside reader starts, and the tables behind it: docs/formats.md section 1.
 
-Whatever the bytes are, what comes of them is `Tables` or a DecodeError that says which row of which table is wrong.
+Whatever the bytes are, what comes of them is `Tables` or a DecodeError that says which row of which table is
+wrong.
 """
 
 from __future__ import annotations
@@ -102,7 +103,9 @@ class Tables:
         try:
             return self.enums[name]
         except KeyError:
-            raise DecodeError(f"the tables have no enumeration {name!r}: this kernel does not export it") from None
+            raise DecodeError(
+                f"the tables have no enumeration {name!r}: this kernel does not export it"
+            ) from None
 
     def option(self, name: str) -> int:
         """The value of a build option; DecodeError when the kernel has none of that name."""
@@ -151,7 +154,9 @@ class _Loader:
         names = ("counters", "types", "fields", "options", "enums", "cpus")
         found = {name: _Table(name, *rest[3 + 3 * n : 6 + 3 * n]) for n, name in enumerate(names)}
         if found["counters"].address == 0:
-            raise DecodeError(f"the record at {self.address:#x} is empty: the kernel has not filled its tables yet")
+            raise DecodeError(
+                f"the record at {self.address:#x} is empty: the kernel has not filled its tables yet"
+            )
         record = Record(self.address, slide, root, generation, rest[-1])
 
         enums = self._enums(found["enums"])
@@ -169,7 +174,9 @@ class _Loader:
     def _check_head(self, magic: bytes, version: int, size: int) -> None:
         where = f"the record at {self.address:#x}"
         if magic != MAGIC:
-            raise DecodeError(f"{where} begins with {magic!r} instead of {MAGIC!r}: this is no Coronel record")
+            raise DecodeError(
+                f"{where} begins with {magic!r} instead of {MAGIC!r}: this is no Coronel record"
+            )
         if version != VERSION:
             raise DecodeError(f"{where} has version {version}: this reader knows {VERSION} only")
         if size != _RECORD.size:
@@ -224,7 +231,7 @@ class _Loader:
                 raise DecodeError(f"table of types, row {index} ({name}): {size} bytes make no sense")
             types[name] = StructType(name, size)
         _unique("types", (_text("types", row[0]) for row in rows))
-        for (raw, _, first, count), kind in zip(rows, types.values(), strict=True):
+        for (_, _, first, count), kind in zip(rows, types.values(), strict=True):
             if first + count > len(field_rows) or count == 0:
                 raise DecodeError(
                     f"table of types, {kind.name}: fields {first} to {first + count} of {len(field_rows)}"
@@ -232,7 +239,9 @@ class _Loader:
             for index in range(first, first + count):
                 field = self._field(index, field_rows[index], kind, types, enums)
                 if kind.fields.setdefault(field.name, field) is not field:
-                    raise DecodeError(f"table of fields, row {index}: {kind.name}.{field.name} is there twice")
+                    raise DecodeError(
+                        f"table of fields, row {index}: {kind.name}.{field.name} is there twice"
+                    )
         return types
 
     def _field(
@@ -251,13 +260,21 @@ class _Loader:
         if target is None and kind not in _PLAIN:
             raise DecodeError(f"{where}: type {kind!r} is in no table")
         if count == 0 or offset + size * count > owner.size:
-            raise DecodeError(f"{where}: {count} times {size} bytes at {offset} do not fit into {owner.size} bytes")
+            raise DecodeError(
+                f"{where}: {count} times {size} bytes at {offset} do not fit into {owner.size} bytes"
+            )
         wanted = target.size if isinstance(target, StructType) else _PLAIN.get(kind, size)
         if not bits and (size != wanted or (not isinstance(target, StructType) and size not in (1, 2, 4, 8))):
             raise DecodeError(f"{where}: {size} bytes, but type {kind} has {wanted}")
-        if bits and (size not in (1, 2, 4, 8) or bit + bits > 8 * size or count != 1 or isinstance(target, StructType)):
-            raise DecodeError(f"{where}: bits {bit} to {bit + bits} do not fit into {count} times {size} bytes")
-        if isinstance(target, StructType) and target.size >= owner.size:  # else types could hold each other for ever
+        if bits and (
+            size not in (1, 2, 4, 8) or bit + bits > 8 * size or count != 1 or isinstance(target, StructType)
+        ):
+            raise DecodeError(
+                f"{where}: bits {bit} to {bit + bits} do not fit into {count} times {size} bytes"
+            )
+        if (
+            isinstance(target, StructType) and target.size >= owner.size
+        ):  # else types could hold each other for ever
             raise DecodeError(f"{where}: a {kind} of {size} bytes is no part of {owner.size} bytes")
         return Field(name, kind, offset, size, bit, bits, count, target)
 

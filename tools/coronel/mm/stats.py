@@ -10,7 +10,7 @@ from coronel.mm.record import CounterInfo, Tables
 
 
 def shares(tables: Tables, cpu: int) -> tuple[int, ...]:
-    """What one CPU has counted, in the order of `tables.counters`. DecodeError when its block is unreadable."""
+    """What one CPU has counted, in the order of `tables.counters`; DecodeError where it is unreadable."""
     field = tables.type("PerCpu")["counters"]
     if len(tables.counters) > field.count:
         raise DecodeError(f"{len(tables.counters)} counters, but a PerCpu has room for {field.count}")

@@ -1,14 +1,15 @@
-"""`walk`: reads the frame array and the free structures on its own and says what they are, and what is wrong with them.
+"""`walk`: reads the frame array and the free structures on its own and says what they are, and what is wrong
+with them.
 
     found = walk(tables)
     found.free_blocks                 # per order, from the bits alone
     found.state(4711)                 # State.inside
     found.problems                    # each names object, address, field, expected and found
 
-Nothing that memory holds makes it fail or run long: every structure is read once, by its size; links are followed at
-most as often as there are pageblocks; what cannot be read becomes a problem, and the rest is walked. For one wrong bit
-there is one object named, the right one, because nearly everything is said at least three times. Stop the machine first:
-a walk over memory that changes finds problems that are none.
+Nothing that memory holds makes it fail or run long: every structure is read once, by its size; links are
+followed at most as often as there are pageblocks; what cannot be read becomes a problem, and the rest is
+walked. For one wrong bit there is one object named, the right one, because nearly everything is said at least
+three times. Stop the machine first: a walk over memory that changes finds problems that are none.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ from coronel.mm.zones import Physical, State, Zone
 
 @dataclass
 class Walk:
-    """What was found. With problems, the numbers are those of the corrected state, as far as it could be corrected."""
+    """What was found. With problems, the numbers are those of the corrected state, as far as it could be
+    corrected.
+    """
 
     array: FrameArray
     states: NDArray[np.uint8]  # State of every frame of `array`
@@ -73,7 +76,9 @@ class Walk:
 
     @property
     def reserved_ranges(self) -> Ranges:
-        """Frame numbers [first, end) of runs of reserved frames, none reaching from one present range into another."""
+        """Frame numbers [first, end) of runs of reserved frames, none reaching from one present range into
+        another.
+        """
         return self.array.runs(self.states == State.reserved)
 
     @property
@@ -88,8 +93,8 @@ class Walk:
         return State.absent if index is None else State(int(self.states[index]))
 
     def ranges(self) -> list[tuple[int, int, State]]:
-        """Runs (first, end, state) of frames in one state, ascending, absent ones left out; a block's head counts as
-        part of it, and so every allocated stretch is one run.
+        """Runs (first, end, state) of frames in one state, ascending, absent ones left out; a block's head
+        counts as part of it, and so every allocated stretch is one run.
         """
         found = []
         shown = np.where(self.states == State.inside, State.allocated, self.states)
@@ -112,7 +117,11 @@ class Walk:
         ]
         more = f" and {self.left_out} more" if self.left_out else ""
         if self.problems:
-            lines = [f"{len(self.problems)}{more} problems in the state of memory", *map(str, self.problems), *lines]
+            lines = [
+                f"{len(self.problems)}{more} problems in the state of memory",
+                *map(str, self.problems),
+                *lines,
+            ]
         if not self.complete:
             lines.append("not everything could be read")
         return "\n".join(lines)
@@ -122,9 +131,11 @@ class Walk:
 
 
 def walk(tables: Tables, *, contents: bool = True) -> Walk:
-    """Walks everything. DecodeError only where there is nothing to walk: no manager, or no way to its frame map.
+    """Walks everything. DecodeError only where there is nothing to walk: no manager, or no way to its frame
+    map.
 
-    `contents` also reads the first bytes of every free frame where the kernel poisons them (option poison_frames).
+    `contents` also reads the first bytes of every free frame where the kernel poisons them (option
+    poison_frames).
     """
     return _Walker(tables, contents).walk()
 
@@ -142,8 +153,11 @@ class _Walker:
         present = array.mask(present_ranges)
         zones = read_zones(self.tables, physical, self.findings)
         counters = Counters.read(self.tables, self.findings)
-        self.complete = bool(zones) and counters is not None and len(np.flatnonzero(array.known)) == len(
-            np.unique(np.flatnonzero(present) // array.shape.block_frames)
+        self.complete = (
+            bool(zones)
+            and counters is not None
+            and len(np.flatnonzero(array.known))
+            == len(np.unique(np.flatnonzero(present) // array.shape.block_frames))
         )
 
         free, _ = check_blocks(array, self.findings)
@@ -235,7 +249,7 @@ class _Walker:
         )
 
     def _check_poison(self, array: FrameArray, physical: Physical, states: NDArray[np.uint8]) -> None:
-        """The flag against the contents: a poisoned frame holds the pattern, any other free frame does not."""
+        """The flag against the contents: poisoned frames hold the pattern, no other free frame does."""
         pattern = bytes([self.tables.enum("platform::Poison")["free_frame"]]) * 8
         read = self._frame_reader(physical)
         free = np.flatnonzero(states == State.free)
@@ -251,7 +265,9 @@ class _Walker:
             expected = pattern.hex() if flag else "no poison"
             why = "flag and contents disagree: written to after its release, or a wrong flag"
             address = array.frame_address(number, "flags")
-            self.findings.add(frame_name(number), "flags", f"contents {expected}", f"contents {begin.hex()}", why, address)
+            self.findings.add(
+                frame_name(number), "flags", f"contents {expected}", f"contents {begin.hex()}", why, address
+            )
 
     def _frame_reader(self, physical: Physical) -> Callable[[int], bytes]:
         """The first eight bytes of a frame."""

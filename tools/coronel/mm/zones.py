@@ -1,4 +1,6 @@
-"""The way from the record to the frame array and the zones. Needs nothing but Python: GDB's commands use it too."""
+"""The way from the record to the frame array and the zones. Needs nothing but Python: GDB's commands use it
+too.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ class Shape:
         max_order = tables.option("max_order")
         whole_lists = max_order - whole_order + 1
         if 1 << whole_order != block_frames or not whole_order <= max_order <= 24:
-            raise DecodeError(f"max_order {max_order} with pageblocks of {block_frames} frames makes no sense")
+            raise DecodeError(
+                f"max_order {max_order} with pageblocks of {block_frames} frames makes no sense"
+            )
         partial_lists = heads.count - whole_lists
         if partial_lists <= 0 or partial_lists % whole_order:
             raise DecodeError(f"{heads.count} lists of pageblocks make no sense with max_order {max_order}")
