@@ -54,7 +54,8 @@ void CommandLine::describe_bad_choice(memory::Writer& out, std::string_view key,
   const Result<std::string_view> text = value(key);
   out.text(key).text("=").text(text.ok() ? text.take() : std::string_view{}).text(" is unknown: choose ");
   for (std::size_t i = 0; i < choices.size(); ++i) {
-    if (i > 0) out.text(i + 1 < choices.size() ? ", " : " or ");
+    if (i > 0 && i + 1 < choices.size()) out.text(", ");
+    if (i > 0 && i + 1 == choices.size()) out.text(" or ");
     out.text(choices[i]);
   }
 }

@@ -99,8 +99,8 @@ entry_multiboot2:
         mov     %eax, %ebp              // ebp: protocol, until the end
         mov     %ebx, %esi              // esi: information structure, until the end
 
-        // 115200 8N1, no interrupts (PC16550D data sheet, section 8). The FIFOs stay as they are: switching them
-        // empties them, and the first byte of input that was piped in waits there for SerialPort::start().
+        // 115200 8N1, no interrupts (PC16550D data sheet, section 8). The FIFOs stay as they are: switching
+        // them empties them, and the first byte of piped input waits there for SerialPort::start().
         SERIAL  1, 0x00
         SERIAL  3, 0x80
         SERIAL  0, 0x01
@@ -230,7 +230,7 @@ fail:
         .size   fail, . - fail
 
 error_magic:
-        .asciz  "\r\nboot error 1: the loader is neither multiboot2 nor PVH; use GRUB's multiboot2 or -kernel\r\n"
+        .asciz  "\r\nboot error 1: the loader is neither multiboot2 (GRUB) nor PVH (QEMU -kernel)\r\n"
 error_information:
         .asciz  "\r\nboot error 2: the loader gave no boot information (its address is 0)\r\n"
 error_memory:

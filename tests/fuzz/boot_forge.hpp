@@ -1,4 +1,4 @@
-// What the fuzzers of boot/ share: a reader of the fuzzer's bytes, forged memory, and what must hold of a BootInfo.
+// What the fuzzers of boot/ share: the input as values, forged memory, and what must hold of a BootInfo.
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <cstdint>
@@ -68,17 +68,19 @@ class Bytes {
   std::span<const std::uint8_t> rest_;
 };
 
-// Physical memory from address 0, exactly as large as the view: ASan sees the first byte beyond it.
+// Physical memory from address first() on, exactly as large as the view: ASan sees the first byte beyond it.
 class Memory {
  public:
-  explicit Memory(std::size_t bytes) : bytes_(bytes, std::byte{0xcc}) {}
+  explicit Memory(std::size_t bytes, std::uint64_t first = 0)
+      : bytes_(bytes, std::byte{0xcc}), first_(first) {}
 
-  boot::PhysView view() const { return {bytes_.data(), PhysAddr{bytes_.size()}}; }
-  std::size_t size() const { return bytes_.size(); }
+  boot::PhysView view() const { return {bytes_.data(), PhysAddr{end()}, PhysAddr{first_}}; }
+  std::uint64_t first() const { return first_; }
+  std::uint64_t end() const { return first_ + bytes_.size(); }
 
   void put(std::uint64_t at, const void* data, std::size_t count) {
-    if (at >= bytes_.size()) return;
-    std::memcpy(bytes_.data() + at, data, count < bytes_.size() - at ? count : bytes_.size() - at);
+    if (at < first_ || at >= end()) return;
+    std::memcpy(bytes_.data() + (at - first_), data, count < end() - at ? count : end() - at);
   }
   void u32(std::uint64_t at, std::uint32_t value) { put(at, &value, sizeof value); }
   void u64(std::uint64_t at, std::uint64_t value) { put(at, &value, sizeof value); }
@@ -86,6 +88,7 @@ class Memory {
 
  private:
   std::vector<std::byte> bytes_;
+  std::uint64_t first_;
 };
 
 // -- the parser's output, static because it is large
@@ -94,6 +97,12 @@ inline BootInfo info;
 inline boot::BootReport report;
 
 inline constexpr PhysRange kKernel{PhysAddr{0x100000}, PhysAddr{0x123000}};
+
+// Where forged memory begins: mostly at 0, sometimes in the kernel or where the usual map has no memory.
+inline std::uint64_t first_address(Bytes& bytes) {
+  const std::uint8_t how = bytes.u8();
+  return how % 16 == 14 ? kKernel.first.value : how % 16 == 15 ? 80 << 20 : 0;
+}
 
 inline bool holds(std::span<const PhysRange> ranges, PhysRange inner) {
   for (const PhysRange& range : ranges) {

@@ -14,14 +14,17 @@ constexpr std::uint64_t kAt = 0x400;
 // Appends tags to a structure in memory; each may lie about its size.
 class Forger {
  public:
-  explicit Forger(Bytes& bytes) : bytes_(bytes), memory_(0x1000 + std::size_t{bytes.u8()} * 64) {}
+  explicit Forger(Bytes& bytes)
+      : bytes_(bytes), memory_(0x1000 + std::size_t{bytes.u8()} * 64, forge::first_address(bytes)) {}
+
+  std::uint64_t structure() const { return memory_.first() + kAt; }
 
   const Memory& forge() {
     good_map();
-    while (!bytes_.empty() && at_ < memory_.size()) any_tag();
+    while (!bytes_.empty() && at_ < memory_.end()) any_tag();
     const std::uint8_t flaws = flaws_;
     if ((flaws & 1) == 0) tag(0, 8);
-    memory_.u32(kAt, (flaws & 2) != 0 ? bytes_.u32() : static_cast<std::uint32_t>(at_ - kAt));
+    memory_.u32(structure(), (flaws & 2) != 0 ? bytes_.u32() : static_cast<std::uint32_t>(at_ - structure()));
     return memory_;
   }
 
@@ -108,7 +111,7 @@ class Forger {
   Bytes& bytes_;
   Memory memory_;
   std::uint8_t flaws_ = bytes_.u8();
-  std::uint64_t at_ = kAt + 8;
+  std::uint64_t at_ = structure() + 8;
 };
 
 }  // namespace
@@ -125,6 +128,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     return 0;
   }
   Forger forger(bytes);
-  forge::run(forger.forge(), boot::kMultiboot2Magic, kAt);
+  forge::run(forger.forge(), boot::kMultiboot2Magic, forger.structure());
   return 0;
 }

@@ -17,7 +17,7 @@ using memory::MemoryKind;
 using memory::PhysAddr;
 using memory::PhysRange;
 
-inline constexpr std::size_t kBytes = 0x10000; // of forged memory, from address 0
+inline constexpr std::size_t kBytes = 0x10000;  // of forged memory, from address 0
 inline constexpr PhysRange kKernel{PhysAddr{0x100000}, PhysAddr{0x180000}};  // in the usable memory below
 
 // Static, because it is large; every test begins with begin().
