@@ -15,6 +15,7 @@ each_need() {
   "$@" run program:ld binutils
   "$@" run program:objdump binutils
   "$@" run program:setarch util-linux
+  "$@" run program:make make
   "$@" test program:gdb gdb
   choose_clang
   "$@" clang "program:clang++-$clang" "clang-$clang"

@@ -20,11 +20,21 @@ ROOT = Path(__file__).resolve().parents[2]
 UTILITIES = (
     "sh cat cmp cp env getconf grep head ls mkdir mv printf rm rmdir sed tail tr true uname chmod ln dirname"
 )
-RUN_TOOLS = ["qemu-system-x86_64", "grub-mkrescue", "xorriso", "mformat", "g++", "ld", "objdump", "setarch"]
+RUN_TOOLS = [
+    "qemu-system-x86_64",
+    "grub-mkrescue",
+    "xorriso",
+    "mformat",
+    "g++",
+    "ld",
+    "objdump",
+    "setarch",
+    "make",
+]
 INSTALL_RUN = (
     "apt-get update && env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends"
-    " qemu-system-x86 grub-common grub-pc-bin xorriso mtools g++ binutils util-linux python3 python3-venv"
-    " ca-certificates"
+    " qemu-system-x86 grub-common grub-pc-bin xorriso mtools g++ binutils util-linux make"
+    " python3 python3-venv ca-certificates"
 )
 DEBIAN_12 = 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nVERSION_ID="12"\nID=debian\n'
 
@@ -55,7 +65,7 @@ for package; do
       names='' ;;
     ca-certificates) mkdir -p "$CORONEL_SYSROOT/etc/ssl/certs"
       echo x >"$CORONEL_SYSROOT/etc/ssl/certs/ca-certificates.crt"; names='' ;;
-    xorriso | g++ | gdb) names=$package ;; *) names='' ;;
+    xorriso | g++ | gdb | make) names=$package ;; *) names='' ;;
   esac
   for name in $names; do
     if [ "$name" = python3 ]; then cp "$STUBS/python3" "$BIN/python3"; else cp "$STUBS/tool" "$BIN/$name"; fi
