@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class KernelState:
-    """One kernel's tables, and what they lead to. `kernel` is its ELF file, by default what it was started from.
+    """One kernel's tables, and what they lead to. `kernel` is its ELF file, by default the guest's own.
 
     Made once the kernel has announced its first prompt (`Guest.wait_ready`); DecodeError before its memory
     manager is initialised. Every method pauses the guest while it reads, so the numbers of one answer belong
