@@ -30,6 +30,11 @@ COMMAND = ("run_break", "run_for_person", "kernel::shell::run", "kmain")
 
 FAULTS = {
     "check": Expected(r"CHECK\(expected == .*\) failed", ("failed_check", *COMMAND), registers=False),
+    "clobbered-link": Expected(
+        r"CHECK\(frames_\.block_present\(block\.next\) && .*\) failed",
+        ("Buddy::unlink", "Buddy::allocate", "clobber_link", *COMMAND),
+        registers=False,
+    ),
     "divide": Expected("divide error", COMMAND),
     "double-free": Expected(
         "double free: frame 0x[0-9a-f]+, order 2",
@@ -83,6 +88,11 @@ FAULTS = {
         "free of a frame that does not exist: frame 0x2005, order 0",
         ("free_pages", "free_beyond", *COMMAND),
         False,
+    ),
+    "writable-text": Expected(
+        f"the page at {STACK} is writable and executable",
+        ("verify_protection", "writable_text", *COMMAND),
+        registers=False,
     ),
     "write-after-free": Expected(
         "write after free: 0x[0-9a-f]{16} holds 0x42 .* where every byte was 0xf0",

@@ -131,6 +131,16 @@ class HostLibrary:
         """The library of a profile, loaded once."""
         return _loaded(find_library(profile))
 
+    @classmethod
+    def at(cls, folder: Path) -> HostLibrary:
+        """The library that was built into `folder`, unless the environment names another one."""
+        path = folder / LIBRARY
+        if os.environ.get(LIBRARY_VARIABLE):
+            return cls.open()
+        if not path.is_file():
+            raise SetupError(f"the host library {path} is not built: run `make all`")
+        return _loaded(path.resolve())
+
 
 @functools.cache
 def _loaded(path: Path) -> HostLibrary:
@@ -184,7 +194,7 @@ class HostMemory:
 
 
 def _extents(storage: int, library: Path) -> list[tuple[int, int]]:
-    """The mappings of the library, and the one that holds `storage`, joined where they touch: proc(5), maps."""
+    """The mappings of the library and the one that holds `storage`, touching ones joined: proc(5), maps."""
     found: list[tuple[int, int]] = []
     wanted = os.path.realpath(library)
     with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
