@@ -1,10 +1,11 @@
-"""PVH and GRUB, on both machines and three CPUs: the same kernel at the same prompt with the same boot information."""
+"""PVH and GRUB, on two machines and three CPUs: the same prompt with the same boot information."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,8 +25,8 @@ Machine = Callable[..., Guest]
 
 @pytest.fixture
 def machine(artifact: Build) -> Machine:
-    def make(way: str, **fields: object) -> Guest:
-        start = {"iso": artifact.iso} if way == "iso" else {"kernel": artifact.elf}
+    def make(way: str, **fields: Any) -> Guest:
+        start: dict[str, Any] = {"iso": artifact.iso} if way == "iso" else {"kernel": artifact.elf}
         return Guest(timeout=20, **{**start, **fields})
 
     return make

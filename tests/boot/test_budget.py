@@ -1,10 +1,11 @@
-"""What a boot costs, in guest instructions: exact, so this is a test and no timing. bench/boot measures the seconds."""
+"""What a boot costs in guest instructions: exact, so this is no timing. bench/boot measures the seconds."""
 
 from __future__ import annotations
 
 import re
 
 import pytest
+
 from coronel.guest import Guest
 from coronel.pytest_plugin import Build
 
@@ -44,7 +45,9 @@ def test_more_memory_costs_only_its_frame_array(release: Guest) -> None:
     """2 MiB of memory need 16 KiB of frame records, cleared once: the rest of a boot does not grow."""
     spent = {}
     for memory in ("256M", "1G"):
-        with Guest(kernel=release.options.kernel, memory=memory, cpu="qemu64,+rdrand", icount=0, timeout=30) as guest:
+        with Guest(
+            kernel=release.options.kernel, memory=memory, cpu="qemu64,+rdrand", icount=0, timeout=30
+        ) as guest:
             guest.wait_ready()
             ready = guest.channel.event("ready")
             assert ready is not None

@@ -45,11 +45,13 @@ def unchanged(channel: Channel) -> Iterator[None]:
 FRAMES = "frames"  # its limit depends on the machine
 HUGE = 99999999999999999999
 BAD = {
-    "alloc": ["", "-1", "12", "0x", "x", str(HUGE), "0x10000000000000000", "0 0", "0 1025", "0 -1", "0 x", "0 1 1",
-              "1.5", "0x0z", "+1", "0 " * 40],
+    "alloc": ["", "-1", "12", "0x", "x", str(HUGE), "0x10000000000000000", "0 0", "0 1025", "0 -1", "0 x",
+              "0 1 1", "1.5", "0x0z", "+1", "0 " * 40],
     "free": ["", "0", "1234", "-1", str(HUGE), "0x", "all all", "ALL", "1 2", "4294967296", "*"],
-    "frames": ["-1", "x", str(HUGE), "0 0", "0 4097", "0 -1", "8192", "4294967295", "0 1 1", "0xffffffffffffffff 1"],
-    "stress": ["", "pages", "pages 0", "pages -1", "pages x", f"pages {HUGE}", "pages 1000000001", "pages 10 seed=",
+    "frames": ["-1", "x", str(HUGE), "0 0", "0 4097", "0 -1", "8192", "4294967295", "0 1 1",
+               "0xffffffffffffffff 1"],
+    "stress": ["", "pages", "pages 0", "pages -1", "pages x", f"pages {HUGE}", "pages 1000000001",
+               "pages 10 seed=",
                "pages 10 seed=x", "pages 10 hold hold extra", "pages 10 fold", "frames 10", "release now",
                "pages 10 seed=18446744073709551616"],
     "ktest": ["no-such-suite", "list no-such", "seed=x", "seed=", "a b c"],
@@ -161,8 +163,8 @@ def test_blocks_of_every_order_are_aligned_disjoint_and_come_back(channel: Chann
 # ---- one description, two renderings
 
 # What a program gets of these does not change between two calls.
-STEADY = ["meminfo", "buddyinfo", "zoneinfo", "stats", "frames", "frames 0 200", "frames 4000 5", "held", "help",
-          "help alloc", "break", "stress pages 3000 seed=11"]  # fmt: skip
+STEADY = ["meminfo", "buddyinfo", "zoneinfo", "stats", "frames", "frames 0 200", "frames 4000 5", "held",
+          "help", "help alloc", "break", "stress pages 3000 seed=11"]  # fmt: skip
 
 
 def leaves(value: Any) -> Iterator[object]:
@@ -241,8 +243,10 @@ def test_help_knows_every_command_and_every_command_has_help(shell: Shell, chann
     listed = channel.call("help")["commands"]
     names = [row["command"] for row in listed]
     assert names == sorted(names)
-    wanted = "help meminfo buddyinfo zoneinfo frames stats alloc free stress ktest break panic reboot poweroff".split()
-    assert set(wanted) <= set(names)
+    wanted = (
+        "help meminfo buddyinfo zoneinfo frames stats alloc free stress ktest break panic reboot poweroff"
+    )
+    assert set(wanted.split()) <= set(names)
     for row in listed:
         assert channel.call("help", row["command"])["commands"] == [row]
         assert row["command"] in shell.run(f"help {row['command']}")

@@ -1,4 +1,4 @@
-"""The console against everything that a terminal, a person or a paste can send: one answer a line, and the prompt."""
+"""The console against all that terminals, people and pastes can send: one answer a line, and the prompt."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def test_a_paste_of_short_commands_runs_each_of_them(shell: Shell) -> None:
 
 
 def test_random_bytes_do_no_harm(shell: Shell, coronel_seed: int) -> None:
-    """Whatever comes, ^C and a line end bring the prompt back. No line of it can be a command that ends things."""
+    """Whatever comes, ^C and a line end bring the prompt back."""
     source = random.Random(coronel_seed)
     for _ in range(8):
         noise = bytes(source.randrange(256) for _ in range(1024))

@@ -1,4 +1,4 @@
-"""Each fault on purpose, in a boot of its own: the fixed reason, the exit code, and a report that names the culprit."""
+"""Each fault on purpose, in a boot of its own: its reason, its exit code, a report that names the culprit."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 import pytest
+
 from coronel.errors import BootTimeout, GuestError, KernelPanic, MMError
 from coronel.guest import Cause, Channel, Guest, Shell
 from coronel.pytest_plugin import Build
@@ -29,38 +30,54 @@ COMMAND = ("run_break", "run_for_person", "kernel::shell::run", "kmain")
 
 FAULTS = {
     "check": Expected(r"CHECK\(expected == .*\) failed", ("failed_check", *COMMAND), registers=False),
+    "clobbered-link": Expected(
+        r"CHECK\(frames_\.block_present\(block\.next\) && .*\) failed",
+        ("Buddy::unlink", "Buddy::allocate", "clobber_link", *COMMAND),
+        registers=False,
+    ),
     "divide": Expected("divide error", COMMAND),
     "double-free": Expected(
-        "double free: frame 0x[0-9a-f]+, order 2", ("MemoryManager::free_pages", "free_again", *COMMAND), False
+        "double free: frame 0x[0-9a-f]+, order 2",
+        ("MemoryManager::free_pages", "free_again", *COMMAND),
+        False,
     ),
     "exec-data": Expected(
-        rf"page fault: execution of {STACK} \(the kernel's data\), which is not executable", ("exec_data", *COMMAND)
+        rf"page fault: execution of {STACK} \(the kernel's data\), which is not executable",
+        ("exec_data", *COMMAND),
     ),
     "exec-rodata": Expected(
         rf"page fault: execution of {STACK} \(the kernel's read-only data\), which is not executable",
         ("exec_rodata", *COMMAND),
     ),
     "exec-stack": Expected(
-        rf"page fault: execution of {STACK} \(the boot stack\), which is not executable", ("exec_stack", *COMMAND)
+        rf"page fault: execution of {STACK} \(the boot stack\), which is not executable",
+        ("exec_stack", *COMMAND),
     ),
     "int3": Expected("breakpoint", COMMAND),
     "int80": Expected("interrupt without a handler", COMMAND),
     "interior-free": Expected(
-        "free of the inside of a block: frame 0x[0-9a-f]+, order 0", ("free_pages", "free_inside", *COMMAND), False
+        "free of the inside of a block: frame 0x[0-9a-f]+, order 0",
+        ("free_pages", "free_inside", *COMMAND),
+        False,
     ),
     "nested-panic": Expected("the first of two panics", ("nested_panic", *COMMAND), registers=False),
     "noncanonical": Expected(
         r"general protection fault: not a canonical address in r\w\w?(, r\w\w?)*", COMMAND
     ),
     "null-exec": Expected(
-        r"page fault: execution of 0x0{16} \(the zero page: .*\), which is not mapped", ("null_exec", *COMMAND)
+        r"page fault: execution of 0x0{16} \(the zero page: .*\), which is not mapped",
+        ("null_exec", *COMMAND),
     ),
     "null-read": Expected(r"page fault: read of 0x0{16} \(the zero page: .*\), which is not mapped", COMMAND),
-    "null-write": Expected(r"page fault: write to 0x0{16} \(the zero page: .*\), which is not mapped", COMMAND),
+    "null-write": Expected(
+        r"page fault: write to 0x0{16} \(the zero page: .*\), which is not mapped", COMMAND
+    ),
     "reserved-free": Expected(
         "free of a reserved frame: frame 0x0, order 0", ("free_pages", "free_frame_zero", *COMMAND), False
     ),
-    "stack-overflow": Expected("stack overflow: the boot stack ran into its guard page", ("recurse", "recurse")),
+    "stack-overflow": Expected(
+        "stack overflow: the boot stack ran into its guard page", ("recurse", "recurse")
+    ),
     "stack-smash": Expected(
         "the stack canary was overwritten: a function wrote past the end of a local array",
         ("__stack_chk_fail", "stack_smash"),
@@ -68,7 +85,14 @@ FAULTS = {
     ),
     "ud2": Expected("invalid opcode", COMMAND),
     "wild-free": Expected(
-        "free of a frame that does not exist: frame 0x2005, order 0", ("free_pages", "free_beyond", *COMMAND), False
+        "free of a frame that does not exist: frame 0x2005, order 0",
+        ("free_pages", "free_beyond", *COMMAND),
+        False,
+    ),
+    "writable-text": Expected(
+        f"the page at {STACK} is writable and executable",
+        ("verify_protection", "writable_text", *COMMAND),
+        registers=False,
     ),
     "write-after-free": Expected(
         "write after free: 0x[0-9a-f]{16} holds 0x42 .* where every byte was 0xf0",
@@ -82,7 +106,8 @@ FAULTS = {
         rf"page fault: write to {STACK} \(the kernel's text\), which is not writable", COMMAND
     ),
     "wrong-order": Expected(
-        "freed with another order than it was allocated with: frame 0x[0-9a-f]+, order 1, allocated with order 2",
+        "freed with another order than it was allocated with: frame 0x[0-9a-f]+, order 1, "
+        "allocated with order 2",
         ("free_pages", "free_as_smaller", *COMMAND),
         registers=False,
     ),
@@ -118,7 +143,9 @@ def backtrace(report: str) -> list[str]:
 def in_order(lines: list[str], names: tuple[str, ...]) -> None:
     position = 0
     for name in names:
-        found = [n for n, line in enumerate(lines) if n >= position and re.search(rf"{re.escape(name)}\+0x", line)]
+        found = [
+            n for n, line in enumerate(lines) if n >= position and re.search(rf"{re.escape(name)}\+0x", line)
+        ]
         assert found, f"{name} is missing after line {position} of:\n" + "\n".join(lines)
         position = found[0] + (name == "recurse")
 
@@ -144,7 +171,9 @@ def test_the_fault_is_reported(guest: Guest, artifact: Build, fault: str) -> Non
         assert text.endswith("\nend of panic\n")
 
 
-@pytest.mark.parametrize("fault", ["stack-overflow", "null-write", "exec-stack", "write-text", "double-free", "stack-smash"])
+@pytest.mark.parametrize(
+    "fault", ["stack-overflow", "null-write", "exec-stack", "write-text", "double-free", "stack-smash"]
+)
 def test_the_release_kernel_detects_it_too(artifact: Build, fault: str) -> None:
     elf = artifact.elf.parent.parent / "release" / artifact.elf.name
     with Guest(kernel=elf, memory="32M") as guest:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+
 from coronel.errors import KernelPanic
 from coronel.guest import Channel, Guest, Shell
 from coronel.pytest_plugin import Build
@@ -32,7 +33,9 @@ def test_every_unit_test_passes_in_the_kernel(channel: Channel, coronel_seed: in
     assert result["passed"] > 100
     assert int(result["seed"], 16) == coronel_seed
     after = channel.batch(["buddyinfo", "meminfo"])
-    assert [outcome.value for outcome in after] == [outcome.value for outcome in before], "no test left memory behind"
+    assert [outcome.value for outcome in after] == [outcome.value for outcome in before], (
+        "no test left memory behind"
+    )
 
 
 def test_people_see_each_test(shell: Shell) -> None:
@@ -63,7 +66,9 @@ def test_a_filter_that_fits_nothing_is_an_error(shell: Shell, channel: Channel, 
     assert shell.run(f"ktest {filter_}").endswith(f"ktest: no test matches '{filter_}'\n")
 
 
-@pytest.mark.parametrize(("line", "error"), [("ktest a b", "one FILTER at a time"), ("ktest seed=x", "seed must be")])
+@pytest.mark.parametrize(
+    ("line", "error"), [("ktest a b", "one FILTER at a time"), ("ktest seed=x", "seed must be")]
+)
 def test_bad_arguments_run_nothing(channel: Channel, line: str, error: str) -> None:
     (outcome,) = channel.batch([line])
     assert outcome.status == INVALID

@@ -1,6 +1,6 @@
 """COM2 byte by byte: what is damaged is refused and recovered from, what is repeated is not run twice.
 
-Records are made and read by hand here, because the package would never send these. docs/formats.md, section 2.
+Records are made and read by hand here, because the package never sends such. docs/formats.md, section 2.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
 from coronel.guest import Guest
 from coronel.guest.wire import HEADER_BYTES, LINES_LIMIT, MAGIC, PAYLOAD_LIMIT, Decoder, Kind, Record, encode
 
@@ -94,11 +95,15 @@ def link(shared_guest: Guest) -> Iterator[Link]:
     assert not raw.records, "nothing was said that nobody asked for"
     assert shared_guest.channel.call("held") == {"count": 0, "blocks": []}
     assert shared_guest.channel.repeats == 0
-    lost = {key: value for key, value in shared_guest.channel.call("uptime").items() if key.startswith("com2")}
+    lost = {
+        key: value for key, value in shared_guest.channel.call("uptime").items() if key.startswith("com2")
+    }
     assert lost == {"com2_unsent": 0, "com2_overruns": 0}
 
 
-def head(*, magic: int = MAGIC, number: int = 1, size: int = 0, kind: int = 1, part: int = 0, parts: int = 1) -> bytes:
+def head(
+    *, magic: int = MAGIC, number: int = 1, size: int = 0, kind: int = 1, part: int = 0, parts: int = 1
+) -> bytes:
     return struct.pack("<IIHBBI", magic, number, size, kind, part, parts)
 
 

@@ -6,6 +6,7 @@ import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,7 +111,7 @@ def test_an_empty_module_is_nothing_to_qemu(artifact: Build, tmp_path: Path) -> 
 @pytest.mark.parametrize("way", ["pvh", "iso"])
 def test_the_kernel_as_its_own_module(artifact: Build, disc: Disc, way: str) -> None:
     elf = artifact.elf
-    start: dict[str, object] = {"kernel": elf, "modules": [elf]}
+    start: dict[str, Any] = {"kernel": elf, "modules": [elf]}
     if way == "iso":
         start = {"iso": disc(modules=[Module(elf, "coronel")])}
     with Guest(memory="64M", timeout=30, **start) as guest:

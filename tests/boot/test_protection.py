@@ -1,11 +1,13 @@
-"""What the live kernel's page tables allow, walked in raw RAM: nothing is both writable and executable, and more."""
+"""What the live kernel's page tables allow, walked in raw RAM: nothing is writable and executable."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
+
 from coronel.artifact import Artifact
 from coronel.errors import DecodeError
 from coronel.guest import Guest
@@ -23,7 +25,7 @@ FRAME_BYTES, PAGEBLOCK_BYTES, FRAMES_IN_BLOCK = 32, 128, 512
 CR0_WRITE_PROTECT, CR4_GLOBAL, EFER_NO_EXECUTE = 1 << 16, 1 << 7, 1 << 11
 
 # One machine with small pages only and memory on both sides of 4 GiB, one with pages of 1 GiB.
-SHAPES = {
+SHAPES: dict[str, dict[str, Any]] = {
     "small": {"memory": "64M"},
     "two-sides": {"memory": "5G", "cpu": "qemu64"},
     "gib-pages": {"memory": "5G", "machine": "q35", "cpu": "max"},
@@ -75,16 +77,24 @@ def test_the_kernel_runs_on_the_root_that_it_shows(space: Space, artifact: Build
 
 def test_user_mode_has_nothing(space: Space) -> None:
     assert not [str(mapping) for mapping in space.all if mapping.user]
-    assert not [str(mapping) for mapping in space.all if mapping.address < 1 << 63], "page zero, and all the lower half"
+    assert not [str(mapping) for mapping in space.all if mapping.address < 1 << 63], (
+        "page zero, and all the lower half"
+    )
 
 
 def test_only_the_text_is_executable(space: Space, artifact: Build) -> None:
     executable = merged(mapping for mapping in space.all if mapping.executable)
     start, end = (artifact.artifact.symbol(name).address for name in ("kernel_image_start", "text_end"))
-    assert [(mapping.address, mapping.end, mapping.writable) for mapping in executable] == [(start, end, False)]
+    assert [(mapping.address, mapping.end, mapping.writable) for mapping in executable] == [
+        (start, end, False)
+    ]
 
 
-SECTIONS = [("text_start", "text_end", "r-x"), ("rodata_start", "rodata_end", "r--"), ("data_start", "bss_end", "rw-")]
+SECTIONS = [
+    ("text_start", "text_end", "r-x"),
+    ("rodata_start", "rodata_end", "r--"),
+    ("data_start", "bss_end", "rw-"),
+]
 
 
 @pytest.mark.parametrize(("first", "last", "rights"), SECTIONS)
@@ -136,7 +146,9 @@ def test_the_direct_map_is_the_memory_and_nothing_else(space: Space) -> None:
     assert sum(mapping.size for mapping in found) == space.guest.channel.call("meminfo")["MemPresent"] << 10
     for mapping in found:
         assert space.guest.ram.contains(mapping.physical, mapping.size), str(mapping)
-        assert not (mapping.physical < 1 << 20 and mapping.physical + mapping.size > 0xA0000), "video memory, firmware"
+        assert not (mapping.physical < 1 << 20 and mapping.physical + mapping.size > 0xA0000), (
+            "video memory, firmware"
+        )
     assert (found[-1].physical >= 1 << 32) == (space.guest.options.memory_bytes > 1 << 32)
 
 
@@ -178,13 +190,17 @@ def test_both_arrays_are_there_for_every_block_of_memory_and_no_other(
             wanted |= set(range(first & -PAGE_SIZE, first + bytes_per_block, PAGE_SIZE))
     found = space.window(base, end)
     assert {mapping.address for mapping in found} == wanted
-    assert {(mapping.size, mapping.rights, mapping.everywhere) for mapping in found} == {(PAGE_SIZE, "rw-", True)}
+    assert {(mapping.size, mapping.rights, mapping.everywhere) for mapping in found} == {
+        (PAGE_SIZE, "rw-", True)
+    }
 
 
 def test_no_frame_backs_two_things(space: Space) -> None:
-    """The direct map shows every frame once; beside it only the image and the arrays show some, each its own."""
+    """The direct map shows every frame once; beside it the image and the arrays show some, each its own."""
     shown = [mapping.physical for mapping in space.all if not DIRECT_MAP <= mapping.address < FRAME_ARRAY]
     assert len(shown) == len(set(shown))
     root_and_arrays = {*shown, space.root}
-    rows = space.guest.channel.batch(f"frames {frame // PAGE_SIZE} 1" for frame in sorted(root_and_arrays)[:200])
+    rows = space.guest.channel.batch(
+        f"frames {frame // PAGE_SIZE} 1" for frame in sorted(root_and_arrays)[:200]
+    )
     assert {row.take()[0]["state"] for row in rows} == {"reserved"}, "never to be handed out"

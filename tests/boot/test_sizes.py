@@ -1,4 +1,4 @@
-"""Machines of every size: what is there is used, what is too small says so in one line and ends with its own code."""
+"""Machines of every size: what is there is used; what is too small says so in one line."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_the_boot_loader_shows_the_same_sizes(artifact: Build, size: str) -> Non
 def test_all_of_it_can_be_allocated_and_comes_back(artifact: Build, size: str) -> None:
     """The largest blocks until none is left: some lie beyond 4 GiB where memory does.
 
-    The release kernel, because the other fills every frame that comes back, and the host would have to have them all.
+    The release kernel: the other one fills every frame that comes back, and the host would have to have them.
     """
     with Guest(kernel=sibling(artifact, "release"), memory=size) as guest:
         before = guest.channel.batch(["buddyinfo", "stats"])
@@ -113,7 +113,7 @@ def test_little_memory_is_lost(artifact: Build, profile: str, size: str, most: f
 
 
 def boot_by_hand(elf: Path, kib: int) -> tuple[int, str]:
-    """QEMU's exit status and COM1, of a machine too small for the package. The console is told to power off."""
+    """QEMU's exit status and COM1 of a machine too small for the package. It is told to power off."""
     template = GuestOptions(kernel=elf, memory="16M")
     arguments = template.machine_arguments()
     arguments[arguments.index("-m") + 1] = f"{kib}K"

@@ -51,8 +51,8 @@ class GuestOptions:
     """One machine. A wrong value is a UsageError or ArtifactError when the object is made, not when QEMU
     starts.
 
-    At most one of `kernel` (an ELF file with a PVH note, started directly) and `iso` (started by its boot
-    loader); without either, the kernel that is built in this checkout.
+    Exactly one of `kernel` (an ELF file with a PVH note, started directly) and `iso` (started by its boot
+    loader).
     """
 
     kernel: str | os.PathLike[str] | None = None
@@ -87,15 +87,13 @@ class GuestOptions:
             raise UsageError("icount counts emulated instructions: it needs accel tcg")
         if "\0" in self.cmdline or "\n" in self.cmdline:
             raise UsageError("the kernel command line holds a line end or NUL")
-        if len(self.cmdline.encode()) > CMDLINE_MAXIMUM:
+        if (size := len(self.cmdline.encode())) > CMDLINE_MAXIMUM:
             raise UsageError(
-                f"a kernel command line of {len(self.cmdline.encode())} bytes is too long: QEMU's direct start "
-                f"takes {CMDLINE_MAXIMUM} and overwrites its own boot information with more; put it into an iso"
+                f"a kernel command line of {size} bytes is too long: QEMU's direct start takes "
+                f"{CMDLINE_MAXIMUM} and overwrites its own boot information with more; put it into an iso"
             )
-        if self.kernel is not None and self.iso is not None:
-            raise UsageError("a guest starts either a kernel or an iso: give one of them")
-        if self.kernel is None and self.iso is None:
-            object.__setattr__(self, "kernel", image.default_kernel())
+        if (self.kernel is None) == (self.iso is None):
+            raise UsageError("a guest starts either a kernel or an iso: give exactly one")
         self._check_files()
 
     def _check_files(self) -> None:
