@@ -32,7 +32,10 @@ def build() -> Path:
         cwd=ROOT, check=True,
     )  # fmt: skip
     program = BUILD / "frames_bench"
-    sources = ["bench/physical/frames_bench.cpp", *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("mm/**/*.cpp"))]
+    sources = [
+        "bench/physical/frames_bench.cpp",
+        *sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("mm/**/*.cpp")),
+    ]
     subprocess.run(["g++", *FLAGS, "-o", str(program), *sources, "-pthread"], cwd=ROOT, check=True)
     return program
 
@@ -61,7 +64,9 @@ def time(program: Path, only: Sequence[str]) -> tuple[dict[Key, float], dict[Key
     """Return nanoseconds per operation of every case, and the results that are no times."""
     times: dict[Key, float] = {}
     results: dict[Key, float] = {}
-    printed = subprocess.run([str(program), "--time", *only], check=True, capture_output=True, text=True).stdout
+    printed = subprocess.run(
+        [str(program), "--time", *only], check=True, capture_output=True, text=True
+    ).stdout
     for line in printed.splitlines():
         allocator, case, operations, value = line.split("\t")
         if int(operations) > 0:
@@ -75,7 +80,9 @@ def table(instructions: dict[Key, float], times: dict[Key, float], results: dict
     """Return the comparison as a Markdown table: instructions, and time as a ratio to the first allocator."""
     allocators = list(dict.fromkeys(allocator for allocator, _ in [*times, *results]))
     lines = [
-        "| per allocation + release: instructions (time against the first) | " + " | ".join(allocators) + " |",
+        "| per allocation + release: instructions (time against the first) | "
+        + " | ".join(allocators)
+        + " |",
         "|---|" + "--:|" * len(allocators),
     ]
     for case in dict.fromkeys(case for _, case in times):
