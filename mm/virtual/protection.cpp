@@ -1,3 +1,5 @@
+// The check of protection: a walk of all tables, with what each level above allows.
+// SPDX-License-Identifier: MIT
 #include "mm/virtual/protection.hpp"
 
 #include "mm/base/format.hpp"
