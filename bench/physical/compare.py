@@ -1,7 +1,8 @@
-"""Compares frame allocators: builds the benchmark in the release configuration, counts, times, prints one table.
+"""Compares frame allocators: builds the benchmark as released, counts, times, prints one table.
 
-Run from the root of the repository: `python bench/physical/compare.py`. Needs g++ and valgrind. Instructions are exact
-and repeatable (callgrind, harness included); times are of one run and only their ratios mean something.
+Run from the root of the repository: `python bench/physical/compare.py`. Needs g++ and valgrind. Instructions
+are exact and repeatable (callgrind, harness included); times are of one run and only their ratios mean
+something.
 """
 
 import argparse
@@ -45,8 +46,8 @@ def count(program: Path, only: Sequence[str]) -> dict[Key, float]:
     for stale in BUILD.glob("callgrind.*"):
         stale.unlink()
     subprocess.run(
-        ["valgrind", "--tool=callgrind", "--instr-atstart=no", "--quiet", f"--callgrind-out-file={BUILD}/callgrind",
-         str(program), "--count", *only],
+        ["valgrind", "--tool=callgrind", "--instr-atstart=no", "--quiet",
+         f"--callgrind-out-file={BUILD}/callgrind", str(program), "--count", *only],
         check=True, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     instructions: dict[Key, float] = {}

@@ -52,7 +52,9 @@ constexpr FrameNumber first_frame(std::uint32_t block) { return FrameNumber{bloc
 
 // Pageblocks in a run of order 9-11, and the list of such runs.
 constexpr std::uint32_t blocks_in(unsigned order) { return 1u << (order - Pageblock::kWholeOrder); }
-constexpr unsigned whole_list(unsigned order) { return BuddyLists::kPartial + order - Pageblock::kWholeOrder; }
+constexpr unsigned whole_list(unsigned order) {
+  return BuddyLists::kPartial + order - Pageblock::kWholeOrder;
+}
 
 }  // namespace
 
@@ -71,7 +73,8 @@ Result<Frame*> Buddy::allocate(Order order) {
 // A block of order 0-8 of the fullest pageblock that has one, or of a fresh pageblock; kNoFrame when there is none.
 FrameNumber Buddy::take_part(unsigned order) {
   const std::uint64_t fitting = lists_.nonempty & kFits[order];
-  const std::uint32_t number = fitting != 0 ? lists_.heads[lowest_bit(fitting)] : cut_run(Pageblock::kWholeOrder);
+  const std::uint32_t number =
+      fitting != 0 ? lists_.heads[lowest_bit(fitting)] : cut_run(Pageblock::kWholeOrder);
   if (number == Pageblock::kNone) [[unlikely]]
     return kNoFrame;
   Pageblock& block = frames_.block(number);
@@ -129,7 +132,8 @@ Error Buddy::no_memory() {
 Result<void> Buddy::release(FrameNumber number, Order order) {
   if (order > kMaxOrder) [[unlikely]]
     return Error::invalid;
-  if (!frames_.has(number) || frames_[number].state_order != Frame::packed(FrameState::allocated, order)) [[unlikely]]
+  if (!frames_.has(number) || frames_[number].state_order != Frame::packed(FrameState::allocated, order))
+      [[unlikely]]
     return refuse(number, order);
   take_back(number, order);
   const unsigned merges =

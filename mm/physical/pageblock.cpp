@@ -44,8 +44,8 @@ constexpr std::uint64_t kMultiples[] = {~std::uint64_t{0},
                                         1};
 
 // A block of order n at position 0 of its word; above kWordOrder in each of its words.
-constexpr std::uint64_t kBlock[] = {1, 3, 0xf, 0xff, 0xffff, 0xffff'ffff, ~std::uint64_t{0}, ~std::uint64_t{0},
-                                    ~std::uint64_t{0}};
+constexpr std::uint64_t kBlock[] = {
+    1, 3, 0xf, 0xff, 0xffff, 0xffff'ffff, ~std::uint64_t{0}, ~std::uint64_t{0}, ~std::uint64_t{0}};
 constexpr unsigned words_in(unsigned order) { return order <= kWordOrder ? 1 : 1u << (order - kWordOrder); }
 
 // Starts of free runs of 2^order at multiples of 2^order. order <= 6, one word of frames; or order <= 3 over a word

@@ -26,7 +26,8 @@ std::optional<VirtAddr> find(PhysAddr table, const std::byte* reach, PageLevel l
   for (unsigned index = 0; index < 512; ++index) {
     const PageEntry entry = entries[index];
     if (!entry.present()) continue;
-    const Rights here{.write = above.write && entry.writable(), .execute = above.execute && entry.executable()};
+    const Rights here{.write = above.write && entry.writable(),
+                      .execute = above.execute && entry.executable()};
     if (!here.write || !here.execute) continue;
     const std::uint64_t address = base + index * bytes_at(level);
     if (level == PageLevel::page || entry.large()) return canonical(address);
