@@ -235,8 +235,7 @@ def test_a_hung_kernel_tells_where_when_asked_from_outside(guest: Guest, fault: 
     assert "panic: NMI: asked from outside where this CPU is" in text
     in_order(backtrace(text), (*COMMAND,))
     assert re.search(rf"^  rip    0x[0-9a-f]{{16}} .*::{fault}\+0x", text, re.MULTILINE)
-    assert guest.ending is not None
-    assert guest.ending.status == PANIC
+    assert guest.wait_ended().status == PANIC
 
 
 def test_an_nmi_at_the_prompt_is_a_panic(guest: Guest) -> None:

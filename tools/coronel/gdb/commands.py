@@ -44,6 +44,13 @@ def tables() -> Tables:
         raise DecodeError(f"{error} ({hint})") from None
 
 
+class _Prefix(gdb.Command):  # type: ignore[misc]  # GDB has no types
+    """The kernel's memory through Coronel's own tables."""
+
+    def __init__(self) -> None:
+        super().__init__("coronel", gdb.COMMAND_DATA, gdb.COMPLETE_NONE, True)
+
+
 class _Command(gdb.Command):  # type: ignore[misc]  # GDB has no types
     """One subcommand. What goes wrong is one line, and GDB's own error."""
 
@@ -139,7 +146,7 @@ def _nothing(name: str, argument: str) -> None:
 
 def register() -> None:
     """Hands the commands to GDB."""
-    gdb.Command("coronel", gdb.COMMAND_DATA, gdb.COMPLETE_NONE, True)
+    _Prefix()
     bodies = {"frame": frame, "zones": zones, "stats": counters, "walk": walk, "type": type_line}
     for name, body in bodies.items():
         _Command(name, body.__doc__ or "", body)
