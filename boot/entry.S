@@ -259,6 +259,9 @@ long_mode:
         .text
         .type   higher_half, @function
 higher_half:
+        .cfi_sections .debug_frame     // for debuggers: nothing called this
+        .cfi_startproc
+        .cfi_undefined rip
         lgdt    boot_gdt_pointer(%rip)
         mov     $boot_stack_top, %rsp
         xor     %eax, %eax
@@ -285,6 +288,7 @@ higher_half:
         mov     %r13d, %esi
         call    kmain
         ud2
+        .cfi_endproc
         .size   higher_half, . - higher_half
 
 // As put_char, with a stack. Clobbers eax, ecx, edx. Its code may run at either address.

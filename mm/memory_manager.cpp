@@ -1,3 +1,5 @@
+// MemoryManager: the floors put together, the policy of the face, the kernel's own instance.
+// SPDX-License-Identifier: MIT
 #include "mm/memory_manager.hpp"
 
 #include <new>
@@ -6,6 +8,7 @@
 #include "mm/layout.hpp"
 #include "mm/stats/inspector.hpp"
 #include "mm/virtual/kernel_space.hpp"
+#include "mm/virtual/protection.hpp"
 
 // The only globals of mm/.
 constinit memory::stats::Record coronel_record{};
@@ -69,6 +72,7 @@ Result<MemoryManager*> initialize(const BootInfo& info, const KernelImage& image
   auto& early = *new (early_room.bytes) EarlyAllocator(info, state.reach_end);
   BootMap map = TRY(BootMap::create(early, state.reach, state.largest_page));
   TRY(map.map_kernel(image, info));
+  verify_protection(map.root(), state.reach);
   platform::load_root(map.root());
   coronel_record.root = map.root().value;
 

@@ -77,7 +77,9 @@ class PageInfo:
 
 
 class KernelMM:
-    """A memory manager over a machine of its own, 256 MiB unless told otherwise. Usable as a context manager."""
+    """A memory manager over a machine of its own, 256 MiB unless told otherwise. Usable as a context
+    manager.
+    """
 
     def __init__(self, machine: HostMachine | None = None) -> None:
         self.machine = machine or HostMachine(DEFAULT_MEMORY)

@@ -1,7 +1,8 @@
-"""Compares frame allocators: builds the benchmark in the release configuration, counts, times, prints one table.
+"""Compares frame allocators: builds the benchmark in the release configuration, counts, times, prints a table.
 
-Run from the root of the repository: `python bench/physical/compare.py`. Needs g++ and valgrind. Instructions are exact
-and repeatable (callgrind, harness included); times are of one run and only their ratios mean something.
+Run from the root of the repository: `python bench/physical/compare.py`. Needs g++ and valgrind. Instructions are
+exact and repeatable (callgrind, harness included), with the machine's seam: a counter costs what it costs in the
+kernel. Times are the best of a few runs and only their ratios mean something.
 """
 
 import argparse
@@ -47,8 +48,8 @@ def count(program: Path, only: Sequence[str]) -> dict[Key, float]:
     for stale in BUILD.glob("callgrind.*"):
         stale.unlink()
     subprocess.run(
-        ["valgrind", "--tool=callgrind", "--instr-atstart=no", "--quiet", f"--callgrind-out-file={BUILD}/callgrind",
-         str(program), "--count", *only],
+        ["valgrind", "--tool=callgrind", "--instr-atstart=no", "--quiet",
+         f"--callgrind-out-file={BUILD}/callgrind", str(program), "--count", *only],
         check=True, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     instructions: dict[Key, float] = {}
@@ -67,7 +68,9 @@ def time(program: Path, only: Sequence[str]) -> tuple[dict[Key, float], dict[Key
     times: dict[Key, float] = {}
     results: dict[Key, float] = {}
     for _ in range(ROUNDS):
-        printed = subprocess.run([str(program), "--time", *only], check=True, capture_output=True, text=True).stdout
+        printed = subprocess.run(
+            [str(program), "--time", *only], check=True, capture_output=True, text=True
+        ).stdout
         for line in printed.splitlines():
             allocator, case, operations, value = line.split("\t")
             if int(operations) > 0:
@@ -82,7 +85,9 @@ def table(instructions: dict[Key, float], times: dict[Key, float], results: dict
     """Return the comparison as a Markdown table: instructions, and time as a ratio to the first allocator."""
     allocators = list(dict.fromkeys(allocator for allocator, _ in [*times, *results]))
     lines = [
-        "| per allocation + release: instructions (time against the first) | " + " | ".join(allocators) + " |",
+        "| per allocation + release: instructions (time against the first) | "
+        + " | ".join(allocators)
+        + " |",
         "|---|" + "--:|" * len(allocators),
     ]
     for case in dict.fromkeys(case for _, case in times):

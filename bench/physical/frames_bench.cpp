@@ -35,11 +35,14 @@ class Ours {
  public:
   static constexpr const char* kName = "Coronel";
   static constexpr double kBytesPerFrame =
-      static_cast<double>(sizeof(memory::Pageblock)) / memory::Pageblock::kFrames + 1;  // and Frame::state_order
+      static_cast<double>(sizeof(memory::Pageblock)) / memory::Pageblock::kFrames +
+      1;  // and Frame::state_order
 
   explicit Ours(std::uint32_t frames)
-      : array_(frames), blocks_(frames / memory::Pageblock::kFrames),
-        table_(array_.data(), blocks_.data(), nullptr), buddy_(table_) {
+      : array_(frames),
+        blocks_(frames / memory::Pageblock::kFrames),
+        table_(array_.data(), blocks_.data(), nullptr),
+        buddy_(table_) {
     table_.add({memory::PhysAddr{0}, memory::PhysAddr{std::uint64_t{frames} * memory::kPageSize}});
     buddy_.donate(memory::FrameNumber{0}, frames);
   }
@@ -56,7 +59,8 @@ class Ours {
   std::uint32_t free_large_blocks() const {
     const auto blocks = buddy_.free_blocks();
     std::uint32_t large = 0;
-    for (unsigned order = 9; order < kOrders; ++order) large += static_cast<std::uint32_t>(blocks[order]) << (order - 9);
+    for (unsigned order = 9; order < kOrders; ++order)
+      large += static_cast<std::uint32_t>(blocks[order]) << (order - 9);
     return large;
   }
 
@@ -201,7 +205,8 @@ void mixed() {
       refused += victim.number == kNone;
     }
   });
-  report(kNameOf<Allocator>, "mixed orders: refused, %", 100.0 * static_cast<double>(refused) / static_cast<double>(steps.size()));
+  report(kNameOf<Allocator>, "mixed orders: refused, %",
+         100.0 * static_cast<double>(refused) / static_cast<double>(steps.size()));
 }
 
 // The share of 2 MiB blocks that are free, of those that the free frames could make.
@@ -216,7 +221,8 @@ void fragmentation() {
   Allocator allocator(kFrames);
   Random random{17};
   std::vector<std::uint32_t> held;
-  for (std::uint32_t frame = allocator.allocate(0); frame != kNone; frame = allocator.allocate(0)) held.push_back(frame);
+  for (std::uint32_t frame = allocator.allocate(0); frame != kNone; frame = allocator.allocate(0))
+    held.push_back(frame);
   held = shuffled(std::move(held), random);
   for (; held.size() > kFrames / 2; held.pop_back()) allocator.release(held.back(), 0);
   report(kNameOf<Allocator>, "free 2 MiB blocks of those possible, % (a)", whole_share(allocator));

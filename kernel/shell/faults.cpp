@@ -9,6 +9,7 @@
 #include "kernel/shell/command.hpp"
 #include "mm/base/check.hpp"
 #include "mm/memory_manager.hpp"
+#include "mm/virtual/protection.hpp"
 
 namespace kernel::shell {
 
@@ -132,6 +133,39 @@ Error write_after_free(Victim& victim) {
   return Error::ok;
 }
 
+// The free lists are checked before they are followed: taking the damaged pageblock off its list finds it.
+Error clobber_link(Victim&) {
+  memory::Physical& physical = memory::manager().physical();
+  const memory::BuddyLists& lists = *physical.zone().record().lists;
+  for (unsigned order = memory::Pageblock::kWholeOrder; order <= memory::raw(memory::kMaxOrder); ++order) {
+    const std::uint32_t head = lists.heads[memory::BuddyLists::kPartial + order - memory::Pageblock::kWholeOrder];
+    if (head == memory::Pageblock::kNone) continue;
+    physical.frames().block(head).next = 0x1234'5678;
+    static_cast<void>(memory::manager().alloc_pages(Order{static_cast<std::uint8_t>(order)}));
+    break;
+  }
+  return Error::ok;
+}
+
+// ---- protection
+
+// Makes the first page of the text writable, and lets the check of the boot look again.
+void writable_text() {
+  std::byte* const reach = memory::manager().physical().frames().map().direct_map;
+  const memory::PhysAddr root{coronel_record.root};
+  memory::PhysAddr table = root;
+  for (auto level = memory::PageLevel::root;; level = memory::below(level)) {
+    auto* const entry = reinterpret_cast<memory::PageEntry*>(reach + table.value) +
+                        memory::index_at(level, address_of(text_start));
+    if (level == memory::PageLevel::page || entry->large()) {
+      *reinterpret_cast<std::uint64_t*>(entry) |= memory::PageEntry::kWrite;
+      break;
+    }
+    table = entry->address();
+  }
+  memory::verify_protection(root, reach);
+}
+
 struct Fault {
   std::string_view name;
   std::string_view effect;             // what is to be seen
@@ -141,6 +175,7 @@ struct Fault {
 
 constexpr std::array kFaults{
     Fault{"check", "a CHECK that fails", failed_check},
+    Fault{"clobbered-link", "a link of the free lists leads nowhere", nullptr, clobber_link},
     Fault{"divide", "divide error", divide},
     Fault{"double-free", "a block is given back twice", nullptr, free_again},
     Fault{"exec-data", "page fault: the data section is not executable", exec_data},
@@ -163,6 +198,7 @@ constexpr std::array kFaults{
     Fault{"triple-fault", "the CPU shuts down without a word", power::triple_fault},
     Fault{"ud2", "invalid opcode", undefined},
     Fault{"wild-free", "a frame that does not exist is given back", nullptr, free_beyond},
+    Fault{"writable-text", "the check for pages that are writable and executable", writable_text},
     Fault{"write-after-free", "a freed frame is written to; found with poison_frames", nullptr,
           write_after_free},
     Fault{"write-rodata", "page fault: read-only data is not writable", write_rodata},

@@ -1,3 +1,6 @@
+// Buddy: the lists of pageblocks and the way through them.
+// SPDX-License-Identifier: MIT
+//
 // Theory. Blocks of orders 0-8 live inside one pageblock, which is a buddy system of its own (pageblock.cpp). Blocks
 // of orders 9-11 are runs of 1, 2 or 4 wholly free pageblocks at multiples of their size, on one list for each order.
 // Free pageblocks merge with their buddy pageblock as far as order 11.
@@ -49,7 +52,9 @@ constexpr FrameNumber first_frame(std::uint32_t block) { return FrameNumber{bloc
 
 // Pageblocks in a run of order 9-11, and the list of such runs.
 constexpr std::uint32_t blocks_in(unsigned order) { return 1u << (order - Pageblock::kWholeOrder); }
-constexpr unsigned whole_list(unsigned order) { return BuddyLists::kPartial + order - Pageblock::kWholeOrder; }
+constexpr unsigned whole_list(unsigned order) {
+  return BuddyLists::kPartial + order - Pageblock::kWholeOrder;
+}
 
 }  // namespace
 

@@ -137,7 +137,8 @@ class FrameTable {
 
  private:
   bool marked(std::uint32_t block) const {
-    return (map_.sections[block / FrameMap::kBlocksPerSection] >> block % FrameMap::kBlocksPerSection & 1) != 0;
+    return (map_.sections[block / FrameMap::kBlocksPerSection] >> block % FrameMap::kBlocksPerSection & 1) !=
+           0;
   }
   void describe(FrameRun added);
 

@@ -1,3 +1,6 @@
+// Pageblock: a binary buddy system in 512 bits.
+// SPDX-License-Identifier: MIT
+//
 // Theory. A free block of order n in a binary buddy system is a run of 2^n free frames at a multiple of 2^n whose
 // buddy (the run at the position with bit n flipped) is not wholly free: else the two would have merged. Kept as one
 // bit a frame, blocks merge and split by themselves; there is nothing to link and nothing to unlink. Where a block
@@ -41,8 +44,8 @@ constexpr std::uint64_t kMultiples[] = {~std::uint64_t{0},
                                         1};
 
 // A block of order n at position 0 of its word; above kWordOrder in each of its words.
-constexpr std::uint64_t kBlock[] = {1, 3, 0xf, 0xff, 0xffff, 0xffff'ffff, ~std::uint64_t{0}, ~std::uint64_t{0},
-                                    ~std::uint64_t{0}};
+constexpr std::uint64_t kBlock[] = {
+    1, 3, 0xf, 0xff, 0xffff, 0xffff'ffff, ~std::uint64_t{0}, ~std::uint64_t{0}, ~std::uint64_t{0}};
 constexpr unsigned words_in(unsigned order) { return order <= kWordOrder ? 1 : 1u << (order - kWordOrder); }
 
 // Starts of free runs of 2^order at multiples of 2^order. order <= 6, one word of frames; or order <= 3 over a word

@@ -1,12 +1,14 @@
-"""PVH and GRUB, on both machines and three CPUs: the same kernel at the same prompt with the same boot information."""
+"""PVH and GRUB, on two machines and three CPUs: the same prompt with the same boot information."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
 from coronel.build.image import Module, build_image
 from coronel.guest import Guest
 from coronel.mappings import mappings, merged
@@ -23,8 +25,8 @@ Machine = Callable[..., Guest]
 
 @pytest.fixture
 def machine(artifact: Build) -> Machine:
-    def make(way: str, **fields: object) -> Guest:
-        start = {"iso": artifact.iso} if way == "iso" else {"kernel": artifact.elf}
+    def make(way: str, **fields: Any) -> Guest:
+        start: dict[str, Any] = {"iso": artifact.iso} if way == "iso" else {"kernel": artifact.elf}
         return Guest(timeout=20, **{**start, **fields})
 
     return make
@@ -81,7 +83,9 @@ def test_both_ways_find_the_same_memory(machine: Machine, artifact: Build, board
     assert found[0] == found[1]
 
 
-def test_both_ways_hand_over_the_same_line_and_module(machine: Machine, artifact: Build, tmp_path: Path) -> None:
+def test_both_ways_hand_over_the_same_line_and_module(
+    machine: Machine, artifact: Build, tmp_path: Path
+) -> None:
     line = "seed=4242 on_misuse=refuse"
     module = tmp_path / "module"
     module.write_bytes(bytes(300 << 10))
@@ -93,7 +97,13 @@ def test_both_ways_hand_over_the_same_line_and_module(machine: Machine, artifact
         with guest:
             lines = boot_lines(guest)
             reserved = guest.channel.call("meminfo")["MemReserved"]
-            said.append([re.sub("^boot: (PVH|multiboot2)", "boot:", text) for text in lines[2:] if "Memory" not in text])
+            said.append(
+                [
+                    re.sub("^boot: (PVH|multiboot2)", "boot:", text)
+                    for text in lines[2:]
+                    if "Memory" not in text
+                ]
+            )
             assert reserved >= 300, "nobody is handed the module's frames"
     assert said[0] == said[1]
     assert said[0][0] == f"boot:, 1 modules, command line: {line}"
@@ -145,7 +155,9 @@ def test_each_option_is_taken_or_named(machine: Machine, line: str, answer: str)
         guest.wait_ready()
         text = guest.shell.wait_prompt()
         assert answer in text
-        complaints = [said for said in text.splitlines() if said.startswith("boot: ") and "command line:" not in said]
+        complaints = [
+            said for said in text.splitlines() if said.startswith("boot: ") and "command line:" not in said
+        ]
         wrong = "Random" not in answer
         assert len(complaints) == wrong, complaints
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from coronel.guest import Channel, Guest, Shell
 
 pytestmark = pytest.mark.guest(memory="32M", timeout=20)
@@ -27,7 +28,9 @@ def shell(shared_guest: Guest) -> Shell:
 
 def state(channel: Channel) -> list[Any]:
     """Everything that a refused command must leave as it was."""
-    return [outcome.take() for outcome in channel.batch(["stats", "buddyinfo", "meminfo", "held", "frames 0 64"])]
+    return [
+        outcome.take() for outcome in channel.batch(["stats", "buddyinfo", "meminfo", "held", "frames 0 64"])
+    ]
 
 
 @pytest.fixture
@@ -42,11 +45,13 @@ def unchanged(channel: Channel) -> Iterator[None]:
 FRAMES = "frames"  # its limit depends on the machine
 HUGE = 99999999999999999999
 BAD = {
-    "alloc": ["", "-1", "12", "0x", "x", str(HUGE), "0x10000000000000000", "0 0", "0 1025", "0 -1", "0 x", "0 1 1",
-              "1.5", "0x0z", "+1", "0 " * 40],
+    "alloc": ["", "-1", "12", "0x", "x", str(HUGE), "0x10000000000000000", "0 0", "0 1025", "0 -1", "0 x",
+              "0 1 1", "1.5", "0x0z", "+1", "0 " * 40],
     "free": ["", "0", "1234", "-1", str(HUGE), "0x", "all all", "ALL", "1 2", "4294967296", "*"],
-    "frames": ["-1", "x", str(HUGE), "0 0", "0 4097", "0 -1", "8192", "4294967295", "0 1 1", "0xffffffffffffffff 1"],
-    "stress": ["", "pages", "pages 0", "pages -1", "pages x", f"pages {HUGE}", "pages 1000000001", "pages 10 seed=",
+    "frames": ["-1", "x", str(HUGE), "0 0", "0 4097", "0 -1", "8192", "4294967295", "0 1 1",
+               "0xffffffffffffffff 1"],
+    "stress": ["", "pages", "pages 0", "pages -1", "pages x", f"pages {HUGE}", "pages 1000000001",
+               "pages 10 seed=",
                "pages 10 seed=x", "pages 10 hold hold extra", "pages 10 fold", "frames 10", "release now",
                "pages 10 seed=18446744073709551616"],
     "ktest": ["no-such-suite", "list no-such", "seed=x", "seed=", "a b c"],
@@ -76,16 +81,19 @@ def test_bad_arguments_are_one_line_and_change_nothing(shell: Shell, channel: Ch
     if line.startswith("ktest"):
         return  # tells people of each test that it ran
     said = shell.run(line)
-    assert said == f"{line.split()[0]}: {refused.error}\n", "people and programs read the same reason"
+    assert said == f"{line.split(maxsplit=1)[0]}: {refused.error}\n", (
+        "people and programs read the same reason"
+    )
 
 
 @pytest.mark.usefixtures("unchanged")
 @pytest.mark.parametrize(
-    "line", ["x", "MEMINFO", "mem", "meminfox", "--json", "help,", "1", "\\", "peek 0xffff800000000000", "run init"]
+    "line",
+    ["x", "MEMINFO", "mem", "meminfox", "--json", "help,", "1", "\\", "peek 0xffff800000000000", "run init"],
 )
 def test_unknown_commands_are_named(shell: Shell, channel: Channel, line: str) -> None:
     (refused,) = channel.batch([line])
-    name = line.split()[0]
+    name = line.split(maxsplit=1)[0]
     assert (refused.status, refused.error) == (UNKNOWN, f"unknown command '{name}'; try 'help'")
     assert shell.run(line) == refused.error + "\n"
 
@@ -155,8 +163,8 @@ def test_blocks_of_every_order_are_aligned_disjoint_and_come_back(channel: Chann
 # ---- one description, two renderings
 
 # What a program gets of these does not change between two calls.
-STEADY = ["meminfo", "buddyinfo", "zoneinfo", "stats", "frames", "frames 0 200", "frames 4000 5", "held", "help",
-          "help alloc", "break", "stress pages 3000 seed=11"]  # fmt: skip
+STEADY = ["meminfo", "buddyinfo", "zoneinfo", "stats", "frames", "frames 0 200", "frames 4000 5", "held",
+          "help", "help alloc", "break", "stress pages 3000 seed=11"]  # fmt: skip
 
 
 def leaves(value: Any) -> Iterator[object]:
@@ -185,17 +193,23 @@ def test_json_holds_what_the_text_shows(shell: Shell, channel: Channel, line: st
     value = channel.call(*line.split())
     text = shell.run(line)
     if not line.startswith(("help", "break")):  # these are texts, which may speak of numbers
-        assert numbers(iter(re.split(r"[\s,]+", text))) == numbers(leaves(value)), "the same numbers in the same order"
+        assert numbers(iter(re.split(r"[\s,]+", text))) == numbers(leaves(value)), (
+            "the same numbers in the same order"
+        )
     for word in (leaf for leaf in leaves(value) if isinstance(leaf, str)):
         assert word in text
 
 
-@pytest.mark.parametrize("line", ["meminfo", "zoneinfo", "stats", "frames", "stress pages 10", "held", "uptime", "stacks"])
+@pytest.mark.parametrize(
+    "line", ["meminfo", "zoneinfo", "stats", "frames", "stress pages 10", "held", "uptime", "stacks"]
+)
 def test_every_key_is_shown_to_people(shell: Shell, channel: Channel, line: str) -> None:
     assert all(key in shell.run(line) for key in keys(channel.call(*line.split())) if key not in ("stacks",))
 
 
-@pytest.mark.parametrize("line", [*STEADY, "uptime", "stacks", "alloc 0", "free all", "nonsense", "alloc -1", ""])
+@pytest.mark.parametrize(
+    "line", [*STEADY, "uptime", "stacks", "alloc 0", "free all", "nonsense", "alloc -1", ""]
+)
 def test_json_on_the_console_is_the_programs_answer(shell: Shell, channel: Channel, line: str) -> None:
     text = shell.run(f"{line} --json")
     if not line:
@@ -212,8 +226,12 @@ def test_json_on_the_console_is_the_programs_answer(shell: Shell, channel: Chann
     assert again.error == reply.get("error", "")
 
 
-@pytest.mark.parametrize("line", ["--json meminfo", "frames --json 0 2", "frames 0 --json 2", "frames 0 2 --json"])
-def test_the_word_json_may_stand_anywhere_behind_the_command(shell: Shell, channel: Channel, line: str) -> None:
+@pytest.mark.parametrize(
+    "line", ["--json meminfo", "frames --json 0 2", "frames 0 --json 2", "frames 0 2 --json"]
+)
+def test_the_word_json_may_stand_anywhere_behind_the_command(
+    shell: Shell, channel: Channel, line: str
+) -> None:
     text = shell.run(line)
     if line.startswith("--json"):
         assert text.startswith("unknown command '--json'")
@@ -225,8 +243,10 @@ def test_help_knows_every_command_and_every_command_has_help(shell: Shell, chann
     listed = channel.call("help")["commands"]
     names = [row["command"] for row in listed]
     assert names == sorted(names)
-    wanted = "help meminfo buddyinfo zoneinfo frames stats alloc free stress ktest break panic reboot poweroff".split()
-    assert set(wanted) <= set(names)
+    wanted = (
+        "help meminfo buddyinfo zoneinfo frames stats alloc free stress ktest break panic reboot poweroff"
+    )
+    assert set(wanted.split()) <= set(names)
     for row in listed:
         assert channel.call("help", row["command"])["commands"] == [row]
         assert row["command"] in shell.run(f"help {row['command']}")
@@ -260,7 +280,10 @@ def test_stacks_know_how_deep_they_were(channel: Channel) -> None:
 
 def test_stress_repeats_with_its_seed(channel: Channel, coronel_seed: int) -> None:
     before = channel.call("buddyinfo")
-    runs = [channel.call("stress", "pages", 5000, seed=seed) for seed in (coronel_seed, coronel_seed, coronel_seed + 1)]
+    runs = [
+        channel.call("stress", "pages", 5000, seed=seed)
+        for seed in (coronel_seed, coronel_seed, coronel_seed + 1)
+    ]
     assert runs[0] == runs[1] != runs[2]
     assert runs[0]["misuses"] > 0
     assert channel.call("buddyinfo") == before
@@ -273,5 +296,3 @@ def test_stress_can_hold_its_blocks(channel: Channel) -> None:
     assert channel.call("meminfo")["MemFree"] == before - 4 * (report["live_frames"] + table)
     channel.call("stress", "release")
     assert channel.call("meminfo")["MemFree"] == before
-
-

@@ -1,4 +1,4 @@
-"""The console against everything that a terminal, a person or a paste can send: one answer a line, and the prompt."""
+"""The console against all that terminals, people and pastes can send: one answer a line, and the prompt."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+
 from coronel.guest import PROMPT, Channel, Guest, Shell
 
 pytestmark = pytest.mark.guest(memory="32M", timeout=20)
@@ -66,7 +67,9 @@ SINGLE_LINES = [
     pytest.param(b"hx\x08elx\x7fd\n", "hx\b \belx\b \bd", HELD, id="backspace"),
     pytest.param(b"nonsense\x15held\n", "nonsense" + "\b \b" * 8 + "held", HELD, id="kill-line"),
     pytest.param(b"held zzz\x17\n", "held zzz" + "\b \b" * 3, HELD, id="kill-word"),
-    pytest.param("grün".encode() + b"\n", "grün", ["unknown command 'gr\\xc3\\xbcn'; try 'help'"], id="UTF-8"),
+    pytest.param(
+        "grün".encode() + b"\n", "grün", ["unknown command 'gr\\xc3\\xbcn'; try 'help'"], id="UTF-8"
+    ),
     pytest.param("hü".encode() + b"\x7feld\n", "hü\b \beld", HELD, id="backspace-takes-a-character"),
     pytest.param(b"h\xc3eld\n", "held", HELD, id="half-a-character"),
     pytest.param(b"h\xed\xa0\x80eld\n", "held", HELD, id="surrogate"),
@@ -155,7 +158,9 @@ def test_a_paste_of_64_kib_at_full_speed_loses_nothing(shell: Shell) -> None:
     assert len(data) > 64 << 10
     answers = typed(shell, data, timeout=60)
     assert [echo for echo, _ in answers] == words
-    assert [said for _, said in answers] == [[f"unknown command '{word[:40]}...'; try 'help'"] for word in words]
+    assert [said for _, said in answers] == [
+        [f"unknown command '{word[:40]}...'; try 'help'"] for word in words
+    ]
 
 
 def test_a_paste_of_short_commands_runs_each_of_them(shell: Shell) -> None:
@@ -165,7 +170,7 @@ def test_a_paste_of_short_commands_runs_each_of_them(shell: Shell) -> None:
 
 
 def test_random_bytes_do_no_harm(shell: Shell, coronel_seed: int) -> None:
-    """Whatever comes, ^C and a line end bring the prompt back. No line of it can be a command that ends things."""
+    """Whatever comes, ^C and a line end bring the prompt back."""
     source = random.Random(coronel_seed)
     for _ in range(8):
         noise = bytes(source.randrange(256) for _ in range(1024))

@@ -6,8 +6,10 @@ import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+
 from coronel.build.image import Module, build_image
 from coronel.cli import main
 from coronel.errors import ArtifactError, GuestError, MonitorError, UsageError
@@ -83,7 +85,9 @@ def test_a_line_that_qemu_would_spill_over_is_refused(artifact: Build) -> None:
 def test_boot_information_that_qemu_spilt_over_is_refused_by_the_kernel(artifact: Build) -> None:
     template = GuestOptions(kernel=artifact.elf, memory="32M")
     command = [template.qemu, "-machine", "pc", *template.machine_arguments(), "-append", "x" * 10_000]
-    done = subprocess.run([*command, "-serial", "stdio"], capture_output=True, timeout=30, check=False, stdin=-3)
+    done = subprocess.run(
+        [*command, "-serial", "stdio"], capture_output=True, timeout=30, check=False, stdin=-3
+    )
     assert done.returncode == 37
     assert b"boot error: the PVH start information at 0x" in done.stdout
 
@@ -107,7 +111,7 @@ def test_an_empty_module_is_nothing_to_qemu(artifact: Build, tmp_path: Path) -> 
 @pytest.mark.parametrize("way", ["pvh", "iso"])
 def test_the_kernel_as_its_own_module(artifact: Build, disc: Disc, way: str) -> None:
     elf = artifact.elf
-    start: dict[str, object] = {"kernel": elf, "modules": [elf]}
+    start: dict[str, Any] = {"kernel": elf, "modules": [elf]}
     if way == "iso":
         start = {"iso": disc(modules=[Module(elf, "coronel")])}
     with Guest(memory="64M", timeout=30, **start) as guest:
@@ -134,9 +138,10 @@ def test_more_modules_than_there_is_room_for(disc: Disc, tmp_path: Path) -> None
 
 def test_a_module_larger_than_the_machine_is_qemus_error(artifact: Build, tmp_path: Path) -> None:
     big = file_of(tmp_path, "big", 80 * MIB)
-    with pytest.raises(MonitorError, match="initrd is too large"), Guest(
-        kernel=artifact.elf, memory="64M", modules=[big]
-    ) as guest:
+    with (
+        pytest.raises(MonitorError, match="initrd is too large"),
+        Guest(kernel=artifact.elf, memory="64M", modules=[big]) as guest,
+    ):
         guest.wait_ready()
 
 
@@ -187,7 +192,11 @@ def test_qemu_refuses_a_cut_kernel_too(artifact: Build, tmp_path: Path, length: 
     template = GuestOptions(kernel=artifact.elf, memory="32M")
     arguments = [str(path) if word == str(artifact.elf) else word for word in template.machine_arguments()]
     done = subprocess.run(
-        [template.qemu, *arguments, "-serial", "stdio"], capture_output=True, timeout=30, check=False, stdin=-3
+        [template.qemu, *arguments, "-serial", "stdio"],
+        capture_output=True,
+        timeout=30,
+        check=False,
+        stdin=-3,
     )
     assert done.returncode == 1
     assert done.stderr

@@ -1,4 +1,4 @@
-"""Machines of every size: what is there is used, what is too small says so in one line and ends with its own code."""
+"""Machines of every size: what is there is used; what is too small says so in one line."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from coronel.errors import UsageError
 from coronel.guest import Channel, Guest, Shell
 from coronel.guest.options import GuestOptions
@@ -41,7 +42,11 @@ def check_accounts(guest: Guest, channel: Channel, size: int) -> dict[str, int]:
     assert meminfo["MemTotal"] + meminfo["MemReserved"] == meminfo["MemPresent"]
 
     in_kib = {name: counters[f"frames_{name}"] * 4 for name in ("present", "managed", "free")}
-    assert in_kib == {"present": meminfo["MemPresent"], "managed": meminfo["MemTotal"], "free": meminfo["MemFree"]}
+    assert in_kib == {
+        "present": meminfo["MemPresent"],
+        "managed": meminfo["MemTotal"],
+        "free": meminfo["MemFree"],
+    }
     (zone,) = zones
     assert [zone["pages"][key] * 4 for key in ("present", "managed", "free")] == list(in_kib.values())
     free = sum(count << order for row in blocks for order, count in enumerate(row["free_blocks"]))
@@ -69,7 +74,7 @@ def test_the_boot_loader_shows_the_same_sizes(artifact: Build, size: str) -> Non
 def test_all_of_it_can_be_allocated_and_comes_back(artifact: Build, size: str) -> None:
     """The largest blocks until none is left: some lie beyond 4 GiB where memory does.
 
-    The release kernel, because the other fills every frame that comes back, and the host would have to have them all.
+    The release kernel: the other one fills every frame that comes back, and the host would have to have them.
     """
     with Guest(kernel=sibling(artifact, "release"), memory=size) as guest:
         before = guest.channel.batch(["buddyinfo", "stats"])
@@ -94,7 +99,9 @@ def test_little_memory_is_lost(artifact: Build, profile: str, size: str, most: f
         guest.wait_ready()
         (line,) = re.findall(r"^Memory: .*$", guest.shell.wait_prompt(), re.MULTILINE)
         meminfo = guest.channel.call("meminfo")
-    match = re.fullmatch(r"Memory: ([\d.]+) MiB, not usable by allocations: ([\d.]+) MiB \((\d+\.\d\d) %\)", line)
+    match = re.fullmatch(
+        r"Memory: ([\d.]+) MiB, not usable by allocations: ([\d.]+) MiB \((\d+\.\d\d) %\)", line
+    )
     assert match, line
     present, free = meminfo["MemPresent"], meminfo["MemFree"]
     assert float(match[1]) == pytest.approx(present / KIB, abs=0.06)
@@ -106,7 +113,7 @@ def test_little_memory_is_lost(artifact: Build, profile: str, size: str, most: f
 
 
 def boot_by_hand(elf: Path, kib: int) -> tuple[int, str]:
-    """QEMU's exit status and COM1, of a machine too small for the package. The console is told to power off."""
+    """QEMU's exit status and COM1 of a machine too small for the package. It is told to power off."""
     template = GuestOptions(kernel=elf, memory="16M")
     arguments = template.machine_arguments()
     arguments[arguments.index("-m") + 1] = f"{kib}K"
@@ -159,9 +166,9 @@ def test_memory_that_runs_out_is_an_error_and_nothing_else(shell: Shell, channel
     outcomes = channel.batch(lines)
     assert {outcome.status for outcome in outcomes} <= {0, 7, 12}
     assert 12 in {outcome.status for outcome in outcomes}
-    assert re.match(r"alloc: (out of memory after \d+ of 1024 blocks|room for \d+)", shell.run("alloc 4 1024"))
+    assert re.match(
+        r"alloc: (out of memory after \d+ of 1024 blocks|room for \d+)", shell.run("alloc 4 1024")
+    )
     channel.call("free", "all")
     after = channel.batch(["buddyinfo", "meminfo"])
     assert [outcome.value for outcome in after] == [outcome.value for outcome in before]
-
-

@@ -13,7 +13,8 @@ constexpr unsigned kSpan = 2 * FrameMap::kFramesPerSection;  // two sections, 25
 
 // A table over cleared arrays for kSpan frames; there is no memory behind them.
 FrameTable* bare_table() {
-  const auto room = unit::storage(kSpan * sizeof(Frame) + kSpan / FrameMap::kFramesPerBlock * sizeof(Pageblock));
+  const auto room =
+      unit::storage(kSpan * sizeof(Frame) + kSpan / FrameMap::kFramesPerBlock * sizeof(Pageblock));
   if (room.empty()) return nullptr;
   __builtin_memset(room.data(), 0, room.size());
   auto* const frame = reinterpret_cast<Frame*>(room.data());
@@ -28,7 +29,8 @@ TEST(frames, describes_what_was_added_and_nothing_else) {
   EXPECT(!table->has(FrameNumber{0}));
   EXPECT_EQ(raw(table->limit()), 0u);
   table->add(frames(700, 701));
-  table->add(frames(FrameMap::kFramesPerSection - 1, FrameMap::kFramesPerSection + 3));  // over the edge of a section
+  table->add(frames(FrameMap::kFramesPerSection - 1,
+                    FrameMap::kFramesPerSection + 3));  // over the edge of a section
   EXPECT_EQ(table->present_frames(), 5u);
   EXPECT_EQ(raw(table->limit()), FrameMap::kFramesPerSection + 512u);
   EXPECT_EQ(table->block_limit(), 65u);

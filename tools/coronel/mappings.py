@@ -4,8 +4,8 @@
         for mapping in mappings(guest.ram, guest.registers()[0]["cr3"]):
             assert not (mapping.writable and mapping.executable)
 
-Nobody is asked: neither the kernel nor QEMU's monitor. Rights are those of the whole walk: a page is writable when
-every level allows it, executable when none forbids it.
+Nobody is asked: neither the kernel nor QEMU's monitor. Rights are those of the whole walk: a page is writable
+when every level allows it, executable when none forbids it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ class Mapping:
     @property
     def rights(self) -> str:
         """As `rwx`, with a dash for what is not allowed; `u` in front where user mode has them."""
-        return ("u" if self.user else "") + f"r{'w' if self.writable else '-'}{'x' if self.executable else '-'}"
+        return (
+            "u" if self.user else ""
+        ) + f"r{'w' if self.writable else '-'}{'x' if self.executable else '-'}"
 
     def __str__(self) -> str:
         return f"{self.address:#018x} - {self.end:#018x} {self.rights} -> {self.physical:#x}"
@@ -54,8 +56,8 @@ class Mapping:
 def mappings(physical: PhysicalMemory, root: int, levels: int = 4) -> Iterator[Mapping]:
     """One for each entry that maps a page of any size, ascending.
 
-    DecodeError for what no kernel may leave: a table outside RAM, a table that contains itself, a large page where the
-    CPU has none, an address that is not a multiple of its page's size.
+    DecodeError for what no kernel may leave: a table outside RAM, a table that contains itself, a large page
+    where the CPU has none, an address that is not a multiple of its page's size.
     """
     if levels not in (4, 5):
         raise DecodeError(f"{levels} levels of page tables: x86-64 has 4 or 5")
@@ -63,7 +65,13 @@ def mappings(physical: PhysicalMemory, root: int, levels: int = 4) -> Iterator[M
 
 
 def _walk(
-    physical: PhysicalMemory, table: int, level: int, base: int, rights: int, above: tuple[int, ...], levels: int
+    physical: PhysicalMemory,
+    table: int,
+    level: int,
+    base: int,
+    rights: int,
+    above: tuple[int, ...],
+    levels: int,
 ) -> Iterator[Mapping]:
     if table in above:
         raise DecodeError(f"the page table at {table:#x} contains itself, below virtual address {base:#x}")

@@ -94,7 +94,9 @@ def integer_only(artifact: Artifact) -> Iterator[str]:
     except subprocess.CalledProcessError as error:
         raise ArtifactError(f"objdump cannot read {artifact.path}: {error.stderr.strip()}") from None
     # What runs before long mode is written by hand, and objdump reads 32-bit code and texts as 64-bit code.
-    by_hand = [(part.address, part.address + part.bytes) for part in artifact.sections if part.name == ".boot"]
+    by_hand = [
+        (part.address, part.address + part.bytes) for part in artifact.sections if part.name == ".boot"
+    ]
     for line in done.stdout.splitlines():
         found = _INSTRUCTION.match(line)
         if not found:

@@ -94,8 +94,8 @@ def fuzz(program: Path, seconds: int) -> Outcome:
     return Outcome(program.name, executions, elapsed, corpus_size, code != 0 or not executions, log)
 
 
-def coverage(program: Path, llvm: str) -> list[Coverage]:
-    """Run the corpus once more and return the coverage of the sources, without tests and foreign headers.
+def profile(program: Path) -> Path:
+    """Run the corpus of `program` once more and return the raw profile of what it reached.
 
     Measured apart from the fuzzing, so it is repeatable and does not depend on how the fuzzer ended.
     """
@@ -108,11 +108,21 @@ def coverage(program: Path, llvm: str) -> list[Coverage]:
         timeout=600,
         check=False,
     )
-    raw = program.parent / "profiles" / f"{program.name}.corpus.profraw"
-    merged = raw.with_suffix(".profdata")
-    subprocess.run([f"llvm-profdata-{llvm}", "merge", "-sparse", str(raw), "-o", str(merged)], check=True)
+    return program.parent / "profiles" / f"{program.name}.corpus.profraw"
+
+
+def coverage(programs: Sequence[Path], profiles: Sequence[Path], llvm: str) -> list[Coverage]:
+    """Return what these profiles of these programs cover together, of the project's own sources."""
+    existing = [str(path) for path in profiles if path.exists()]
+    if not existing:
+        return []
+    name = programs[0].name if len(programs) == 1 else "together"
+    merged = profiles[0].with_name(f"{name}.profdata")
+    subprocess.run([f"llvm-profdata-{llvm}", "merge", "-sparse", *existing, "-o", str(merged)], check=True)
+    first, *others = programs
+    objects = [f"-object={program}" for program in others]
     exported = subprocess.run(
-        [f"llvm-cov-{llvm}", "export", "-summary-only", f"-instr-profile={merged}", str(program)],
+        [f"llvm-cov-{llvm}", "export", "-summary-only", f"-instr-profile={merged}", str(first), *objects],
         capture_output=True,
         check=True,
     )
@@ -131,6 +141,11 @@ def summary(exported: object, root: Path) -> list[Coverage]:
     return sorted(rows, key=lambda row: row.file)
 
 
+def table(rows: Sequence[Coverage]) -> list[str]:
+    """Return a line for each file."""
+    return [f"         {row.percent:5.1f} % of {row.lines:4} lines  {row.file}" for row in rows]
+
+
 def report(outcome: Outcome, rows: Sequence[Coverage]) -> str:
     """Return what people read of one program."""
     rate = outcome.executions / outcome.seconds if outcome.seconds else 0
@@ -138,7 +153,7 @@ def report(outcome: Outcome, rows: Sequence[Coverage]) -> str:
         f"{'FAILED' if outcome.failed else 'ok    '} {outcome.name}: {outcome.executions} executions in "
         f"{outcome.seconds:.0f} s ({rate:.0f}/s), corpus of {outcome.corpus}"
     ]
-    lines += [f"         {row.percent:5.1f} % of {row.lines:4} lines  {row.file}" for row in rows]
+    lines += table(rows)
     if outcome.failed:
         tail = outcome.log.read_text(errors="replace").splitlines()[-40:]
         lines += [f"  its log, {outcome.log}, ends:", *(f"    {line}" for line in tail)]
@@ -158,14 +173,16 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     failed = False
 
-    def one(program: Path) -> tuple[Outcome, list[Coverage]]:
-        outcome = fuzz(program, given.seconds)
-        return outcome, coverage(program, given.llvm)
+    def one(program: Path) -> tuple[Outcome, Path]:
+        return fuzz(program, given.seconds), profile(program)
 
+    profiles: list[Path] = []
     with ThreadPoolExecutor(given.jobs) as pool:
-        for outcome, rows in pool.map(one, given.programs):
-            print(report(outcome, rows), flush=True)
+        for program, (outcome, raw) in zip(given.programs, pool.map(one, given.programs), strict=True):
+            print(report(outcome, coverage([program], [raw], given.llvm)), flush=True)
+            profiles.append(raw)
             failed |= outcome.failed
+    print("\n".join(["together:", *table(coverage(given.programs, profiles, given.llvm))]))
     return int(failed)
 
 

@@ -10,11 +10,22 @@ import struct
 from pathlib import Path
 from typing import BinaryIO
 
+from coronel.checkout import PROFILES, ROOT, built
 from coronel.errors import ArtifactError
 
 _PVH_ENTRY = 18  # XEN_ELFNOTE_PHYS32_ENTRY
 _PT_LOAD, _PT_NOTE = 1, 4
 _ISO_DESCRIPTOR = 16 * 2048
+
+
+def default_kernel() -> Path:
+    """The kernel that is built in this checkout, release before debug; ArtifactError when none is."""
+    path = built("coronel.elf")
+    if path is None:
+        raise ArtifactError(
+            f"no kernel is built in {ROOT / 'build'}/{{{','.join(PROFILES)}}}: run `make all`"
+        )
+    return path
 
 
 def check_readable(path: Path, noun: str) -> None:

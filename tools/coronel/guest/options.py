@@ -87,9 +87,9 @@ class GuestOptions:
             raise UsageError("icount counts emulated instructions: it needs accel tcg")
         if "\0" in self.cmdline or "\n" in self.cmdline:
             raise UsageError("the kernel command line holds a line end or NUL")
-        if len(self.cmdline.encode()) > CMDLINE_MAXIMUM:
+        if (size := len(self.cmdline.encode())) > CMDLINE_MAXIMUM:
             raise UsageError(
-                f"a kernel command line of {len(self.cmdline.encode())} bytes is too long: QEMU's direct start takes "
+                f"a kernel command line of {size} bytes is too long: QEMU's direct start takes "
                 f"{CMDLINE_MAXIMUM} and overwrites its own boot information with more; put it into an iso"
             )
         if (self.kernel is None) == (self.iso is None):

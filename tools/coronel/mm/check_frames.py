@@ -100,6 +100,7 @@ class FrameCheck:
                 difference &= ~(managed * np.uint64(poison[word]))
             odd |= difference != 0
         odd |= (state != self.states["absent"]) != self.present
+        odd |= self.free & (managed == 0)
         if self.poison_flag:
             odd |= (self.array.frame_column("flags") & self.poison_flag != 0) & ~self.free
         return np.flatnonzero(odd)
@@ -204,8 +205,6 @@ class FrameCheck:
             )
         if int(np.count_nonzero(inside)) != int((lengths - 1).sum()):
             self._report_orphans(inside, heads, lengths)
-        if (self.free & ~managed).any():
-            self._report_free(self.free & ~managed)
 
     def _report_order(self, index: int, length: int) -> None:
         number = self.array.number(index)
@@ -234,16 +233,6 @@ class FrameCheck:
             )
             self.findings.add(
                 frame_name(first), "state", "reserved, free or in a block", "managed", why, address
-            )
-
-    def _report_free(self, wrong: Bools) -> None:
-        indexes = np.flatnonzero(wrong)
-        for index in indexes[: self.findings.room(len(indexes))].tolist():
-            number = self.array.number(index)
-            found = self.states.decode(int(self.state[index]))
-            address = self.array.frame_address(number, "state")
-            self.findings.add(
-                frame_name(number), "state", "managed", found, "its Pageblock says free", address
             )
 
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import cffi
 
+from coronel.checkout import PROFILES, ROOT, built
 from coronel.errors import DecodeError, MMError, SetupError, UsageError
 from coronel.memory import PAGE_SHIFT, PAGE_SIZE
 from coronel.mm import stats
@@ -31,9 +32,7 @@ from coronel.mm.record import Tables
 if TYPE_CHECKING:
     from coronel.mm.walker import Walk
 
-ROOT = Path(__file__).resolve().parents[3]
 HEADERS = ("mm/mm.h", "mm/host/mm_host.h")
-PROFILES = ("release", "debug")
 LIBRARY = "libcoronel_mm.so"
 LIBRARY_VARIABLE = "CORONEL_MM_LIBRARY"  # a path to use instead of the build's
 
@@ -89,13 +88,11 @@ def find_library(profile: str | None = None) -> Path:
         if not Path(override).is_file():
             raise SetupError(f"{LIBRARY_VARIABLE} names {override}, which is no file")
         return Path(override)
-    candidates = [ROOT / "build" / name / LIBRARY for name in ([profile] if profile else PROFILES)]
-    for path in candidates:
-        if path.is_file():
-            return path
-    raise SetupError(
-        f"the host library {candidates[0]} is not built: run `make {profile or 'all'}` in {ROOT}"
-    )
+    path = built(LIBRARY, profile)
+    if path is None:
+        wanted = ROOT / "build" / (profile or PROFILES[0]) / LIBRARY
+        raise SetupError(f"the host library {wanted} is not built: run `make {profile or 'all'}` in {ROOT}")
+    return path
 
 
 @functools.cache
@@ -130,6 +127,16 @@ class HostLibrary:
     def open(cls, profile: str | None = None) -> HostLibrary:
         """The library of a profile, loaded once."""
         return _loaded(find_library(profile))
+
+    @classmethod
+    def at(cls, folder: Path) -> HostLibrary:
+        """The library that was built into `folder`, unless the environment names another one."""
+        path = folder / LIBRARY
+        if os.environ.get(LIBRARY_VARIABLE):
+            return cls.open()
+        if not path.is_file():
+            raise SetupError(f"the host library {path} is not built: run `make all`")
+        return _loaded(path.resolve())
 
 
 @functools.cache
@@ -184,7 +191,7 @@ class HostMemory:
 
 
 def _extents(storage: int, library: Path) -> list[tuple[int, int]]:
-    """The mappings of the library, and the one that holds `storage`, joined where they touch: proc(5), maps."""
+    """The mappings of the library and the one that holds `storage`, touching ones joined: proc(5), maps."""
     found: list[tuple[int, int]] = []
     wanted = os.path.realpath(library)
     with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:

@@ -1,8 +1,8 @@
 """`KernelState`: the memory manager's state inside a running guest, read from its RAM while nobody is asked.
 
-with Guest(kernel=elf) as guest:
+with Guest() as guest:
     guest.wait_ready()
-    state = KernelState(guest, elf)
+    state = KernelState(guest)
     with guest.paused():
         state.walk().check()
 """
@@ -13,7 +13,7 @@ import os
 from typing import TYPE_CHECKING
 
 from coronel.artifact import Artifact
-from coronel.errors import DecodeError
+from coronel.errors import DecodeError, UsageError
 from coronel.memory import KernelMemory
 from coronel.mm import stats
 from coronel.mm.record import SYMBOL, Tables
@@ -24,19 +24,21 @@ if TYPE_CHECKING:
 
 
 class KernelState:
-    """One kernel's tables, and what they lead to.
+    """One kernel's tables, and what they lead to. `kernel` is its ELF file, by default the guest's own.
 
     Made once the kernel has announced its first prompt (`Guest.wait_ready`); DecodeError before its memory
     manager is initialised. Every method pauses the guest while it reads, so the numbers of one answer belong
     together; pause it yourself (`Guest.paused`) when several answers must.
     """
 
-    def __init__(self, guest: Guest, kernel: Artifact | str | os.PathLike[str]) -> None:
+    def __init__(self, guest: Guest, kernel: Artifact | str | os.PathLike[str] | None = None) -> None:
         self.guest = guest
+        kernel = kernel or guest.options.kernel
+        if kernel is None:
+            raise UsageError("a guest that a boot loader starts does not know its kernel's file: name it")
         self.artifact = kernel if isinstance(kernel, Artifact) else Artifact.open(os.fspath(kernel))
         with guest.paused():
-            # Whatever root the CPU is on, the kernel's own half is mapped; the record names the kernel's
-            # root.
+            # Whatever root the CPU is on, it maps the kernel's half; the record names the kernel's own.
             memory = guest.kernel_memory()
             record = self.artifact.symbol(SYMBOL).address
             root = Tables.load(memory, record).record.root

@@ -1,0 +1,213 @@
+"""A running kernel seen from outside: Python's walk over raw RAM, the kernel's words, its host twin, GDB.
+
+Everything random comes from the session's seed, which pytest prints.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from coronel.gdb.session import gdb_command
+from coronel.guest import Guest
+from coronel.mm.compare import require_equal
+from coronel.mm.corruption import Draw
+from coronel.mm.host import HostLibrary, HostMachine
+from coronel.mm.kernel import KernelState
+from coronel.mm.walker import Walk
+from coronel.mm.zones import State
+from coronel.pytest_plugin import Build
+
+OPERATIONS = 100_000
+SIZES = ("16M", "64M", "256M", "1G", "5G")
+
+
+@pytest.fixture
+def library(artifact: Build) -> HostLibrary:
+    """The host library of the same build: a twin has the same options."""
+    return HostLibrary.at(artifact.elf.parent)
+
+
+@pytest.fixture
+def kernel(guest: Guest, artifact: Build) -> KernelState:
+    """The state of the guest's kernel, at its first prompt."""
+    guest.wait_ready()
+    return KernelState(guest, artifact.artifact)
+
+
+def _levels(text: str) -> dict[str, int]:
+    """The `name   number` pairs of a table for people."""
+    return {name: int(value) for name, value in re.findall(r"([A-Za-z_]+):? +(\d+)\b", text)}
+
+
+def check_words(guest: Guest, walk: Walk) -> None:
+    """What the kernel says on both ports is what the walk has counted."""
+    names = ("meminfo", "buddyinfo", "zoneinfo", "stats")
+    meminfo, buddyinfo, zoneinfo, stats = (outcome.take() for outcome in guest.channel.batch(names))
+    kib = {
+        "MemTotal": walk.managed,
+        "MemFree": walk.free,
+        "MemPresent": walk.present,
+        "MemReserved": walk.reserved,
+    }
+    pages = {"free": walk.free, "present": walk.present, "managed": walk.managed}
+    assert meminfo == {name: 4 * frames for name, frames in kib.items()}
+    assert [row["free_blocks"] for row in buddyinfo] == [list(walk.free_blocks)]
+    assert {name: zoneinfo[0]["pages"][name] for name in pages} == pages
+    assert stats == walk.counters
+
+    assert _levels(guest.shell.run("meminfo")) == meminfo
+    row = guest.shell.run("buddyinfo").split()
+    assert row[:4] == ["Node", "0,", "zone", "Normal"]
+    assert tuple(map(int, row[4:])) == walk.free_blocks
+    shown = _levels(guest.shell.run("zoneinfo"))
+    assert {name: shown[name] for name in pages} == pages
+    assert _levels(guest.shell.run("stats")) == walk.counters
+
+
+def check_frames(guest: Guest, walk: Walk, chance: random.Random) -> None:
+    """The kernel's own table of frames, at places drawn at random."""
+    for first, end, _ in chance.sample(walk.ranges(), min(8, len(walk.ranges()))):
+        start = chance.randrange(first, end)
+        for row in guest.channel.call("frames", start, 8):
+            number = row["frame"]
+            index = walk.array.index(number)
+            assert index is not None
+            assert State[row["state"]] is walk.state(number)
+            assert row["order"] == walk.orders[index]
+            assert row["references"] == walk.array.frame_column("references")[index]
+
+
+@pytest.mark.guest(memory="256M", timeout=60.0)
+def test_guest_and_host_twin_are_equal_after_the_same_stress(
+    guest: Guest, kernel: KernelState, library: HostLibrary, coronel_seed: int
+) -> None:
+    pristine = kernel.walk()
+    pristine.check()
+    with HostMachine.like(pristine, library=library) as twin:
+        require_equal(pristine, twin.walk(), ("guest", "host"))
+        said = guest.channel.call("stress", "pages", OPERATIONS, "hold", seed=coronel_seed, timeout=120.0)
+        report = twin.stress(OPERATIONS, coronel_seed)
+        for name in (
+            "operations",
+            "allocations",
+            "releases",
+            "refused",
+            "misuses",
+            "live_blocks",
+            "live_frames",
+        ):
+            assert said[name] == getattr(report, name), name
+        after = kernel.walk()
+        after.check()
+        require_equal(after, twin.walk(), ("guest", "host"))
+        assert len(after.allocated_blocks) == report.live_blocks + 1  # and the table of what is held
+        assert twin.valid()
+    check_words(guest, after)
+    check_frames(guest, after, random.Random(coronel_seed))
+
+    guest.channel.call("stress", "release")
+    released = kernel.walk()
+    released.check()
+    assert released.free_blocks == pristine.free_blocks
+
+
+@pytest.mark.skipif(shutil.which("gdb") is None, reason="there is no gdb")
+def test_gdb_sees_what_the_walk_sees(artifact: Build, tmp_path: Path, coronel_seed: int) -> None:
+    socket = tmp_path / "gdb"
+    with Guest(kernel=artifact.elf, memory="256M", gdb=socket, timeout=60.0) as guest:
+        guest.wait_ready()
+        guest.channel.call("stress", "pages", OPERATIONS, "hold", seed=coronel_seed, timeout=120.0)
+        kernel = KernelState(guest, artifact.artifact)
+        with guest.paused():
+            walk = kernel.walk()
+            walk.check()
+            done = subprocess.run(
+                gdb_command("gdb", artifact.elf, socket, ["coronel stats", "coronel walk"], batch=True),
+                capture_output=True,
+                text=True,
+                timeout=90,
+                check=False,
+            )
+    shown = dict(re.findall(r"^(\w+): +(\d+)", done.stdout, re.MULTILINE))
+    assert {name: int(value) for name, value in shown.items()} == walk.counters, done.stderr
+    assert walk.summary() in done.stdout
+
+
+@pytest.mark.guest(memory="64M", timeout=60.0)
+@pytest.mark.parametrize("kind", ["frame", "block", "link", "lists", "map", "counter"])
+def test_corruption_placed_in_ram_is_found_and_named(
+    guest: Guest, kernel: KernelState, kind: str, coronel_seed: int
+) -> None:
+    chance = random.Random(f"{coronel_seed} {kind}")
+    guest.channel.call("stress", "pages", 3000, "hold", seed=coronel_seed)
+    with guest.paused():
+        sound = kernel.walk()
+        sound.check()
+        draw = Draw(chance, kernel.tables, sound)
+        for _ in range(5):
+            wrong = draw.of(kind)
+            wrong.flip(kernel.memory)
+            found = kernel.walk()
+            wrong.flip(kernel.memory)
+            assert found.problems, f"seed {coronel_seed}: {wrong}"
+            for problem in found.problems:
+                assert wrong.objects[0] in problem.objects, f"seed {coronel_seed}: {wrong}\n{found.summary()}"
+                assert set(problem.objects) <= set(wrong.objects), f"seed {coronel_seed}: {wrong}\n{problem}"
+        kernel.walk().check()
+    assert guest.channel.call("meminfo")["MemFree"] == 4 * sound.free, "every bit was put back"
+
+
+@pytest.fixture(params=SIZES)
+def sized(request: pytest.FixtureRequest, artifact: Build) -> Iterator[Guest]:
+    """A guest of each size that has to boot."""
+    with Guest(kernel=artifact.elf, memory=request.param, timeout=60.0) as guest:
+        yield guest
+
+
+def test_every_size_is_sound_from_the_first_prompt(
+    sized: Guest, artifact: Build, library: HostLibrary
+) -> None:
+    sized.wait_ready()
+    kernel = KernelState(sized, artifact.artifact)
+    walk = kernel.walk(contents=False)
+    walk.check()
+    check_words(sized, walk)
+    with HostMachine.like(walk, library=library) as twin:
+        require_equal(walk, twin.walk(contents=False), ("guest", "host"))
+
+
+@pytest.mark.guest(memory="1G", timeout=60.0)
+def test_the_frame_array_of_a_gibibyte_is_read_at_once(guest: Guest, kernel: KernelState) -> None:
+    """50 ms is the aim on an idle machine; ten times that is a defect anywhere."""
+    with guest.paused():
+        tables = kernel.refresh()
+        pointer = tables.read("PhysicalRecord", tables.manager()["physical"])["frames"]
+        frame_map = tables.read("FrameMap", pointer)
+        kind = tables.type("Frame")
+        best = 1.0
+        for _ in range(3):
+            kernel.memory.invalidate()
+            began = time.perf_counter()
+            data = kernel.memory.read(frame_map["frames"], frame_map["limit"] * kind.size)
+            best = min(best, time.perf_counter() - began)
+    assert len(np.frombuffer(data, kind.dtype)) == frame_map["limit"]
+    assert best < 0.5
+
+
+@pytest.mark.guest(memory="64M")
+def test_a_stopped_kernel_is_still_walked(guest: Guest, kernel: KernelState) -> None:
+    guest.channel.call("alloc", 3, 5)
+    with guest.paused():
+        walk = kernel.walk()
+    assert len(walk.allocated_blocks) == 5
+    assert walk.complete
+    walk.check()

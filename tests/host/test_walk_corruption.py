@@ -1,0 +1,177 @@
+"""The walker on wrong memory: one wrong bit is found and the right object named; any nonsense is survived."""
+
+from __future__ import annotations
+
+import collections
+import random
+import time
+
+import pytest
+
+from coronel.errors import DecodeError
+from coronel.mm import stats
+from coronel.mm.corruption import Corruption, Draw
+from coronel.mm.host import HostLibrary, HostMachine
+from coronel.mm.record import Tables
+from coronel.mm.walker import Walk, walk
+from coronel.mm.zones import Physical
+
+HOLES = ([(16, 159), (256, 9000), (20480, 23480), (40000, 40001)], [(256, 600), (3000, 3001)])
+SHAPES = [HOLES, ([(0, 6144)], [])]
+MACHINES, BITS_EACH = 4, 25  # for each kind
+SECONDS = 20.0  # a walk over the largest machine that nonsense can pretend takes less
+
+
+def names_it(wrong: Corruption, found: Walk) -> bool:
+    """Every problem is about the object (or its twin, where only two count), and none about a sound one."""
+    return bool(found.problems) and all(
+        wrong.objects[0] in problem.objects and set(problem.objects) <= set(wrong.objects)
+        for problem in found.problems
+    )
+
+
+@pytest.mark.parametrize("kind", Draw.KINDS)
+def test_a_single_wrong_bit_is_named(library: HostLibrary, kind: str, coronel_seed: int) -> None:
+    chance = random.Random(f"{coronel_seed} {kind}")
+    missed = []
+    for _ in range(MACHINES):
+        with HostMachine(*chance.choice(SHAPES), library=library) as machine:
+            machine.stress(chance.randrange(3000), chance.getrandbits(64), hold=chance.random() < 0.9)
+            sound = machine.walk()
+            sound.check()
+            draw = Draw(chance, machine.tables, sound)
+            for _ in range(BITS_EACH):
+                wrong = draw.of(kind)
+                wrong.flip(machine.memory)
+                found = machine.walk()
+                wrong.flip(machine.memory)
+                if not names_it(wrong, found):
+                    missed.append(f"{wrong}\n  {found.summary()}")
+            assert machine.walk().problems == [], "every bit was put back"
+    assert not missed, f"seed {coronel_seed}: {len(missed)} of {MACHINES * BITS_EACH}\n" + "\n".join(
+        missed[:5]
+    )
+
+
+def test_every_bit_of_a_frame_in_every_state(library: HostLibrary) -> None:
+    """Not by chance: all 256 bits of a free frame, a head, an inside, a reserved and an absent one."""
+    with HostMachine([(16, 600)], [(16, 20)], library=library) as machine:
+        head = machine.alloc_pages(3)
+        single = machine.alloc_pages(0)
+        assert head is not None
+        assert single is not None
+        sound = machine.walk()
+        free = next(first for first, _, state in sound.ranges() if state.name == "free")
+        for number in (free, head, head + 3, single, 17, 3):
+            address = sound.array.frames_address + number * sound.array.frame_type.size
+            for bit in range(8 * sound.array.frame_type.size):
+                wrong = Corruption((f"Frame {number}",), f"bit {bit}", address + bit // 8, bit % 8)
+                wrong.flip(machine.memory)
+                found = machine.walk()
+                wrong.flip(machine.memory)
+                assert names_it(wrong, found), f"{wrong}\n{found.summary()}"
+
+
+def test_a_frame_taken_behind_the_allocators_back(library: HostLibrary) -> None:
+    """Several bits: the Frame says allocated, its Pageblock says free."""
+    with HostMachine("24M", library=library) as machine:
+        kind = machine.tables.type("Frame")
+        address = machine.walk().array.frames_address + 100 * kind.size
+        machine.memory.write(address + kind["references"].offset, b"\1\0\0\0")
+        machine.memory.write(address + kind["state"].offset, b"\3")
+        found = machine.walk()
+        assert {problem.object for problem in found.problems} == {"Frame 100"}
+        assert {problem.field for problem in found.problems} == {"state", "references"}
+
+
+def test_a_list_that_runs_in_a_circle(library: HostLibrary) -> None:
+    with HostMachine("64M", library=library) as machine:
+        sound = machine.walk()
+        column = sound.array.block_column("next")
+        members = [sound.array.block_number(int(i)) for i in sound.array.block_column("list").nonzero()[0]]
+        assert len(members) > 2
+        last = next(
+            number for number in members if column[sound.array.block_index(number) or 0] == 0xFFFF_FFFF
+        )
+        machine.memory.write(sound.array.block_address(last, "next"), members[1].to_bytes(4, "little"))
+        found = machine.walk()
+        assert {problem.object for problem in found.problems} == {f"Pageblock {last}"}
+
+
+@pytest.mark.parametrize(
+    ("counter", "value", "suspects"),
+    [
+        (
+            "frame_allocations",
+            12,
+            {"counter frame_allocations", "counter frame_releases"},
+        ),  # by no single bit
+        (
+            "frame_allocations",
+            4,
+            {"counter frame_allocations"},
+        ),  # 5 less a bit; 4 releases cannot have gained one
+        ("frame_allocations", -5, {"counter frame_allocations", "counter frame_releases"}),
+        ("frame_releases", 5, {"counter frame_releases"}),
+    ],
+)
+def test_traffic_that_does_not_explain_the_state(
+    library: HostLibrary, counter: str, value: int, suspects: set[str]
+) -> None:
+    """All structures agree, but what was handed out and taken back is not what is allocated."""
+    with HostMachine("24M", library=library) as machine:
+        for _ in range(4):
+            machine.free_pages(machine.alloc_pages(0) or 0, 0)
+        machine.alloc_pages(0)
+        info = next(info for info in machine.tables.counters if info.name == counter)
+        address = stats.address_of(machine.tables, info)
+        machine.memory.write(address, value.to_bytes(8, "little", signed=True))
+        found = machine.walk()
+        assert [set(problem.objects) for problem in found.problems] == [suspects]
+
+
+def _places(machine: HostMachine, sound: Walk) -> list[tuple[int, int]]:
+    """Every structure that a walk reads, as (address, bytes)."""
+    physical, array = Physical.of(machine.tables), sound.array
+    records = [physical.map, physical.record, sound.zones[0].record, sound.zones[0].lists]
+    places = [(record.address, record.type.size) for record in records]
+    for first, end in sound.present_ranges:
+        size = array.frame_type.size
+        places.append((array.frames_address + first * size, (end - first) * size))
+    places.append((array.blocks_address, 17 * array.block_type.size))
+    places += [(machine.tables.cpus[0], machine.tables.type("PerCpu").size)]
+    return [*places, (machine.tables.record.manager, 8), (machine.tables.record.address, 144)]
+
+
+def test_nonsense_is_survived(library: HostLibrary, coronel_seed: int) -> None:
+    """Random bytes over random structures, pointers included: an answer or a DecodeError, in bounded time."""
+    chance = random.Random(coronel_seed)
+    outcomes: collections.Counter[str] = collections.Counter()
+    deadline = time.monotonic() + 25.0
+    with HostMachine(*HOLES, library=library) as machine:
+        machine.stress(1000, coronel_seed)
+        places = _places(machine, machine.walk())
+        for _ in range(40):
+            undo = []
+            for _ in range(chance.choice((1, 1, 2, 5))):
+                base, size = chance.choice(places)
+                count = min(size, chance.choice((1, 8, 64, 1000, 4096, 100_000)))
+                address = base + chance.randrange(size - count + 1)
+                undo.append((address, machine.memory.read(address, count)))
+                noise = chance.choice((chance.randbytes(count), bytes(count), b"\xff" * count))
+                machine.memory.write(address, noise)
+            began = time.monotonic()
+            try:
+                found = walk(Tables.load(machine.memory, machine.tables.record.address))
+                outcomes["found" if found.problems else "unchanged"] += 1
+                assert len(found.summary()) < 1_000_000
+                found.ranges()
+            except DecodeError:
+                outcomes["no way to the frames"] += 1
+            assert time.monotonic() - began < SECONDS
+            for address, data in reversed(undo):
+                machine.memory.write(address, data)
+            if time.monotonic() > deadline:
+                break
+        machine.walk(contents=False).check()
+    assert outcomes["found"] > 0, outcomes

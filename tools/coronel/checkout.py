@@ -1,0 +1,26 @@
+"""Where the checkout is that this package was installed from, and what has been built in it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PROFILES = ("release", "debug")
+
+
+def built(name: str, profile: str | None = None) -> Path | None:
+    """The file of that name in the build of `profile` (by default of the first that has it), or None."""
+    for folder in (profile,) if profile else PROFILES:
+        path = ROOT / "build" / folder / name
+        if path.is_file():
+            return path
+    return None
+
+
+def add_build_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of every command that takes a build: --profile and --build."""
+    parser.add_argument(
+        "--profile", choices=PROFILES, default=PROFILES[0], help="which build (default: %(default)s)"
+    )
+    parser.add_argument("--build", type=Path, default=Path("build"), metavar="DIR", help="where builds are")

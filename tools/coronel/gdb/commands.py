@@ -1,0 +1,152 @@
+"""GDB's commands `coronel frame|zones|stats|walk|type`, over the same decoders as everything else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import gdb
+
+from coronel.errors import CoronelError, DecodeError
+from coronel.gdb import CONSOLE_VARIABLE
+from coronel.mm import stats
+from coronel.mm.record import SYMBOL, Tables
+from coronel.mm.zones import Physical, frame_at
+
+
+class Inferior:
+    """The memory of what GDB debugs, as GDB sees it."""
+
+    def read(self, address: int, size: int) -> bytes:
+        """Exactly `size` bytes at `address`, or DecodeError."""
+        if not 0 <= address < 1 << 64 or not 0 <= size <= 1 << 32:
+            raise DecodeError(f"memory [{address:#x}, {address + size:#x}) makes no sense")
+        try:
+            return bytes(gdb.selected_inferior().read_memory(address, size))
+        except (gdb.error, gdb.MemoryError) as error:
+            raise DecodeError(f"GDB cannot read [{address:#x}, {address + size:#x}): {error}") from None
+
+
+def tables() -> Tables:
+    """The kernel's tables now. DecodeError before its memory manager is initialised."""
+    try:
+        # An extern "C" symbol is found by its ELF name only, whatever namespace declares it.
+        address = int(gdb.parse_and_eval(f"(unsigned long)&{SYMBOL}"))
+    except gdb.error as error:
+        raise DecodeError(
+            f"there is no {SYMBOL} ({error}): load the kernel with `file coronel.elf`"
+        ) from None
+    try:
+        return Tables.load(Inferior(), address)
+    except DecodeError as error:
+        hint = "let the kernel come to its prompt first: continue, then Ctrl-C"
+        raise DecodeError(f"{error} ({hint})") from None
+
+
+class _Prefix(gdb.Command):  # type: ignore[misc]  # GDB has no types
+    """The kernel's memory through Coronel's own tables."""
+
+    def __init__(self) -> None:
+        super().__init__("coronel", gdb.COMMAND_DATA, gdb.COMPLETE_NONE, True)
+
+
+class _Command(gdb.Command):  # type: ignore[misc]  # GDB has no types
+    """One subcommand. What goes wrong is one line, and GDB's own error."""
+
+    def __init__(self, name: str, help_text: str, body: Callable[[str], None]) -> None:
+        self.__doc__ = help_text
+        self._body = body
+        super().__init__(f"coronel {name}", gdb.COMMAND_DATA)
+
+    def invoke(self, argument: str, from_tty: bool) -> None:
+        """GDB calls."""
+        del from_tty
+        try:
+            self._body(argument)
+        except (CoronelError, gdb.error) as error:
+            raise gdb.GdbError(f"coronel: {error}") from None
+
+
+def _print(text: str) -> None:
+    gdb.write(text + "\n")
+
+
+def frame(argument: str) -> None:
+    """`coronel frame N`: one Frame with its Pageblock. N is any expression: a number, a FrameNumber, a
+    PhysAddr.
+    """
+    if not argument.strip():
+        raise gdb.GdbError(
+            "coronel frame N: which frame? A number, or an expression for a FrameNumber or PhysAddr"
+        )
+    value = gdb.parse_and_eval(argument)
+    if value.type.strip_typedefs().code == gdb.TYPE_CODE_STRUCT:
+        number = int(value["value"]) >> 12
+    else:
+        number = int(value.cast(gdb.lookup_type("long")))
+    found = tables()
+    one = frame_at(found, Physical.of(found), number)
+    rows: dict[str, Any] = {"frame": number, "address": f"{number << 12:#x}", "state": one.state_name}
+    rows |= {name: value for name, value in one.frame.items() if name != "state"}
+    rows |= {f"pageblock.{name}": one.block[name] for name in ("free_frames", "list", "whole_order")}
+    for name, value in rows.items():
+        _print(f"{name + ':':24}{value}")
+
+
+def zones(argument: str) -> None:
+    """`coronel zones`: the zones of memory and their levels, in frames."""
+    _nothing("zones", argument)
+    found = tables()
+    physical = Physical.of(found)
+    for zone in physical.zones(found):
+        record, lists = zone.record, zone.lists
+        _print(f"zone {zone.name}, frames {record['first']} to {record['end']}")
+        for name, value in (
+            ("free", lists["free_frames"]),
+            ("present", record["present_frames"]),
+            ("managed", lists["managed_frames"]),
+        ):
+            _print(f"  {name + ':':22}{value}")
+
+
+def counters(argument: str) -> None:
+    """`coronel stats`: every counter, over all CPUs."""
+    _nothing("stats", argument)
+    found = tables()
+    values = stats.counters(found)
+    for info in found.counters:
+        _print(f"{info.name + ':':24}{values[info.name]:>12} {info.unit}")
+
+
+def walk(argument: str) -> None:
+    """`coronel walk`: reads all frames and free structures and says what is wrong with them. Needs numpy."""
+    _nothing("walk", argument)
+    try:
+        from coronel.mm.walker import walk as walk_all  # noqa: PLC0415
+    except ImportError as error:
+        raise gdb.GdbError(
+            f"coronel walk: GDB's Python cannot load numpy ({error}); use `coronel frames`"
+        ) from None
+    _print(walk_all(tables(), contents=False).summary())
+
+
+def type_line(argument: str) -> None:
+    """`coronel type LINE`: types a line on the kernel's console; it is read when the kernel runs on."""
+    descriptor = os.environ.get(CONSOLE_VARIABLE)
+    if descriptor is None:
+        raise gdb.GdbError("coronel type: this GDB was not started by `coronel debug`")
+    os.write(int(descriptor), argument.encode() + b"\n")
+
+
+def _nothing(name: str, argument: str) -> None:
+    if argument.strip():
+        raise gdb.GdbError(f"coronel {name} takes no argument")
+
+
+def register() -> None:
+    """Hands the commands to GDB."""
+    _Prefix()
+    bodies = {"frame": frame, "zones": zones, "stats": counters, "walk": walk, "type": type_line}
+    for name, body in bodies.items():
+        _Command(name, body.__doc__ or "", body)
