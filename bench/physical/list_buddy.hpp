@@ -98,13 +98,13 @@ class ListBuddy {
   std::array<std::uint32_t, kOrders> heads_;
 };
 
-// The same with a list of 64 frames of this CPU in front for order 0, filled and emptied by 32.
-class CachedListBuddy {
+// Any of them with a list of 64 frames of this CPU in front for order 0, filled and emptied by 32.
+template <typename Buddy>
+class Cached {
  public:
-  static constexpr const char* kName = "list buddy + CPU list";
-  static constexpr double kBytesPerFrame = ListBuddy::kBytesPerFrame;
+  static constexpr double kBytesPerFrame = Buddy::kBytesPerFrame;
 
-  explicit CachedListBuddy(std::uint32_t frames) : buddy_(frames) {}
+  explicit Cached(std::uint32_t frames) : buddy_(frames) {}
 
   std::uint32_t allocate(unsigned order) {
     if (order != 0) return buddy_.allocate(order);
@@ -126,7 +126,7 @@ class CachedListBuddy {
 
  private:
   static constexpr unsigned kBatch = 32;
-  ListBuddy buddy_;
+  Buddy buddy_;
   std::array<std::uint32_t, 64> cached_{};
   unsigned count_ = 0;
 };

@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <span>
 #include <type_traits>
 
 #include "mm/base/boot_info.hpp"
@@ -107,13 +108,11 @@ class FrameTable {
   // Frames that add() covered.
   std::uint64_t present_frames() const { return map_.present_frames; }
 
-  bool block_present(std::uint32_t block) const {
-    return block < block_limit() &&
-           (map_.sections[block / FrameMap::kBlocksPerSection] >> block % FrameMap::kBlocksPerSection & 1) !=
-               0;
-  }
+  bool block_present(std::uint32_t block) const { return block < block_limit() && marked(block); }
   // True where operator[] may be used: the frame's record exists (its state may still be absent).
-  bool has(FrameNumber number) const { return block_present(raw(number) / FrameMap::kFramesPerBlock); }
+  bool has(FrameNumber number) const {
+    return raw(number) < map_.limit && marked(raw(number) / FrameMap::kFramesPerBlock);
+  }
 
   // Precondition: has(number).
   Frame& operator[](FrameNumber number) const { return map_.frames[raw(number)]; }
@@ -122,6 +121,10 @@ class FrameTable {
   }
   // Precondition: block_present(number).
   Pageblock& block(std::uint32_t number) const { return map_.blocks[number]; }
+  // Precondition: block_present() for each.
+  std::span<Pageblock> blocks(std::uint32_t first, std::uint32_t count) const {
+    return {map_.blocks + first, count};
+  }
   std::uint32_t number_of(const Pageblock& block) const {
     return static_cast<std::uint32_t>(&block - map_.blocks);
   }
@@ -133,6 +136,10 @@ class FrameTable {
   const FrameMap& map() const { return map_; }
 
  private:
+  bool marked(std::uint32_t block) const {
+    return (map_.sections[block / FrameMap::kBlocksPerSection] >> block % FrameMap::kBlocksPerSection & 1) !=
+           0;
+  }
   void describe(FrameRun added);
 
   FrameMap map_;

@@ -64,15 +64,14 @@ constexpr std::uint64_t alone(std::uint64_t all, unsigned order) {
 }
 
 // Order of the largest aligned block around `at` without a taken bit. Aligned blocks of 2^n are what shares all bits
-// of its index but the lowest n, so the exclusive-or with the nearest taken bit on either side decides.
+// of its index but the lowest n, so the exclusive-or with the nearest taken bit on either side decides. Where a side
+// has none, a guard bit beyond the word's end takes its part: no branch, because nobody could predict it.
 // Precondition: `taken` has a bit, but not the one at `at`.
 constexpr unsigned order_around(std::uint64_t taken, unsigned at) {
   const std::uint64_t below = taken & low_bits(at);
   const std::uint64_t above = taken ^ below;
-  if (below == 0) return highest_bit(at ^ lowest_bit(above));
-  if (above == 0) return highest_bit(at ^ highest_bit(below));
-  const unsigned down = at ^ highest_bit(below);
-  const unsigned up = at ^ lowest_bit(above);
+  const unsigned down = at ^ (highest_bit(below << 1 | 1) - 1);
+  const unsigned up = at ^ (lowest_bit(above >> 1 | std::uint64_t{1} << 63) + 1);
   return highest_bit(down < up ? down : up);
 }
 
@@ -115,20 +114,37 @@ constexpr auto kSplit = [] {
 // of order `small` itself is not counted.
 constexpr std::uint64_t halves(unsigned large, unsigned small) { return kSplit[large] - kOneBelow[small]; }
 
+[[noreturn]] void panic_not_found() {
+  platform::panic("a pageblock counts a free block that its bits do not have");
+}
+
+// The first block of exactly that order, below kWordOrder. A template, so that the folding has no loop.
+template <unsigned order>
+unsigned find_in_words(const std::array<std::uint64_t, kWords>& words) {
+  for (unsigned w = 0; w < kWords; ++w) {
+    if (words[w] == 0) continue;
+    const std::uint64_t blocks = alone(starts(words[w], order), order);
+    if (blocks != 0) return w * 64 + lowest_bit(blocks);
+  }
+  panic_not_found();
+}
+
 }  // namespace
 
+// The position of the first free block of exactly that order. Precondition: there is one.
 unsigned Pageblock::find(unsigned order) const {
-  if (order >= kWordOrder) {
-    const std::uint64_t blocks = alone(starts(full_words(free), order - kWordOrder), order - kWordOrder);
-    if (blocks != 0) return lowest_bit(blocks) * 64;
-  } else {
-    for (unsigned w = 0; w < kWords; ++w) {
-      if (free[w] == 0) continue;
-      const std::uint64_t blocks = alone(starts(free[w], order), order);
-      if (blocks != 0) return w * 64 + lowest_bit(blocks);
-    }
+  switch (order) {
+    case 0: return find_in_words<0>(free);
+    case 1: return find_in_words<1>(free);
+    case 2: return find_in_words<2>(free);
+    case 3: return find_in_words<3>(free);
+    case 4: return find_in_words<4>(free);
+    case 5: return find_in_words<5>(free);
+    default: break;
   }
-  platform::panic("a pageblock counts a free block that its bits do not have");
+  const std::uint64_t blocks = alone(starts(full_words(free), order - kWordOrder), order - kWordOrder);
+  if (blocks == 0) panic_not_found();
+  return lowest_bit(blocks) * 64;
 }
 
 bool Pageblock::all_taken(unsigned position, unsigned order) const {
