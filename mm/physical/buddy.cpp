@@ -60,8 +60,6 @@ constexpr unsigned whole_list(unsigned order) {
 
 // What the compiler decides differently from file to file is decided here by measurement (bench/physical): what most
 // operations do not need is a call away, so that the registers of the fast path stay free.
-#define SLOW [[gnu::noinline]]
-#define ALWAYS_INLINE [[gnu::always_inline]] inline
 
 // ---- lists of pageblocks ----------------------------------------------------------------------------------------
 
@@ -72,12 +70,12 @@ unsigned Buddy::list_for(const Pageblock& block) {
 }
 
 // Puts a pageblock that is not wholly free where B2 wants it. Most operations leave it where it is.
-ALWAYS_INLINE void Buddy::relist(Pageblock& block, std::uint32_t number) {
+[[gnu::always_inline]] inline void Buddy::relist(Pageblock& block, std::uint32_t number) {
   const unsigned list = block.free_frames == 0 ? unsigned{Pageblock::kNoList} : 1 + list_for(block);
   if (block.list != list) move(block, number, list);
 }
 
-SLOW void Buddy::move(Pageblock& block, std::uint32_t number, unsigned list) {
+[[gnu::noinline]] void Buddy::move(Pageblock& block, std::uint32_t number, unsigned list) {
   if (block.list != Pageblock::kNoList) {
     const unsigned former = block.list - 1u;
     CHECK(former < kPartialLists);  // B2
@@ -90,7 +88,7 @@ SLOW void Buddy::move(Pageblock& block, std::uint32_t number, unsigned list) {
 }
 
 // Links a pageblock that is on no list in front of one.
-ALWAYS_INLINE void Buddy::attach(Pageblock& block, std::uint32_t number, unsigned list) {
+[[gnu::always_inline]] inline void Buddy::attach(Pageblock& block, std::uint32_t number, unsigned list) {
   const std::uint32_t next = lists_.heads[list];
   block.list = static_cast<std::uint8_t>(list + 1);
   block.prev = Pageblock::kNone;
@@ -102,7 +100,7 @@ ALWAYS_INLINE void Buddy::attach(Pageblock& block, std::uint32_t number, unsigne
 }
 
 // Takes a pageblock off the list that it is on.
-ALWAYS_INLINE void Buddy::detach(Pageblock& block, std::uint32_t number, unsigned list) {
+[[gnu::always_inline]] inline void Buddy::detach(Pageblock& block, std::uint32_t number, unsigned list) {
   const std::uint32_t prev = block.prev;
   const std::uint32_t next = block.next;
   if (prev == Pageblock::kNone) {
@@ -121,7 +119,7 @@ ALWAYS_INLINE void Buddy::detach(Pageblock& block, std::uint32_t number, unsigne
   block.prev = block.next = 0;
 }
 
-ALWAYS_INLINE void Buddy::attach_run(std::uint32_t number, unsigned order) {
+[[gnu::always_inline]] inline void Buddy::attach_run(std::uint32_t number, unsigned order) {
   Pageblock& head = frames_.block(number);
   attach(head, number, whole_list(order));
   head.whole_order = static_cast<std::uint8_t>(order);
@@ -129,7 +127,7 @@ ALWAYS_INLINE void Buddy::attach_run(std::uint32_t number, unsigned order) {
 
 // Takes the smallest run of at least `order` off its list and keeps its low part, which is then on no list; the first
 // pageblock, or kNone when there is no such run.
-ALWAYS_INLINE std::uint32_t Buddy::cut_run(unsigned order) {
+[[gnu::always_inline]] inline std::uint32_t Buddy::cut_run(unsigned order) {
   unsigned larger = order;
   while (lists_.heads[whole_list(larger)] == Pageblock::kNone)
     if (++larger > config::max_order) return Pageblock::kNone;
@@ -146,7 +144,7 @@ ALWAYS_INLINE std::uint32_t Buddy::cut_run(unsigned order) {
 }
 
 // Lists the wholly free run at `number` after merging it with its buddies; returns how often it merged.
-ALWAYS_INLINE unsigned Buddy::merge_run(std::uint32_t number, unsigned order) {
+[[gnu::always_inline]] inline unsigned Buddy::merge_run(std::uint32_t number, unsigned order) {
   const unsigned smallest = order;
   for (; order < config::max_order; ++order) {
     const std::uint32_t buddy = number ^ blocks_in(order);
@@ -172,7 +170,7 @@ inline Frame& Buddy::hand_out(FrameNumber number, Order order) {
   return frame;
 }
 
-SLOW Error Buddy::no_memory() {
+[[gnu::noinline]] Error Buddy::no_memory() {
   ++lists_.failures;
   stats::add(Counter::frame_failures);
   return Error::no_memory;
@@ -193,7 +191,7 @@ Result<Frame*> Buddy::allocate_part(Order order) {
 }
 
 // A whole pageblock for parts to be taken of, on no list yet.
-SLOW std::uint32_t Buddy::fresh_block() { return cut_run(Pageblock::kWholeOrder); }
+[[gnu::noinline]] std::uint32_t Buddy::fresh_block() { return cut_run(Pageblock::kWholeOrder); }
 
 // Orders 9-11.
 Result<Frame*> Buddy::allocate_run(Order order) {
@@ -244,7 +242,7 @@ Result<void> Buddy::release_part(FrameNumber first, Order order) {
 }
 
 // A pageblock of which everything was given back joins the whole runs; returns how often it merged there.
-SLOW unsigned Buddy::whole_again(Pageblock& block, std::uint32_t number) {
+[[gnu::noinline]] unsigned Buddy::whole_again(Pageblock& block, std::uint32_t number) {
   if (block.list != Pageblock::kNoList) move(block, number, Pageblock::kNoList);
   return merge_run(number, Pageblock::kWholeOrder);
 }
@@ -266,7 +264,7 @@ Result<void> Buddy::release_run(FrameNumber first, Order order) {
   return {};
 }
 
-SLOW Error Buddy::refuse(FrameNumber number, Order order) {
+[[gnu::noinline]] Error Buddy::refuse(FrameNumber number, Order order) {
   const Error error = misuse_of(number, order);
   ++lists_.misuses;
   stats::add(Counter::frame_misuses);
