@@ -23,6 +23,9 @@ void* __dso_handle = nullptr;
 extern "C" [[noreturn]] void throw_out_of_range(const char* format,
                                                 ...) asm("_ZSt24__throw_out_of_range_fmtPKcz");
 extern "C" void throw_out_of_range(const char* format, ...) { kernel::panic(format); }
+// What those of g++ 14 call instead.
+extern "C" [[noreturn]] void terminate() asm("_ZSt9terminatev");
+extern "C" void terminate() { kernel::panic("libstdc++ found a wrong argument (std::terminate)"); }
 
 namespace kernel {
 
