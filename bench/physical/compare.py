@@ -1,8 +1,8 @@
-"""Compares frame allocators: builds the benchmark in the release configuration, counts, times, prints a table.
+"""Compares frame allocators: builds the benchmark as for release, counts, times, prints one table.
 
-Run from the root of the repository: `python bench/physical/compare.py`. Needs g++ and valgrind. Instructions are
-exact and repeatable (callgrind, harness included), with the machine's seam: a counter costs what it costs in the
-kernel. Times are the best of a few runs and only their ratios mean something.
+Run from the root of the repository: `python bench/physical/compare.py`. Needs g++ and valgrind. Instructions
+are exact and repeatable (callgrind, harness included), with the machine's seam: a counter costs what it costs
+in the kernel. Times are the best of a few runs and only their ratios mean something.
 """
 
 import argparse
