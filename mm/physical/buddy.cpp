@@ -1,28 +1,29 @@
 // Buddy: the lists of pageblocks and the way through them.
 // SPDX-License-Identifier: MIT
 //
-// Theory. Blocks of orders 0-8 live inside one pageblock, which is a buddy system of its own (pageblock.cpp). Blocks
-// of orders 9-11 are runs of 1, 2 or 4 wholly free pageblocks at multiples of their size, on one list for each order.
-// Free pageblocks merge with their buddy pageblock as far as order 11.
+// Theory. Blocks of orders 0-8 live inside one pageblock, which is a buddy system of its own (pageblock.cpp).
+// Blocks of orders 9-11 are runs of 1, 2 or 4 wholly free pageblocks at multiples of their size, on one list
+// for each order. Free pageblocks merge with their buddy pageblock as far as order 11.
 //
-// A partly free pageblock is on exactly one of 63 lists: seven steps of fullness by nine sizes of its largest free
-// block. Bit 9 f + n of lists_.nonempty says that the list (fullness f, largest order n) has a pageblock; f = 0 is fullest.
-// A request of order k fits every list with n >= k, so one AND with kFits[k] and the lowest set bit name the fullest
-// pageblock that can serve it:
+// A partly free pageblock is on exactly one of 63 lists: seven steps of fullness by nine sizes of its largest
+// free block. Bit 9 f + n of lists_.nonempty says that the list (fullness f, largest order n) has a
+// pageblock; f = 0 is fullest. A request of order k fits every list with n >= k, so one AND with kFits[k] and
+// the lowest set bit name the fullest pageblock that can serve it:
 //
 //   bit   62 .. 54          17 .. 9           8 .. 0
 //         emptiest: 8..0    fuller: 8..0      fullest: largest free order 8..0
 //
-// Filling the fullest first lets the others drain: at half load after churn nearly all free memory is whole 2 MiB
-// blocks again (docs/decisions.md has the comparison with a list for each order).
+// Filling the fullest first lets the others drain: at half load after churn nearly all free memory is whole 2
+// MiB blocks again (docs/decisions.md has the comparison with a list for each order).
 //
 // Invariants, proved by valid():
 //   B1  each pageblock keeps P1 and P2 of pageblock.cpp
-//   B2  a pageblock is on the list that list_for() names, or is the inside of a whole run, or has nothing free
+//   B2  a partly free pageblock is on the list that list_for() names, the first of a wholly free run is on
+//       that of its order, every other is on none; whole_order says the order of the run that is headed
 //   B3  lists_.nonempty and lists_.heads agree; links go both ways
 //   B4  lists_.free_frames is the number of set bits
-//   B5  each managed frame is free (bit set, Frame `managed` and clear) or covered by exactly one allocated block;
-//       absent and reserved frames are never free
+//   B5  each managed frame is free (bit set, Frame `managed` and clear) or covered by exactly one allocated
+//       block; absent and reserved frames are never free
 //   B6  no two free buddies of equal order exist
 #include "mm/physical/buddy.hpp"
 
@@ -58,12 +59,10 @@ constexpr unsigned whole_list(unsigned order) {
 
 }  // namespace
 
-// What the compiler decides differently from file to file is decided here by measurement (bench/physical): what most
-// operations do not need is a call away, so that the registers of the fast path stay free.
-#define SLOW [[gnu::noinline]]
-#define ALWAYS_INLINE [[gnu::always_inline]] inline
+// What is inline and what is a call away was decided by measurement (bench/physical): what most operations do
+// not need is a call, so that the registers of the fast path stay free.
 
-// ---- lists of pageblocks ----------------------------------------------------------------------------------------
+// ---- lists of pageblocks ----------------------------------------------------------------------------------
 
 // Precondition: the pageblock is partly free.
 unsigned Buddy::list_for(const Pageblock& block) {
@@ -72,12 +71,12 @@ unsigned Buddy::list_for(const Pageblock& block) {
 }
 
 // Puts a pageblock that is not wholly free where B2 wants it. Most operations leave it where it is.
-ALWAYS_INLINE void Buddy::relist(Pageblock& block, std::uint32_t number) {
+[[gnu::always_inline]] inline void Buddy::relist(Pageblock& block, std::uint32_t number) {
   const unsigned list = block.free_frames == 0 ? unsigned{Pageblock::kNoList} : 1 + list_for(block);
   if (block.list != list) move(block, number, list);
 }
 
-SLOW void Buddy::move(Pageblock& block, std::uint32_t number, unsigned list) {
+[[gnu::noinline]] void Buddy::move(Pageblock& block, std::uint32_t number, unsigned list) {
   if (block.list != Pageblock::kNoList) {
     const unsigned former = block.list - 1u;
     CHECK(former < kPartialLists);  // B2
@@ -90,7 +89,7 @@ SLOW void Buddy::move(Pageblock& block, std::uint32_t number, unsigned list) {
 }
 
 // Links a pageblock that is on no list in front of one.
-ALWAYS_INLINE void Buddy::attach(Pageblock& block, std::uint32_t number, unsigned list) {
+[[gnu::always_inline]] inline void Buddy::attach(Pageblock& block, std::uint32_t number, unsigned list) {
   const std::uint32_t next = lists_.heads[list];
   block.list = static_cast<std::uint8_t>(list + 1);
   block.prev = Pageblock::kNone;
@@ -102,7 +101,7 @@ ALWAYS_INLINE void Buddy::attach(Pageblock& block, std::uint32_t number, unsigne
 }
 
 // Takes a pageblock off the list that it is on.
-ALWAYS_INLINE void Buddy::detach(Pageblock& block, std::uint32_t number, unsigned list) {
+[[gnu::always_inline]] inline void Buddy::detach(Pageblock& block, std::uint32_t number, unsigned list) {
   const std::uint32_t prev = block.prev;
   const std::uint32_t next = block.next;
   if (prev == Pageblock::kNone) {
@@ -121,15 +120,15 @@ ALWAYS_INLINE void Buddy::detach(Pageblock& block, std::uint32_t number, unsigne
   block.prev = block.next = 0;
 }
 
-ALWAYS_INLINE void Buddy::attach_run(std::uint32_t number, unsigned order) {
+[[gnu::always_inline]] inline void Buddy::attach_run(std::uint32_t number, unsigned order) {
   Pageblock& head = frames_.block(number);
   attach(head, number, whole_list(order));
   head.whole_order = static_cast<std::uint8_t>(order);
 }
 
-// Takes the smallest run of at least `order` off its list and keeps its low part, which is then on no list; the first
-// pageblock, or kNone when there is no such run.
-ALWAYS_INLINE std::uint32_t Buddy::cut_run(unsigned order) {
+// Takes the smallest run of at least `order` off its list and keeps its low part, which is then on no list;
+// the first pageblock, or kNone when there is no such run.
+[[gnu::always_inline]] inline std::uint32_t Buddy::cut_run(unsigned order) {
   unsigned larger = order;
   while (lists_.heads[whole_list(larger)] == Pageblock::kNone)
     if (++larger > config::max_order) return Pageblock::kNone;
@@ -146,7 +145,7 @@ ALWAYS_INLINE std::uint32_t Buddy::cut_run(unsigned order) {
 }
 
 // Lists the wholly free run at `number` after merging it with its buddies; returns how often it merged.
-ALWAYS_INLINE unsigned Buddy::merge_run(std::uint32_t number, unsigned order) {
+[[gnu::always_inline]] inline unsigned Buddy::merge_run(std::uint32_t number, unsigned order) {
   const unsigned smallest = order;
   for (; order < config::max_order; ++order) {
     const std::uint32_t buddy = number ^ blocks_in(order);
@@ -158,7 +157,7 @@ ALWAYS_INLINE unsigned Buddy::merge_run(std::uint32_t number, unsigned order) {
   return order - smallest;
 }
 
-// ---- handing out ------------------------------------------------------------------------------------------------
+// ---- handing out ------------------------------------------------------------------------------------------
 
 inline Frame& Buddy::hand_out(FrameNumber number, Order order) {
   Frame& frame = frames_[number];
@@ -172,7 +171,7 @@ inline Frame& Buddy::hand_out(FrameNumber number, Order order) {
   return frame;
 }
 
-SLOW Error Buddy::no_memory() {
+[[gnu::noinline]] Error Buddy::no_memory() {
   ++lists_.failures;
   stats::add(Counter::frame_failures);
   return Error::no_memory;
@@ -193,7 +192,7 @@ Result<Frame*> Buddy::allocate_part(Order order) {
 }
 
 // A whole pageblock for parts to be taken of, on no list yet.
-SLOW std::uint32_t Buddy::fresh_block() { return cut_run(Pageblock::kWholeOrder); }
+[[gnu::noinline]] std::uint32_t Buddy::fresh_block() { return cut_run(Pageblock::kWholeOrder); }
 
 // Orders 9-11.
 Result<Frame*> Buddy::allocate_run(Order order) {
@@ -206,7 +205,7 @@ Result<Frame*> Buddy::allocate_run(Order order) {
   return &hand_out(first_frame(number), order);
 }
 
-// ---- taking back ------------------------------------------------------------------------------------------------
+// ---- taking back ------------------------------------------------------------------------------------------
 
 // True when `number` is the first frame of an allocated block of that order.
 inline bool Buddy::is_allocated(FrameNumber number, Order order) const {
@@ -244,7 +243,7 @@ Result<void> Buddy::release_part(FrameNumber first, Order order) {
 }
 
 // A pageblock of which everything was given back joins the whole runs; returns how often it merged there.
-SLOW unsigned Buddy::whole_again(Pageblock& block, std::uint32_t number) {
+[[gnu::noinline]] unsigned Buddy::whole_again(Pageblock& block, std::uint32_t number) {
   if (block.list != Pageblock::kNoList) move(block, number, Pageblock::kNoList);
   return merge_run(number, Pageblock::kWholeOrder);
 }
@@ -266,7 +265,7 @@ Result<void> Buddy::release_run(FrameNumber first, Order order) {
   return {};
 }
 
-SLOW Error Buddy::refuse(FrameNumber number, Order order) {
+[[gnu::noinline]] Error Buddy::refuse(FrameNumber number, Order order) {
   const Error error = misuse_of(number, order);
   ++lists_.misuses;
   stats::add(Counter::frame_misuses);
@@ -290,10 +289,10 @@ Error Buddy::misuse_of(FrameNumber number, Order order) const {
   platform::panic("frame in a state that no frame has");
 }
 
-// ---- poison -----------------------------------------------------------------------------------------------------
+// ---- poison -----------------------------------------------------------------------------------------------
 
-// Frames that were donated and never freed are not filled: filling all of memory at boot would make the host commit
-// all of it.
+// Frames that were donated and never freed are not filled: filling all of memory at boot would make the host
+// commit all of it.
 void Buddy::verify_poison(FrameNumber number, Order order) {
   for (FrameNumber at = number; at < number + frames_in(order); ++at) {
     auto& flags = frames_[at].flags;
@@ -313,7 +312,7 @@ void Buddy::poison(FrameNumber number, Order order) {
   stats::add(Counter::frames_poisoned, static_cast<std::int64_t>(frames_in(order)));
 }
 
-// ---- donation ---------------------------------------------------------------------------------------------------
+// ---- donation ---------------------------------------------------------------------------------------------
 
 void Buddy::donate(FrameNumber first, std::size_t frames) {
   lists_.managed_frames += frames;

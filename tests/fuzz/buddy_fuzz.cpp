@@ -1,4 +1,5 @@
-// libFuzzer target: any operations on the frame allocator of a small machine, against a model of one byte a frame.
+// libFuzzer target: any operations on the frame allocator of a small machine, against a model of one byte a
+// frame.
 // SPDX-License-Identifier: MIT
 #include <fuzzer/FuzzedDataProvider.h>
 
