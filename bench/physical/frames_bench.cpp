@@ -1,8 +1,9 @@
 // Frame allocators side by side: the same work on each, counted by callgrind or timed. compare.py runs it.
 // SPDX-License-Identifier: MIT
 //
-// Prints one line for each measurement, tab-separated: allocator, case, operations, nanoseconds (or the plain result).
-// Under callgrind each counted part ends in a dump that is named "allocator<TAB>case<TAB>operations".
+// Prints one line for each measurement, tab-separated: allocator, case, operations, nanoseconds (or the plain
+// result). Under callgrind each counted part ends in a dump that is named
+// "allocator<TAB>case<TAB>operations".
 #include <asm/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -175,7 +176,8 @@ void random_half() {
   });
 }
 
-// Random releases and allocations at half load; order n half as likely as order n - 1. What to do is drawn before.
+// Random releases and allocations at half load; order n half as likely as order n - 1. What to do is drawn
+// before.
 template <typename Allocator>
 void mixed() {
   Allocator allocator(kFrames);

@@ -1,4 +1,5 @@
-// ListBuddy: the textbook buddy allocator with a list of free blocks for each order, as a peer to measure against.
+// ListBuddy: the textbook buddy allocator with a list of free blocks for each order, as a peer to measure
+// against.
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <array>
@@ -12,8 +13,8 @@ namespace bench {
 inline constexpr std::uint32_t kNone = 0xffff'ffff;
 inline constexpr unsigned kOrders = 12;
 
-// Written as well as we can: a bit for each non-empty order, merging by exclusive-or, double frees and wrong orders
-// stop the program. Records are apart from the frames, 12 bytes each.
+// Written as well as we can: a bit for each non-empty order, merging by exclusive-or, double frees and wrong
+// orders stop the program. Records are apart from the frames, 12 bytes each.
 class ListBuddy {
  public:
   static constexpr const char* kName = "list buddy";

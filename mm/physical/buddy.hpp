@@ -43,19 +43,21 @@ class Buddy {
   explicit Buddy(FrameTable& frames) : frames_(frames) {}
 
   // Returns the first frame of a block: state allocated, its order, references 1.
-  // Fails with no_memory when no block that large is free, invalid when order > kMaxOrder. Its contents are what they
-  // were; with config::poison_frames it panics when a freed frame was written to.
+  // Fails with no_memory when no block that large is free, invalid when order > kMaxOrder. Its contents are
+  // what they were; with config::poison_frames it panics when a freed frame was written to.
   Result<Frame*> allocate(Order order) {
     return raw(order) < Pageblock::kWholeOrder ? allocate_part(order) : allocate_run(order);
   }
 
-  // Takes a block back. Fails with the misuse error that fits, and nothing changed, when `number` is not the first
-  // frame of an allocated block of that order. Panics when the bits and the Frame contradict each other.
+  // Takes a block back. Fails with the misuse error that fits, and nothing changed, when `number` is not the
+  // first frame of an allocated block of that order. Panics when the bits and the Frame contradict each
+  // other.
   Result<void> release(FrameNumber number, Order order) {
     return raw(order) < Pageblock::kWholeOrder ? release_part(number, order) : release_run(number, order);
   }
 
-  // Gives the allocator every frame of [first, first + frames), which are present and `reserved`. Counts no traffic.
+  // Gives the allocator every frame of [first, first + frames), which are present and `reserved`. Counts no
+  // traffic.
   void donate(FrameNumber first, std::size_t frames);
 
   std::uint64_t free_frames() const { return lists_.free_frames; }

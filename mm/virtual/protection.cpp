@@ -9,7 +9,8 @@ namespace memory {
 
 namespace {
 
-// What every table above allows: one that refuses a right refuses it for all below (Intel SDM volume 3, section 4.6).
+// What every table above allows: one that refuses a right refuses it for all below (Intel SDM volume 3,
+// section 4.6).
 struct Rights {
   bool write = true;
   bool execute = true;

@@ -1,165 +1,253 @@
-// Fuzzes the frame allocator: any sequence of allocations, releases and misuses against a model that is one byte a
+// libFuzzer target: any operations on the frame allocator of a small machine, against a model of one byte a
 // frame.
 // SPDX-License-Identifier: MIT
 #include <fuzzer/FuzzedDataProvider.h>
 
 #include <array>
+#include <cstdio>
 #include <cstdlib>
-#include <map>
+#include <cstring>
 #include <memory>
 #include <vector>
 
+#include "mm/host/cpu.hpp"
 #include "mm/host/machine.hpp"
+
+#define MUST(condition)                                                          \
+  do {                                                                           \
+    if (!(condition)) {                                                          \
+      std::fprintf(stderr, "%s:%d: MUST(%s)\n", __FILE__, __LINE__, #condition); \
+      std::abort();                                                              \
+    }                                                                            \
+  } while (false)
 
 namespace {
 
 using namespace memory;
-using stats::Counter;
 
-void require(bool holds) {
-  if (!holds) std::abort();
-}
+constexpr std::uint32_t kFrames = 3 * 2048;  // room for three blocks of the largest order
+constexpr unsigned kOrders = config::max_order + 1;
 
-enum class Kind : std::uint8_t { absent, reserved, free, head, inside };
+enum class Action : std::uint8_t { allocate, release, misuse, fill, drain, donate, prove, kMaxValue = prove };
 
-// Two pieces of memory with a hole, odd edges and reserved frames between them; the input moves the edges.
-struct Shape {
-  std::array<PhysRange, 2> memory;
-  std::array<PhysRange, 2> reserved;
+enum class Is : std::uint8_t { absent, reserved, free, head, inside };
 
-  explicit Shape(FuzzedDataProvider& input) {
-    const auto range = [](std::uint64_t first, std::uint64_t frames) {
-      return PhysRange{PhysAddr{first * kPageSize}, PhysAddr{(first + frames) * kPageSize}};
-    };
-    const std::uint64_t low = input.ConsumeIntegralInRange<std::uint64_t>(1, 1500);
-    const std::uint64_t gap = input.ConsumeIntegralInRange<std::uint64_t>(0, 1200);
-    const std::uint64_t high = input.ConsumeIntegralInRange<std::uint64_t>(1, 4500);
-    const std::uint64_t first = input.ConsumeIntegralInRange<std::uint64_t>(0, 600);
-    memory = {range(first, low), range(first + low + gap, high)};
-    reserved = {range(first, input.ConsumeIntegralInRange<std::uint64_t>(0, low)),
-                range(first + low + gap, input.ConsumeIntegralInRange<std::uint64_t>(0, high))};
-  }
+struct Held {
+  std::uint32_t number;
+  unsigned order;
 };
 
+Order order_of(unsigned order) { return Order{static_cast<std::uint8_t>(order)}; }
+
+// What the allocator should be, without lists, bits or merging: a block is free when all of its frames are.
 class Model {
  public:
-  explicit Model(const Shape& shape) {
-    for (const PhysRange& range : shape.memory) mark(range, Kind::free);
-    for (const PhysRange& range : shape.reserved) mark(range, Kind::reserved);
-    for (const Kind kind : kinds_) free_ += kind == Kind::free;
+  std::array<Is, kFrames> frames{};
+  std::array<std::uint8_t, kFrames> orders{};
+  std::vector<Held> held;
+
+  void set(std::uint32_t first, std::uint32_t count, Is is) {
+    for (std::uint32_t n = 0; n < count; ++n) frames[first + n] = is;
   }
-
-  std::uint64_t free() const { return free_; }
-  const std::map<std::uint32_t, unsigned>& live() const { return live_; }
-
-  bool has_free(unsigned order) const {
-    for (std::size_t first = 0; first + (std::size_t{1} << order) <= kinds_.size();
-         first += std::size_t{1} << order)
-      if (all(first, order, Kind::free)) return true;
+  bool all(std::uint32_t first, std::uint32_t count, Is is) const {
+    for (std::uint32_t n = 0; n < count; ++n)
+      if (frames[first + n] != is) return false;
+    return true;
+  }
+  bool has_block(unsigned order) const {
+    for (std::uint32_t at = 0; at < kFrames; at += 1u << order)
+      if (all(at, 1u << order, Is::free)) return true;
     return false;
   }
-
-  void allocated(std::uint32_t number, unsigned order) {
-    require(number % (1u << order) == 0 && all(number, order, Kind::free));
-    fill(number, order, Kind::inside);
-    kinds_[number] = Kind::head;
-    live_[number] = order;
-    free_ -= std::uint64_t{1} << order;
+  std::uint64_t count(Is is) const {
+    std::uint64_t found = 0;
+    for (const Is frame : frames) found += frame == is;
+    return found;
   }
-
-  // What release() must say, and what it does when it says ok.
-  Error release(std::uint32_t number, unsigned order) {
-    if (order > raw(kMaxOrder)) return Error::invalid;
-    const Kind kind = number < kinds_.size() ? kinds_[number] : Kind::absent;
-    switch (kind) {
-      case Kind::absent: return Error::wild_free;
-      case Kind::reserved: return Error::reserved_free;
-      case Kind::free: return Error::double_free;
-      case Kind::inside: return Error::interior_free;
-      case Kind::head: break;
+  void allocated(Held block) {
+    MUST(block.number % (1u << block.order) == 0);
+    MUST(all(block.number, 1u << block.order, Is::free));
+    set(block.number, 1u << block.order, Is::inside);
+    frames[block.number] = Is::head;
+    orders[block.number] = static_cast<std::uint8_t>(block.order);
+    held.push_back(block);
+  }
+  void released(std::size_t slot) {
+    set(held[slot].number, 1u << held[slot].order, Is::free);
+    held[slot] = held.back();
+    held.pop_back();
+  }
+  // What release(number, order) must say.
+  Error verdict(std::uint64_t number, unsigned order) const {
+    if (order >= kOrders) return Error::invalid;
+    if (number >= kFrames) return Error::wild_free;
+    switch (frames[number]) {
+      case Is::absent: return Error::wild_free;
+      case Is::reserved: return Error::reserved_free;
+      case Is::free: return Error::double_free;
+      case Is::inside: return Error::interior_free;
+      case Is::head: return orders[number] == order ? Error::ok : Error::wrong_order;
     }
-    if (live_.at(number) != order) return Error::wrong_order;
-    live_.erase(number);
-    fill(number, order, Kind::free);
-    free_ += std::uint64_t{1} << order;
-    return Error::ok;
+    std::abort();
+  }
+  // Free blocks of each order as a buddy system has them: aligned, free, and the buddy is not.
+  std::array<std::uint64_t, kOrders> free_blocks() const {
+    std::array<std::uint64_t, kOrders> blocks{};
+    for (std::uint32_t at = 0; at < kFrames; at += 1u << (kOrders - 1)) descend(at, kOrders - 1, blocks);
+    return blocks;
   }
 
  private:
-  void mark(PhysRange range, Kind kind) {
-    const std::size_t end = raw(frame_at(range.end));
-    if (kinds_.size() < end) kinds_.resize(end, Kind::absent);
-    for (std::size_t at = raw(frame_at(range.first)); at < end; ++at) kinds_[at] = kind;
+  void descend(std::uint32_t at, unsigned order, std::array<std::uint64_t, kOrders>& blocks) const {
+    if (all(at, 1u << order, Is::free)) {
+      ++blocks[order];
+    } else if (order > 0) {
+      descend(at, order - 1, blocks);
+      descend(at + (1u << (order - 1)), order - 1, blocks);
+    }
   }
-  void fill(std::size_t first, unsigned order, Kind kind) {
-    for (std::size_t at = first; at < first + (std::size_t{1} << order); ++at) kinds_[at] = kind;
+};
+
+class Run {
+ public:
+  Run(const std::uint8_t* data, std::size_t size) : input_(data, size) {
+    draw_memory();
+    draw_reserved();
+    machine_.reset(host::Machine::create({.memory = memory_, .reserved = reserved_}).take());
   }
-  bool all(std::size_t first, unsigned order, Kind kind) const {
-    if (first + (std::size_t{1} << order) > kinds_.size()) return false;
-    for (std::size_t at = first; at < first + (std::size_t{1} << order); ++at)
-      if (kinds_[at] != kind) return false;
+
+  void go() {
+    const host::Cpu cpu(machine()->cpu(0));
+    while (input_.remaining_bytes() > 0) act(input_.ConsumeEnum<Action>());
+    prove();
+    while (!model_.held.empty()) release(model_.held.size() - 1);
+    prove();
+  }
+
+ private:
+  host::Machine& machine() { return *machine_; }
+
+  void draw_memory() {
+    std::uint32_t at = 0;
+    for (unsigned ranges = input_.ConsumeIntegralInRange(1u, 4u); ranges > 0 && at < kFrames - 1; --ranges) {
+      const auto first = input_.ConsumeIntegralInRange(at, std::min(at + 1100, kFrames - 1));
+      const auto end = input_.ConsumeIntegralInRange(first + 1, kFrames);
+      memory_.push_back(range(first, end));
+      model_.set(first, end - first, Is::free);
+      at = end + 1;
+    }
+  }
+  void draw_reserved() {
+    std::uint32_t at = 0;
+    for (unsigned pieces = input_.ConsumeIntegralInRange(0u, 6u); pieces > 0; --pieces) {
+      const auto first = input_.ConsumeIntegralInRange(at, kFrames - 1);
+      std::uint32_t end = first;
+      for (auto most = input_.ConsumeIntegralInRange(1u, 2048u); most > 0 && end < kFrames; --most, ++end)
+        if (model_.frames[end] != Is::free) break;
+      if (end == first) continue;
+      reserved_.push_back(range(first, end));
+      model_.set(first, end - first, Is::reserved);
+      at = end;
+      if (at >= kFrames) return;
+    }
+  }
+
+  void act(Action action) {
+    switch (action) {
+      case Action::allocate: allocate(input_.ConsumeIntegralInRange(0u, kOrders + 1)); return;
+      case Action::release:
+        if (!model_.held.empty()) release(input_.ConsumeIntegral<std::uint16_t>() % model_.held.size());
+        return;
+      case Action::misuse: return misuse();
+      case Action::fill: {
+        const unsigned order = input_.ConsumeIntegralInRange(0u, kOrders - 1);
+        for (unsigned n = 0; n < 64 && allocate(order); ++n) {
+        }
+        return;
+      }
+      case Action::drain:
+        for (unsigned n = input_.ConsumeIntegral<std::uint8_t>(); n > 0 && !model_.held.empty(); --n)
+          release(n * 7 % model_.held.size());
+        return;
+      case Action::donate: return donate();
+      case Action::prove: return prove();
+    }
+  }
+
+  bool allocate(unsigned order) {
+    const auto got = machine()->physical().allocate(order_of(order));
+    if (order >= kOrders) {
+      MUST(got.error() == Error::invalid);
+      return false;
+    }
+    MUST(got.ok() == model_.has_block(order));
+    if (!got.ok()) {
+      MUST(got.error() == Error::no_memory);
+      return false;
+    }
+    const FrameNumber number = machine()->frames().number_of(*got.take());
+    model_.allocated({raw(number), order});
+    MUST(got.take()->order() == order_of(order) && got.take()->references.load() == 1);
+    std::byte* const bytes = machine()->frames().open(number).bytes();
+    std::memset(bytes, 0x5c, 8);  // ASan: all of it is ours
+    std::memset(bytes + bytes_in(order_of(order)) - 8, 0x5c, 8);
     return true;
   }
 
-  std::vector<Kind> kinds_;
-  std::map<std::uint32_t, unsigned> live_;
-  std::uint64_t free_ = 0;
-};
-
-enum class Action : std::uint8_t { allocate, release, misuse, validate, kMaxValue = validate };
-
-void run(FuzzedDataProvider& input, memory::Machine& machine, Model& model) {
-  Physical& physical = machine.physical();
-  while (input.remaining_bytes() > 0) {
-    switch (input.ConsumeEnum<Action>()) {
-      case Action::allocate: {
-        const auto order = input.ConsumeIntegralInRange<std::uint8_t>(0, 12);
-        const auto frame = physical.allocate(Order{order});
-        if (frame.ok()) {
-          model.allocated(raw(physical.frames().number_of(*frame.take())), order);
-        } else {
-          require(frame.error() == (order > raw(kMaxOrder) ? Error::invalid : Error::no_memory));
-          require(order > raw(kMaxOrder) || !model.has_free(order));
-        }
-        break;
-      }
-      case Action::release: {
-        if (model.live().empty()) break;
-        auto block = model.live().begin();
-        std::advance(block, input.ConsumeIntegralInRange<std::size_t>(0, model.live().size() - 1));
-        const auto [number, order] = *block;
-        require(physical.release(FrameNumber{number}, Order{static_cast<std::uint8_t>(order)}).ok());
-        require(model.release(number, order) == Error::ok);
-        break;
-      }
-      case Action::misuse: {  // or not, as it happens
-        const auto number = input.ConsumeIntegralInRange<std::uint32_t>(0, 9000);
-        const auto order = input.ConsumeIntegralInRange<std::uint8_t>(0, 12);
-        require(physical.release(FrameNumber{number}, Order{order}).error() == model.release(number, order));
-        break;
-      }
-      case Action::validate: require(machine.manager().valid()); break;
-    }
-    require(physical.zone().levels().free_frames == model.free());
+  void release(std::size_t slot) {
+    const Held block = model_.held[slot];
+    const std::byte* const bytes = machine()->frames().open(FrameNumber{block.number}).bytes();
+    MUST(bytes[0] == std::byte{0x5c} && bytes[bytes_in(order_of(block.order)) - 1] == std::byte{0x5c});
+    MUST(machine()->physical().release(FrameNumber{block.number}, order_of(block.order)).ok());
+    model_.released(slot);
   }
-}
+
+  // Any release at all that is not right.
+  void misuse() {
+    const auto number = input_.ConsumeBool() ? input_.ConsumeIntegralInRange(0u, kFrames + 600)
+                                             : input_.ConsumeIntegral<std::uint32_t>();
+    const unsigned order = input_.ConsumeIntegralInRange(0u, kOrders + 1);
+    const Error verdict = model_.verdict(number, order);
+    if (verdict == Error::ok) return;
+    MUST(machine()->physical().release(FrameNumber{number}, order_of(order)).error() == verdict);
+  }
+
+  // Puts a part of what was reserved into service.
+  void donate() {
+    const auto from = input_.ConsumeIntegralInRange(0u, kFrames - 1);
+    std::uint32_t first = from;
+    while (first < kFrames && model_.frames[first] != Is::reserved) ++first;
+    std::uint32_t end = first;
+    for (auto most = input_.ConsumeIntegralInRange(1u, 1500u); most > 0 && end < kFrames; --most, ++end)
+      if (model_.frames[end] != Is::reserved) break;
+    if (first == end) return;
+    machine()->physical().zone().donate(range(first, end));
+    model_.set(first, end - first, Is::free);
+  }
+
+  void prove() {
+    const Physical& physical = machine()->physical();
+    MUST(machine()->manager().valid());
+    MUST(physical.zone().free_blocks() == model_.free_blocks());
+    MUST(physical.levels().free == model_.count(Is::free));
+    MUST(physical.levels().present == kFrames - model_.count(Is::absent));
+    MUST(physical.levels().reserved == model_.count(Is::reserved));
+  }
+
+  static PhysRange range(std::uint32_t first, std::uint32_t end) {
+    return {address_of(FrameNumber{first}), address_of(FrameNumber{end})};
+  }
+
+  FuzzedDataProvider input_;
+  std::vector<PhysRange> memory_;
+  std::vector<PhysRange> reserved_;
+  Model model_;
+  std::unique_ptr<host::Machine> machine_;
+};
 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  FuzzedDataProvider input(data, size);
-  const Shape shape(input);
-  const auto made = host::Machine::create({.memory = shape.memory, .reserved = shape.reserved});
-  require(made.ok());
-  const std::unique_ptr<host::Machine> owner(made.take());
-  memory::Machine& machine = **owner;
-  const host::Cpu cpu(machine.cpu(0));
-  Model model(shape);
-  run(input, machine, model);
-  require(machine.manager().valid());
-  for (const auto& [number, order] : std::map(model.live()))
-    require(machine.physical().release(FrameNumber{number}, Order{static_cast<std::uint8_t>(order)}).ok());
-  require(machine.manager().valid());
-  require(machine.counter(Counter::frames_free) == machine.counter(Counter::frames_managed));
+  Run(data, size).go();
   return 0;
 }
