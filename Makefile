@@ -244,7 +244,7 @@ mutate: release debug build/asan/unit ## apply each defect of tests/mutations to
 
 format: | setup ## rewrite C++ and Python in the one form that the tests accept
 	@.venv/bin/ruff format -q . && .venv/bin/ruff check -q --fix --exit-zero .
-	@.venv/bin/clang-format -i $(foreach d,boot kernel mm tests,$(call rwildcard,$d,*.cpp *.hpp *.h))
+	@.venv/bin/clang-format -i $(foreach d,boot kernel mm user tests bench,$(call rwildcard,$d,*.cpp *.hpp *.h))
 
 clean: ## remove build/ (not .venv)
 	rm -rf build

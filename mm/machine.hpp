@@ -1,4 +1,5 @@
-// Machine: a whole small computer in one piece of storage, for tests, fuzzers and Python; as many as one likes.
+// Machine: a whole small computer in one piece of storage, for tests, fuzzers and Python; as many as one
+// likes.
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <optional>
@@ -8,7 +9,8 @@
 
 namespace memory {
 
-// What a machine is built with. `memory` ascends and is disjoint; all ranges are whole frames. Frame 0 may be used.
+// What a machine is built with. `memory` ascends and is disjoint; all ranges are whole frames. Frame 0 may be
+// used.
 struct MachineShape {
   std::span<const PhysRange> memory{};
   std::span<const PhysRange> reserved{};  // inside `memory`, never handed out; ascending, disjoint
@@ -16,20 +18,22 @@ struct MachineShape {
   MisusePolicy on_misuse = MisusePolicy::refuse;
 };
 
-// Runs the same start as the kernel, less page tables and the CPU. Its storage holds it, its frame array and its RAM:
+// Runs the same start as the kernel, less page tables and the CPU. Its storage holds it, its frame array and
+// its RAM:
 //
 //   | Machine | Frame[] | Pageblock[] | pad to a page | RAM: frame 0 .. limit |
 //
-// The storage belongs to the caller and outlives the machine. Nothing is freed by destruction but the machine itself.
+// The storage belongs to the caller and outlives the machine. Nothing is freed by destruction but the machine
+// itself.
 class Machine {
  public:
-  // Bytes of storage for that shape; page aligned. Fails with too_big when the shape has too many ranges or CPUs or
-  // reaches beyond config::max_memory_gib; invalid when it has no CPU or no memory, when ranges are not whole frames,
-  // do not ascend or overlap, or when a reserved one is not inside one of memory.
+  // Bytes of storage for that shape; page aligned. Fails with too_big when the shape has too many ranges or
+  // CPUs or reaches beyond config::max_memory_gib; invalid when it has no CPU or no memory, when ranges are
+  // not whole frames, do not ascend or overlap, or when a reserved one is not inside one of memory.
   static Result<std::size_t> storage_bytes(const MachineShape& shape);
 
-  // Fails as storage_bytes() does, and with invalid when the storage is too small or not page aligned. Everything but
-  // the RAM must be cleared when `contents` says so, else it is cleared here.
+  // Fails as storage_bytes() does, and with invalid when the storage is too small or not page aligned.
+  // Everything but the RAM must be cleared when `contents` says so, else it is cleared here.
   enum class Contents : std::uint8_t { cleared, unknown };
   static Result<Machine*> create(std::span<std::byte> storage, Contents contents, const MachineShape& shape);
 
@@ -46,8 +50,8 @@ class Machine {
   const stats::Record& record() const { return record_; }
   stats::Record& record() { return record_; }
 
-  // Takes the memory into service. Separate from create(), so that it counts on one of this machine's CPUs: the
-  // caller stands on it. Once.
+  // Takes the memory into service. Separate from create(), so that it counts on one of this machine's CPUs:
+  // the caller stands on it. Once.
   void start();
 
  private:

@@ -40,7 +40,8 @@ class MemoryManager {
   Physical& physical() { return physical_; }
   const Physical& physical() const { return physical_; }
 
-  // The face. As Physical's, but a misuse is met with the policy: panics with what was wrong, or returns the error.
+  // The face. As Physical's, but a misuse is met with the policy: panics with what was wrong, or returns the
+  // error.
   Result<FrameNumber> alloc_pages(Order order);
   Result<void> free_pages(FrameNumber number, Order order);
 
@@ -69,8 +70,9 @@ struct BootState {
   MisusePolicy on_misuse;
 };
 
-// The kernel's memory manager, once: early allocator, boot map, its root loaded, frame array, zones, hand-over; in
-// this order. Fails with no_memory when the machine is too small; then nothing but a message can follow.
+// The kernel's memory manager, once: early allocator, boot map, its root loaded, frame array, zones,
+// hand-over; in this order. Fails with no_memory when the machine is too small; then nothing but a message
+// can follow.
 Result<MemoryManager*> initialize(const BootInfo& info, const KernelImage& image, const BootState& state,
                                   std::span<PerCpu* const> cpus);
 

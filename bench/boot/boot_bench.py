@@ -2,10 +2,10 @@
 
     make release && .venv/bin/python bench/boot/boot_bench.py [--runs N]
 
-Seconds are of this host, QEMU's own start included, and the smallest of all runs counts: all else that runs here
-only adds to them. Instructions are exact (TCG, -icount shift=0, PVH) and the same on every host. Both are compared
-with their goals; only instructions decide the exit status, because nobody can promise seconds of a host that he
-does not know.
+Seconds are of this host, QEMU's own start included, and the smallest of all runs counts: all else that runs
+here only adds to them. Instructions are exact (TCG, -icount shift=0, PVH) and the same on every host. Both
+are compared with their goals; only instructions decide the exit status, because nobody can promise seconds of
+a host that he does not know.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-// ListBuddy: the textbook buddy allocator with a list of free blocks for each order, as a peer to measure against.
+// ListBuddy: the textbook buddy allocator with a list of free blocks for each order, as a peer to measure
+// against.
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <array>
@@ -12,8 +13,8 @@ namespace bench {
 inline constexpr std::uint32_t kNone = 0xffff'ffff;
 inline constexpr unsigned kOrders = 12;
 
-// Written as well as we can: a bit for each non-empty order, merging by exclusive-or, double frees and wrong orders
-// stop the program. Records are apart from the frames, 12 bytes each.
+// Written as well as we can: a bit for each non-empty order, merging by exclusive-or, double frees and wrong
+// orders stop the program. Records are apart from the frames, 12 bytes each.
 class ListBuddy {
  public:
   static constexpr const char* kName = "list buddy";
@@ -98,13 +99,13 @@ class ListBuddy {
   std::array<std::uint32_t, kOrders> heads_;
 };
 
-// The same with a list of 64 frames of this CPU in front for order 0, filled and emptied by 32.
-class CachedListBuddy {
+// Any of them with a list of 64 frames of this CPU in front for order 0, filled and emptied by 32.
+template <typename Buddy>
+class Cached {
  public:
-  static constexpr const char* kName = "list buddy + CPU list";
-  static constexpr double kBytesPerFrame = ListBuddy::kBytesPerFrame;
+  static constexpr double kBytesPerFrame = Buddy::kBytesPerFrame;
 
-  explicit CachedListBuddy(std::uint32_t frames) : buddy_(frames) {}
+  explicit Cached(std::uint32_t frames) : buddy_(frames) {}
 
   std::uint32_t allocate(unsigned order) {
     if (order != 0) return buddy_.allocate(order);
@@ -126,7 +127,7 @@ class CachedListBuddy {
 
  private:
   static constexpr unsigned kBatch = 32;
-  ListBuddy buddy_;
+  Buddy buddy_;
   std::array<std::uint32_t, 64> cached_{};
   unsigned count_ = 0;
 };

@@ -18,7 +18,7 @@ constexpr unsigned lowest_bit(std::uint64_t word) { return static_cast<unsigned>
 
 // Index of the highest set bit. Precondition: word != 0.
 constexpr unsigned highest_bit(std::uint64_t word) {
-  return 63 - static_cast<unsigned>(__builtin_clzll(word));
+  return 63 ^ static_cast<unsigned>(__builtin_clzll(word));  // not 63 - ...: this is one instruction
 }
 
 // The lowest `count` bits set; count is 0 .. 64.

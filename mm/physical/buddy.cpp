@@ -52,61 +52,113 @@ constexpr FrameNumber first_frame(std::uint32_t block) { return FrameNumber{bloc
 
 // Pageblocks in a run of order 9-11, and the list of such runs.
 constexpr std::uint32_t blocks_in(unsigned order) { return 1u << (order - Pageblock::kWholeOrder); }
-constexpr unsigned whole_list(unsigned order) { return BuddyLists::kPartial + order - Pageblock::kWholeOrder; }
+constexpr unsigned whole_list(unsigned order) {
+  return BuddyLists::kPartial + order - Pageblock::kWholeOrder;
+}
 
 }  // namespace
 
-// ---- handing out ------------------------------------------------------------------------------------------------
+// What the compiler decides differently from file to file is decided here by measurement (bench/physical): what most
+// operations do not need is a call away, so that the registers of the fast path stay free.
 
-Result<Frame*> Buddy::allocate(Order order) {
-  if (order > kMaxOrder) [[unlikely]]
-    return Error::invalid;
-  const FrameNumber number =
-      raw(order) < Pageblock::kWholeOrder ? take_part(raw(order)) : take_run(raw(order));
-  if (number == kNoFrame) [[unlikely]]
-    return no_memory();
-  return &hand_out(number, order);
+// ---- lists of pageblocks ----------------------------------------------------------------------------------------
+
+// Precondition: the pageblock is partly free.
+unsigned Buddy::list_for(const Pageblock& block) {
+  const unsigned fullness = block.free_frames * BuddyLists::kFullnesses / kBlockFrames;
+  return fullness * BuddyLists::kPartialOrders + block.largest();
 }
 
-// A block of order 0-8 of the fullest pageblock that has one, or of a fresh pageblock; kNoFrame when there is none.
-FrameNumber Buddy::take_part(unsigned order) {
-  const std::uint64_t fitting = lists_.nonempty & kFits[order];
-  const std::uint32_t number = fitting != 0 ? lists_.heads[lowest_bit(fitting)] : cut_run(Pageblock::kWholeOrder);
-  if (number == Pageblock::kNone) [[unlikely]]
-    return kNoFrame;
-  Pageblock& block = frames_.block(number);
-  unsigned splits = 0;
-  const unsigned position = block.take(order, splits);
-  if (splits > 0) stats::add(Counter::frame_splits, splits);
-  relist(block);
-  return first_frame(number) + position;
+// Puts a pageblock that is not wholly free where B2 wants it. Most operations leave it where it is.
+[[gnu::always_inline]] inline void Buddy::relist(Pageblock& block, std::uint32_t number) {
+  const unsigned list = block.free_frames == 0 ? unsigned{Pageblock::kNoList} : 1 + list_for(block);
+  if (block.list != list) move(block, number, list);
 }
 
-// A block of order 9-11; kNoFrame when there is none.
-FrameNumber Buddy::take_run(unsigned order) {
-  const std::uint32_t number = cut_run(order);
-  if (number == Pageblock::kNone) return kNoFrame;
-  for (std::uint32_t n = 0; n < blocks_in(order); ++n) frames_.block(number + n).take_whole();
-  return first_frame(number);
+[[gnu::noinline]] void Buddy::move(Pageblock& block, std::uint32_t number, unsigned list) {
+  if (block.list != Pageblock::kNoList) {
+    const unsigned former = block.list - 1u;
+    CHECK(former < kPartialLists);  // B2
+    detach(block, number, former);
+    if (lists_.heads[former] == Pageblock::kNone) lists_.nonempty &= ~(std::uint64_t{1} << former);
+  }
+  if (list == Pageblock::kNoList) return;
+  attach(block, number, list - 1);
+  lists_.nonempty |= std::uint64_t{1} << (list - 1);
+}
+
+// Links a pageblock that is on no list in front of one.
+[[gnu::always_inline]] inline void Buddy::attach(Pageblock& block, std::uint32_t number, unsigned list) {
+  const std::uint32_t next = lists_.heads[list];
+  block.list = static_cast<std::uint8_t>(list + 1);
+  block.prev = Pageblock::kNone;
+  block.next = next;
+  lists_.heads[list] = number;
+  if (next == Pageblock::kNone) return;
+  CHECK(frames_.block(next).prev == Pageblock::kNone);  // B3
+  frames_.block(next).prev = number;
+}
+
+// Takes a pageblock off the list that it is on.
+[[gnu::always_inline]] inline void Buddy::detach(Pageblock& block, std::uint32_t number, unsigned list) {
+  const std::uint32_t prev = block.prev;
+  const std::uint32_t next = block.next;
+  if (prev == Pageblock::kNone) {
+    CHECK(lists_.heads[list] == number);  // B3
+    lists_.heads[list] = next;
+  } else {
+    CHECK(frames_.block_present(prev) && frames_.block(prev).next == number);  // B3
+    frames_.block(prev).next = next;
+  }
+  if (next != Pageblock::kNone) {
+    CHECK(frames_.block_present(next) && frames_.block(next).prev == number);  // B3
+    frames_.block(next).prev = prev;
+  }
+  block.list = Pageblock::kNoList;
+  block.whole_order = 0;
+  block.prev = block.next = 0;
+}
+
+[[gnu::always_inline]] inline void Buddy::attach_run(std::uint32_t number, unsigned order) {
+  Pageblock& head = frames_.block(number);
+  attach(head, number, whole_list(order));
+  head.whole_order = static_cast<std::uint8_t>(order);
 }
 
 // Takes the smallest run of at least `order` off its list and keeps its low part, which is then on no list; the first
-// pageblock, or kNone when there is no such run. Every list below the one that served was empty.
-std::uint32_t Buddy::cut_run(unsigned order) {
+// pageblock, or kNone when there is no such run.
+[[gnu::always_inline]] inline std::uint32_t Buddy::cut_run(unsigned order) {
   unsigned larger = order;
   while (lists_.heads[whole_list(larger)] == Pageblock::kNone)
     if (++larger > config::max_order) return Pageblock::kNone;
   const std::uint32_t number = lists_.heads[whole_list(larger)];
-  unlink(frames_.block(number));
-  if (larger > order) stats::add(Counter::frame_splits, larger - order);
-  while (larger > order) {
+  CHECK(frames_.block(number).list == 1 + whole_list(larger));  // B3
+  detach(frames_.block(number), number, whole_list(larger));
+  if (larger == order) return number;
+  stats::add(Counter::frame_splits, larger - order);
+  do {
     --larger;
-    push_run(number + blocks_in(larger), larger);
-  }
+    attach_run(number + blocks_in(larger), larger);
+  } while (larger > order);
   return number;
 }
 
-Frame& Buddy::hand_out(FrameNumber number, Order order) {
+// Lists the wholly free run at `number` after merging it with its buddies; returns how often it merged.
+[[gnu::always_inline]] inline unsigned Buddy::merge_run(std::uint32_t number, unsigned order) {
+  const unsigned smallest = order;
+  for (; order < config::max_order; ++order) {
+    const std::uint32_t buddy = number ^ blocks_in(order);
+    if (!frames_.block_present(buddy) || frames_.block(buddy).list != 1 + whole_list(order)) break;
+    detach(frames_.block(buddy), buddy, whole_list(order));
+    number &= ~blocks_in(order);
+  }
+  attach_run(number, order);
+  return order - smallest;
+}
+
+// ---- handing out ------------------------------------------------------------------------------------------------
+
+inline Frame& Buddy::hand_out(FrameNumber number, Order order) {
   Frame& frame = frames_[number];
   CHECK(frame.state_order == Frame::packed(FrameState::managed));  // B5: a free frame is not in use
   frame.set(FrameState::allocated, order);
@@ -118,51 +170,48 @@ Frame& Buddy::hand_out(FrameNumber number, Order order) {
   return frame;
 }
 
-Error Buddy::no_memory() {
+[[gnu::noinline]] Error Buddy::no_memory() {
   ++lists_.failures;
   stats::add(Counter::frame_failures);
   return Error::no_memory;
 }
 
-// ---- taking back ------------------------------------------------------------------------------------------------
+// Orders 0-8: of the fullest pageblock that has such a block, or of a fresh pageblock.
+Result<Frame*> Buddy::allocate_part(Order order) {
+  const std::uint64_t fitting = lists_.nonempty & kFits[raw(order)];
+  const std::uint32_t number = fitting != 0 ? lists_.heads[lowest_bit(fitting)] : fresh_block();
+  if (number == Pageblock::kNone) [[unlikely]]
+    return no_memory();
+  Pageblock& block = frames_.block(number);
+  unsigned splits = 0;
+  const unsigned position = block.take(raw(order), splits);
+  stats::add(Counter::frame_splits, splits);
+  relist(block, number);
+  return &hand_out(first_frame(number) + position, order);
+}
 
-Result<void> Buddy::release(FrameNumber number, Order order) {
+// A whole pageblock for parts to be taken of, on no list yet.
+[[gnu::noinline]] std::uint32_t Buddy::fresh_block() { return cut_run(Pageblock::kWholeOrder); }
+
+// Orders 9-11.
+Result<Frame*> Buddy::allocate_run(Order order) {
   if (order > kMaxOrder) [[unlikely]]
     return Error::invalid;
-  if (!frames_.has(number) || frames_[number].state_order != Frame::packed(FrameState::allocated, order)) [[unlikely]]
-    return refuse(number, order);
-  take_back(number, order);
-  const unsigned merges =
-      raw(order) < Pageblock::kWholeOrder ? give_part(number, raw(order)) : give_run(number, raw(order));
-  if (merges > 0) stats::add(Counter::frame_merges, merges);
-  return {};
+  const std::uint32_t number = cut_run(raw(order));
+  if (number == Pageblock::kNone) [[unlikely]]
+    return no_memory();
+  for (Pageblock& block : frames_.blocks(number, blocks_in(raw(order)))) block.take_whole();
+  return &hand_out(first_frame(number), order);
 }
 
-// Gives a block of order 0-8 back to its pageblock; returns how often it merged.
-unsigned Buddy::give_part(FrameNumber number, unsigned order) {
-  Pageblock& block = frames_.block(block_of(number));
-  CHECK(block.all_taken(position_of(number), order));  // B5: an allocated block has no free frame
-  unsigned merges = 0;
-  block.give(position_of(number), order, merges);
-  if (block.free_frames != kBlockFrames) [[likely]] {
-    relist(block);
-    return merges;
-  }
-  if (block.list != Pageblock::kNoList) unlink(block);
-  return merges + merge_run(block_of(number), Pageblock::kWholeOrder);
+// ---- taking back ------------------------------------------------------------------------------------------------
+
+// True when `number` is the first frame of an allocated block of that order.
+inline bool Buddy::is_allocated(FrameNumber number, Order order) const {
+  return frames_.has(number) && frames_[number].state_order == Frame::packed(FrameState::allocated, order);
 }
 
-// The same for a block of order 9-11.
-unsigned Buddy::give_run(FrameNumber number, unsigned order) {
-  for (std::uint32_t n = 0; n < blocks_in(order); ++n) {
-    Pageblock& block = frames_.block(block_of(number) + n);
-    CHECK(block.runs == 0 && block.free_frames == 0 && block.list == Pageblock::kNoList);  // B2, B5
-    block.give_whole();
-  }
-  return merge_run(block_of(number), order);
-}
-
-void Buddy::take_back(FrameNumber number, Order order) {
+inline void Buddy::take_back(FrameNumber number, Order order) {
   Frame& frame = frames_[number];
   if constexpr (config::poison_frames) poison(number, order);
   frame.references.store(0, std::memory_order_relaxed);
@@ -173,7 +222,49 @@ void Buddy::take_back(FrameNumber number, Order order) {
   stats::add(Counter::frames_free, static_cast<std::int64_t>(frames_in(order)));
 }
 
-Error Buddy::refuse(FrameNumber number, Order order) {
+// Orders 0-8.
+Result<void> Buddy::release_part(FrameNumber first, Order order) {
+  if (!is_allocated(first, order)) [[unlikely]]
+    return refuse(first, order);
+  take_back(first, order);
+  const std::uint32_t number = block_of(first);
+  Pageblock& block = frames_.block(number);
+  CHECK(block.all_taken(position_of(first), raw(order)));  // B5: an allocated block has no free frame
+  unsigned merges = 0;
+  block.give(position_of(first), raw(order), merges);
+  if (block.free_frames != kBlockFrames) [[likely]] {
+    relist(block, number);
+  } else {
+    merges += whole_again(block, number);
+  }
+  stats::add(Counter::frame_merges, merges);
+  return {};
+}
+
+// A pageblock of which everything was given back joins the whole runs; returns how often it merged there.
+[[gnu::noinline]] unsigned Buddy::whole_again(Pageblock& block, std::uint32_t number) {
+  if (block.list != Pageblock::kNoList) move(block, number, Pageblock::kNoList);
+  return merge_run(number, Pageblock::kWholeOrder);
+}
+
+// Orders 9-11.
+Result<void> Buddy::release_run(FrameNumber first, Order order) {
+  if (order > kMaxOrder) [[unlikely]]
+    return Error::invalid;
+  if (!is_allocated(first, order)) [[unlikely]]
+    return refuse(first, order);
+  take_back(first, order);
+  const std::uint32_t number = block_of(first);
+  for (Pageblock& block : frames_.blocks(number, blocks_in(raw(order)))) {
+    CHECK((block.runs | block.free_frames | block.list) == 0);  // B2, B5: nothing free, on no list
+    block.give_whole();
+  }
+  const unsigned merges = merge_run(number, raw(order));
+  stats::add(Counter::frame_merges, merges);
+  return {};
+}
+
+[[gnu::noinline]] Error Buddy::refuse(FrameNumber number, Order order) {
   const Error error = misuse_of(number, order);
   ++lists_.misuses;
   stats::add(Counter::frame_misuses);
@@ -220,81 +311,6 @@ void Buddy::poison(FrameNumber number, Order order) {
   stats::add(Counter::frames_poisoned, static_cast<std::int64_t>(frames_in(order)));
 }
 
-// ---- lists of pageblocks ----------------------------------------------------------------------------------------
-
-// Precondition: the pageblock is partly free.
-unsigned Buddy::list_for(const Pageblock& block) {
-  const unsigned fullness = block.free_frames * BuddyLists::kFullnesses / kBlockFrames;
-  return fullness * BuddyLists::kPartialOrders + block.largest();
-}
-
-// Puts a pageblock that is not wholly free where B2 wants it. Most operations leave it where it is.
-void Buddy::relist(Pageblock& block) {
-  const unsigned list = block.free_frames == 0 ? unsigned{Pageblock::kNoList} : 1 + list_for(block);
-  if (block.list != list) move(block, list);
-}
-
-void Buddy::move(Pageblock& block, unsigned list) {
-  if (block.list != Pageblock::kNoList) unlink(block);
-  if (list != Pageblock::kNoList) push(block, list - 1);
-}
-
-void Buddy::push(Pageblock& block, unsigned list) {
-  const std::uint32_t number = frames_.number_of(block);
-  const std::uint32_t next = lists_.heads[list];
-  block.list = static_cast<std::uint8_t>(list + 1);
-  block.prev = Pageblock::kNone;
-  block.next = next;
-  if (next != Pageblock::kNone) {
-    Pageblock& follower = frames_.block(next);
-    CHECK(follower.prev == Pageblock::kNone);  // B3
-    follower.prev = number;
-  }
-  lists_.heads[list] = number;
-  if (list < kPartialLists) lists_.nonempty |= std::uint64_t{1} << list;
-}
-
-void Buddy::unlink(Pageblock& block) {
-  const unsigned list = block.list - 1u;
-  const std::uint32_t number = frames_.number_of(block);
-  CHECK(list < kLists);
-  if (block.prev == Pageblock::kNone) {
-    CHECK(lists_.heads[list] == number);  // B3
-    lists_.heads[list] = block.next;
-    if (block.next == Pageblock::kNone && list < kPartialLists)
-      lists_.nonempty &= ~(std::uint64_t{1} << list);
-  } else {
-    CHECK(frames_.block_present(block.prev) && frames_.block(block.prev).next == number);  // B3
-    frames_.block(block.prev).next = block.next;
-  }
-  if (block.next != Pageblock::kNone) {
-    CHECK(frames_.block_present(block.next) && frames_.block(block.next).prev == number);  // B3
-    frames_.block(block.next).prev = block.prev;
-  }
-  block.list = Pageblock::kNoList;
-  block.whole_order = 0;
-  block.prev = block.next = 0;
-}
-
-void Buddy::push_run(std::uint32_t number, unsigned order) {
-  Pageblock& head = frames_.block(number);
-  push(head, whole_list(order));
-  head.whole_order = static_cast<std::uint8_t>(order);
-}
-
-// Lists the wholly free run at `number` after merging it with its buddies; returns how often it merged.
-unsigned Buddy::merge_run(std::uint32_t number, unsigned order) {
-  unsigned merges = 0;
-  for (; order < config::max_order; ++order, ++merges) {
-    const std::uint32_t buddy = number ^ blocks_in(order);
-    if (!frames_.block_present(buddy) || frames_.block(buddy).list != 1 + whole_list(order)) break;
-    unlink(frames_.block(buddy));
-    number &= ~blocks_in(order);
-  }
-  push_run(number, order);
-  return merges;
-}
-
 // ---- donation ---------------------------------------------------------------------------------------------------
 
 void Buddy::donate(FrameNumber first, std::size_t frames) {
@@ -305,7 +321,7 @@ void Buddy::donate(FrameNumber first, std::size_t frames) {
     const std::uint32_t number = block_of(first);
     const FrameNumber stop = first_frame(number + 1) < end ? first_frame(number + 1) : end;
     Pageblock& block = frames_.block(number);
-    if (block.list != Pageblock::kNoList) unlink(block);
+    if (block.list != Pageblock::kNoList) move(block, number, Pageblock::kNoList);
     for (FrameNumber at = first; at < stop; ++at) {
       CHECK(frames_[at].state() == FrameState::reserved);
       frames_[at].set(FrameState::managed);
@@ -313,9 +329,9 @@ void Buddy::donate(FrameNumber first, std::size_t frames) {
     block.mark_free(position_of(first), static_cast<unsigned>(stop - first));
     block.recount();
     if (block.free_frames == kBlockFrames) {
-      merge_run(number, Pageblock::kWholeOrder);
+      whole_again(block, number);
     } else {
-      relist(block);
+      relist(block, number);
     }
     first = stop;
   }

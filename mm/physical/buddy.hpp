@@ -43,15 +43,21 @@ class Buddy {
   explicit Buddy(FrameTable& frames) : frames_(frames) {}
 
   // Returns the first frame of a block: state allocated, its order, references 1.
-  // Fails with no_memory when no block that large is free, invalid when order > kMaxOrder. Its contents are what they
-  // were; with config::poison_frames it panics when a freed frame was written to.
-  Result<Frame*> allocate(Order order);
+  // Fails with no_memory when no block that large is free, invalid when order > kMaxOrder. Its contents are
+  // what they were; with config::poison_frames it panics when a freed frame was written to.
+  Result<Frame*> allocate(Order order) {
+    return raw(order) < Pageblock::kWholeOrder ? allocate_part(order) : allocate_run(order);
+  }
 
-  // Takes a block back. Fails with the misuse error that fits, and nothing changed, when `number` is not the first
-  // frame of an allocated block of that order. Panics when the bits and the Frame contradict each other.
-  Result<void> release(FrameNumber number, Order order);
+  // Takes a block back. Fails with the misuse error that fits, and nothing changed, when `number` is not the
+  // first frame of an allocated block of that order. Panics when the bits and the Frame contradict each
+  // other.
+  Result<void> release(FrameNumber number, Order order) {
+    return raw(order) < Pageblock::kWholeOrder ? release_part(number, order) : release_run(number, order);
+  }
 
-  // Gives the allocator every frame of [first, first + frames), which are present and `reserved`. Counts no traffic.
+  // Gives the allocator every frame of [first, first + frames), which are present and `reserved`. Counts no
+  // traffic.
   void donate(FrameNumber first, std::size_t frames);
 
   std::uint64_t free_frames() const { return lists_.free_frames; }
@@ -70,14 +76,17 @@ class Buddy {
   static constexpr unsigned kPartialLists = BuddyLists::kPartial;
   static constexpr unsigned kLists = BuddyLists::kPartial + BuddyLists::kWhole;
 
-  FrameNumber take_part(unsigned order);
-  FrameNumber take_run(unsigned order);
+  Result<Frame*> allocate_part(Order order);
+  Result<Frame*> allocate_run(Order order);
   std::uint32_t cut_run(unsigned order);
+  std::uint32_t fresh_block();
   Frame& hand_out(FrameNumber number, Order order);
   Error no_memory();
 
-  unsigned give_part(FrameNumber number, unsigned order);
-  unsigned give_run(FrameNumber number, unsigned order);
+  Result<void> release_part(FrameNumber first, Order order);
+  Result<void> release_run(FrameNumber first, Order order);
+  unsigned whole_again(Pageblock& block, std::uint32_t number);
+  bool is_allocated(FrameNumber number, Order order) const;
   void take_back(FrameNumber number, Order order);
   Error refuse(FrameNumber number, Order order);
   Error misuse_of(FrameNumber number, Order order) const;
@@ -86,11 +95,11 @@ class Buddy {
   void poison(FrameNumber number, Order order);
 
   static unsigned list_for(const Pageblock& block);
-  void relist(Pageblock& block);
-  void move(Pageblock& block, unsigned list);
-  void push(Pageblock& block, unsigned list);
-  void unlink(Pageblock& block);
-  void push_run(std::uint32_t number, unsigned order);
+  void relist(Pageblock& block, std::uint32_t number);
+  void move(Pageblock& block, std::uint32_t number, unsigned list);
+  void attach(Pageblock& block, std::uint32_t number, unsigned list);
+  void detach(Pageblock& block, std::uint32_t number, unsigned list);
+  void attach_run(std::uint32_t number, unsigned order);
   unsigned merge_run(std::uint32_t number, unsigned order);
   bool list_valid(unsigned list, std::uint64_t& frames) const;
   static bool listing_valid(const Pageblock& block);

@@ -1,4 +1,5 @@
-// The proofs of the Buddy: what its fields say against what its bits and Frames hold. See buddy.cpp for B1-B6.
+// The proofs of the Buddy: what its fields say against what its bits and Frames hold. See buddy.cpp for
+// B1-B6.
 // SPDX-License-Identifier: MIT
 #include "mm/base/bits.hpp"
 #include "mm/physical/buddy.hpp"
@@ -67,8 +68,8 @@ bool Buddy::list_valid(unsigned list, std::uint64_t& frames) const {
   return true;
 }
 
-// B1 and B2 for one pageblock's own words: partly free ones are on a partial list, wholly free ones head a run or lie
-// inside of one, others are on none.
+// B1 and B2 for one pageblock's own words: partly free ones are on a partial list, wholly free ones head a
+// run or lie inside of one, others are on none.
 bool Buddy::listing_valid(const Pageblock& block) {
   if (!block.valid()) return false;
   const bool heads_run = block.whole_order != 0;
@@ -85,8 +86,8 @@ static bool is_clear(const Frame& frame) {
          frame.prev == 0 && frame.next == 0 && frame.owner == 0;
 }
 
-// B5 for one pageblock. An allocated block of order 10 or 11 reaches over pageblocks; each of them looks for the head
-// that covers it.
+// B5 for one pageblock. An allocated block of order 10 or 11 reaches over pageblocks; each of them looks for
+// the head that covers it.
 bool Buddy::frames_valid(std::uint32_t number, std::uint64_t& managed) const {
   const Pageblock& block = frames_.block(number);
   FrameNumber covered_to{number * Pageblock::kFrames};

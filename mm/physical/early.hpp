@@ -9,17 +9,21 @@
 
 namespace memory {
 
-// One CPU, no lock: it lives while the boot CPU is alone. What it hands out is never given back; those frames stay
-// `reserved` for good. Keeps the available memory of a BootInfo less its reserved ranges, in ascending order.
+// One CPU, no lock: it lives while the boot CPU is alone. What it hands out is never given back; those frames
+// stay `reserved` for good. Keeps the available memory of a BootInfo less its reserved ranges, in ascending
+// order.
 class EarlyAllocator {
  public:
-  // Frames from here upwards are taken first, so the memory below 16 MiB is left for devices that reach no further.
+  // Frames from here upwards are taken first, so the memory below 16 MiB is left for devices that reach no
+  // further.
   static constexpr PhysAddr kPreferred{16_MiB};
 
-  // Hands out only frames that end at or below `reach`, because only those can be opened before the direct map is.
+  // Hands out only frames that end at or below `reach`, because only those can be opened before the direct
+  // map is.
   EarlyAllocator(const BootInfo& info, PhysAddr reach);
 
-  // Returns the start of `frames` frames in a row, contents undefined. Fails with no_memory. Panics after hand_over().
+  // Returns the start of `frames` frames in a row, contents undefined. Fails with no_memory. Panics after
+  // hand_over().
   Result<PhysAddr> allocate(std::size_t frames = 1);
 
   std::size_t allocated_frames() const { return allocated_frames_; }
@@ -27,7 +31,8 @@ class EarlyAllocator {
   // Free ranges that did not fit the table; their memory is lost.
   std::size_t dropped_ranges() const { return dropped_; }
 
-  // Calls body(PhysRange) for every range that is still free, in ascending order, and ends this allocator's service.
+  // Calls body(PhysRange) for every range that is still free, in ascending order, and ends this allocator's
+  // service.
   template <typename Body>
   void hand_over(Body&& body) {
     CHECK(!handed_over_);

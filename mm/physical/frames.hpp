@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <span>
 #include <type_traits>
 
 #include "mm/base/boot_info.hpp"
@@ -21,8 +22,8 @@ enum class FrameState : std::uint8_t {
   allocated = 3,  // first frame of an allocated block, whose order it holds
 };
 
-// Legend: [h] meaningful in the first frame of a block only; [a] atomic; [z] the zone's lock. Fields without a user
-// yet are zero, and outside readers check that they are.
+// Legend: [h] meaningful in the first frame of a block only; [a] atomic; [z] the zone's lock. Fields without
+// a user yet are zero, and outside readers check that they are.
 struct Frame {
   std::atomic<std::uint32_t> references;  // [a] [h] 1 when handed out
   std::atomic<std::uint32_t> mappings;    // [a] page-table entries that name this frame
@@ -65,8 +66,9 @@ struct FrameRun {
   std::uint32_t end;
 };
 
-// What an outside reader follows to the frame array. Standard layout; FrameTable is its only writer. `range` says a
-// second time which frames are not absent, so that a reader who finds the two at odds knows which Frame is wrong.
+// What an outside reader follows to the frame array. Standard layout; FrameTable is its only writer. `range`
+// says a second time which frames are not absent, so that a reader who finds the two at odds knows which
+// Frame is wrong.
 struct FrameMap {
   static constexpr unsigned kFramesPerBlock = Pageblock::kFrames;
   static constexpr unsigned kBlocksPerSection = 64;
@@ -83,9 +85,10 @@ struct FrameMap {
   std::array<FrameRun, config::max_memory_ranges> range{};  // ascending, not touching each other
 };
 
-// The frame array: a window of virtual memory indexed by frame number. It is present in units of 2 MiB of memory (a
-// Pageblock and its 512 Frames); 64 of them are a section. What is not present is not mapped, and every walker skips
-// it. Owns nothing; whoever makes it provides cleared storage under everything that it marks present.
+// The frame array: a window of virtual memory indexed by frame number. It is present in units of 2 MiB of
+// memory (a Pageblock and its 512 Frames); 64 of them are a section. What is not present is not mapped, and
+// every walker skips it. Owns nothing; whoever makes it provides cleared storage under everything that it
+// marks present.
 class FrameTable {
  public:
   // `direct_map` is where physical address 0 would appear. Both windows start at frame 0.
@@ -94,9 +97,9 @@ class FrameTable {
   FrameTable(const FrameTable&) = delete;
   FrameTable& operator=(const FrameTable&) = delete;
 
-  // Makes the frames that `memory` covers present as `reserved`, and every other frame of the touched pageblocks
-  // absent. Precondition: the storage of those pageblocks is mapped, and cleared where it was not present before;
-  // `memory` is whole frames below config::max_memory_gib, above all that was added before.
+  // Makes the frames that `memory` covers present as `reserved`, and every other frame of the touched
+  // pageblocks absent. Precondition: the storage of those pageblocks is mapped, and cleared where it was not
+  // present before; `memory` is whole frames below config::max_memory_gib, above all that was added before.
   void add(PhysRange memory);
 
   // First frame number above every present pageblock; a multiple of 512.
@@ -107,13 +110,11 @@ class FrameTable {
   // Frames that add() covered.
   std::uint64_t present_frames() const { return map_.present_frames; }
 
-  bool block_present(std::uint32_t block) const {
-    return block < block_limit() &&
-           (map_.sections[block / FrameMap::kBlocksPerSection] >> block % FrameMap::kBlocksPerSection & 1) !=
-               0;
-  }
+  bool block_present(std::uint32_t block) const { return block < block_limit() && marked(block); }
   // True where operator[] may be used: the frame's record exists (its state may still be absent).
-  bool has(FrameNumber number) const { return block_present(raw(number) / FrameMap::kFramesPerBlock); }
+  bool has(FrameNumber number) const {
+    return raw(number) < map_.limit && marked(raw(number) / FrameMap::kFramesPerBlock);
+  }
 
   // Precondition: has(number).
   Frame& operator[](FrameNumber number) const { return map_.frames[raw(number)]; }
@@ -122,6 +123,10 @@ class FrameTable {
   }
   // Precondition: block_present(number).
   Pageblock& block(std::uint32_t number) const { return map_.blocks[number]; }
+  // Precondition: block_present() for each.
+  std::span<Pageblock> blocks(std::uint32_t first, std::uint32_t count) const {
+    return {map_.blocks + first, count};
+  }
   std::uint32_t number_of(const Pageblock& block) const {
     return static_cast<std::uint32_t>(&block - map_.blocks);
   }
@@ -133,6 +138,10 @@ class FrameTable {
   const FrameMap& map() const { return map_; }
 
  private:
+  bool marked(std::uint32_t block) const {
+    return (map_.sections[block / FrameMap::kBlocksPerSection] >> block % FrameMap::kBlocksPerSection & 1) !=
+           0;
+  }
   void describe(FrameRun added);
 
   FrameMap map_;

@@ -1,10 +1,10 @@
 // Pageblock: a binary buddy system in 512 bits.
 // SPDX-License-Identifier: MIT
 //
-// Theory. A free block of order n in a binary buddy system is a run of 2^n free frames at a multiple of 2^n whose
-// buddy (the run at the position with bit n flipped) is not wholly free: else the two would have merged. Kept as one
-// bit a frame, blocks merge and split by themselves; there is nothing to link and nothing to unlink. Where a block
-// lies is found by folding a word on itself n times:
+// Theory. A free block of order n in a binary buddy system is a run of 2^n free frames at a multiple of 2^n
+// whose buddy (the run at the position with bit n flipped) is not wholly free: else the two would have
+// merged. Kept as one bit a frame, blocks merge and split by themselves; there is nothing to link and nothing
+// to unlink. Where a block lies is found by folding a word on itself n times:
 //
 //   word     ..1111 0110 1111      bit i: frame i is free
 //   starts1  ..0101 0000 0101      runs of 2 at multiples of 2: w & w >> 1 & 0x5555
@@ -12,9 +12,9 @@
 //
 // A start of order n whose buddy's start is not set is a free block of exactly that order.
 //
-// How many there are of each order stands in one word. Of order n there are at most 256 >> n (the buddies of all of
-// them are taken), which needs 9 - n bits; so the fields of orders 0-8 and one bit for a wholly free pageblock take
-// 46 bits, and a split or a merge over any number of orders is one addition:
+// How many there are of each order stands in one word. Of order n there are at most 256 >> n (the buddies of
+// all of them are taken), which needs 9 - n bits; so the fields of orders 0-8 and one bit for a wholly free
+// pageblock take 46 bits, and a split or a merge over any number of orders is one addition:
 //
 //   runs   9|8|77|666|5555|44444|333333|2222222|11111111|000000000
 //          ^ bit 45                                       bit 0 ^
@@ -44,12 +44,12 @@ constexpr std::uint64_t kMultiples[] = {~std::uint64_t{0},
                                         1};
 
 // A block of order n at position 0 of its word; above kWordOrder in each of its words.
-constexpr std::uint64_t kBlock[] = {1, 3, 0xf, 0xff, 0xffff, 0xffff'ffff, ~std::uint64_t{0}, ~std::uint64_t{0},
-                                    ~std::uint64_t{0}};
+constexpr std::uint64_t kBlock[] = {
+    1, 3, 0xf, 0xff, 0xffff, 0xffff'ffff, ~std::uint64_t{0}, ~std::uint64_t{0}, ~std::uint64_t{0}};
 constexpr unsigned words_in(unsigned order) { return order <= kWordOrder ? 1 : 1u << (order - kWordOrder); }
 
-// Starts of free runs of 2^order at multiples of 2^order. order <= 6, one word of frames; or order <= 3 over a word
-// that has one bit for each of eight things.
+// Starts of free runs of 2^order at multiples of 2^order. order <= 6, one word of frames; or order <= 3 over
+// a word that has one bit for each of eight things.
 constexpr std::uint64_t starts(std::uint64_t word, unsigned order) {
   for (unsigned n = 0; n < order; ++n) word &= word >> (1u << n) & kMultiples[n + 1];
   return word;
@@ -63,16 +63,15 @@ constexpr std::uint64_t alone(std::uint64_t all, unsigned order) {
   return all & ~(pairs | pairs << distance);
 }
 
-// Order of the largest aligned block around `at` without a taken bit. Aligned blocks of 2^n are what shares all bits
-// of its index but the lowest n, so the exclusive-or with the nearest taken bit on either side decides.
-// Precondition: `taken` has a bit, but not the one at `at`.
+// Order of the largest aligned block around `at` without a taken bit. Aligned blocks of 2^n are what shares
+// all bits of its index but the lowest n, so the exclusive-or with the nearest taken bit on either side
+// decides. Where a side has none, a guard bit beyond the word's end takes its part: no branch, because nobody
+// could predict it. Precondition: `taken` has a bit, but not the one at `at`.
 constexpr unsigned order_around(std::uint64_t taken, unsigned at) {
   const std::uint64_t below = taken & low_bits(at);
   const std::uint64_t above = taken ^ below;
-  if (below == 0) return highest_bit(at ^ lowest_bit(above));
-  if (above == 0) return highest_bit(at ^ highest_bit(below));
-  const unsigned down = at ^ highest_bit(below);
-  const unsigned up = at ^ lowest_bit(above);
+  const unsigned down = at ^ (highest_bit(below << 1 | 1) - 1);
+  const unsigned up = at ^ (lowest_bit(above >> 1 | std::uint64_t{1} << 63) + 1);
   return highest_bit(down < up ? down : up);
 }
 
@@ -111,24 +110,41 @@ constexpr auto kSplit = [] {
   return sums;
 }();
 
-// What splitting one block of order `large` into one of order `small` adds to `runs`; merging subtracts it. The block
-// of order `small` itself is not counted.
+// What splitting one block of order `large` into one of order `small` adds to `runs`; merging subtracts it.
+// The block of order `small` itself is not counted.
 constexpr std::uint64_t halves(unsigned large, unsigned small) { return kSplit[large] - kOneBelow[small]; }
+
+[[noreturn]] void panic_not_found() {
+  platform::panic("a pageblock counts a free block that its bits do not have");
+}
+
+// The first block of exactly that order, below kWordOrder. A template, so that the folding has no loop.
+template <unsigned order>
+unsigned find_in_words(const std::array<std::uint64_t, kWords>& words) {
+  for (unsigned w = 0; w < kWords; ++w) {
+    if (words[w] == 0) continue;
+    const std::uint64_t blocks = alone(starts(words[w], order), order);
+    if (blocks != 0) return w * 64 + lowest_bit(blocks);
+  }
+  panic_not_found();
+}
 
 }  // namespace
 
+// The position of the first free block of exactly that order. Precondition: there is one.
 unsigned Pageblock::find(unsigned order) const {
-  if (order >= kWordOrder) {
-    const std::uint64_t blocks = alone(starts(full_words(free), order - kWordOrder), order - kWordOrder);
-    if (blocks != 0) return lowest_bit(blocks) * 64;
-  } else {
-    for (unsigned w = 0; w < kWords; ++w) {
-      if (free[w] == 0) continue;
-      const std::uint64_t blocks = alone(starts(free[w], order), order);
-      if (blocks != 0) return w * 64 + lowest_bit(blocks);
-    }
+  switch (order) {
+    case 0: return find_in_words<0>(free);
+    case 1: return find_in_words<1>(free);
+    case 2: return find_in_words<2>(free);
+    case 3: return find_in_words<3>(free);
+    case 4: return find_in_words<4>(free);
+    case 5: return find_in_words<5>(free);
+    default: break;
   }
-  platform::panic("a pageblock counts a free block that its bits do not have");
+  const std::uint64_t blocks = alone(starts(full_words(free), order - kWordOrder), order - kWordOrder);
+  if (blocks == 0) panic_not_found();
+  return lowest_bit(blocks) * 64;
 }
 
 bool Pageblock::all_taken(unsigned position, unsigned order) const {

@@ -9,8 +9,8 @@
 
 namespace memory {
 
-// All fields under the zone's lock. Takes no lock, allocates nothing. Cleared bytes are a pageblock without any free
-// frame, on no list. Positions are frame numbers within the pageblock, 0 .. 511.
+// All fields under the zone's lock. Takes no lock, allocates nothing. Cleared bytes are a pageblock without
+// any free frame, on no list. Positions are frame numbers within the pageblock, 0 .. 511.
 struct Pageblock {
   static constexpr unsigned kFrames = 512;
   static constexpr unsigned kWholeOrder = 9;  // a block of this order is one pageblock
@@ -31,8 +31,8 @@ struct Pageblock {
   // Order of the largest free block. Precondition: free_frames > 0.
   unsigned largest() const;
 
-  // Takes a block of 2^order frames; its position. Splits the smallest block that is large enough and keeps the low
-  // half each time; `splits` counts. Precondition: order <= 8, largest() >= order.
+  // Takes a block of 2^order frames; its position. Splits the smallest block that is large enough and keeps
+  // the low half each time; `splits` counts. Precondition: order <= 8, largest() >= order.
   unsigned take(unsigned order, unsigned& splits);
 
   // Gives a block back and merges it as far as this pageblock goes; `merges` counts.

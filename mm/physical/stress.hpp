@@ -16,9 +16,9 @@ struct StressReport {
   std::uint64_t live_frames = 0;
 };
 
-// Keeps what it holds in a table that lies in a block of the allocator under test, so it needs no other memory. Each
-// block's first and last eight bytes carry a stamp that is checked before its release: two owners of one frame show.
-// One user at a time.
+// Keeps what it holds in a table that lies in a block of the allocator under test, so it needs no other
+// memory. Each block's first and last eight bytes carry a stamp that is checked before its release: two
+// owners of one frame show. One user at a time.
 class Stress {
  public:
   static constexpr std::size_t kMaxLive = 8192;
@@ -28,8 +28,8 @@ class Stress {
   Stress(const Stress&) = delete;
   Stress& operator=(const Stress&) = delete;
 
-  // Runs up to `operations` more, or fewer when keep_going() says no. Fails with no_memory when there is no room for
-  // the table. Panics when the allocator hands out a frame twice or lets a misuse pass.
+  // Runs up to `operations` more, or fewer when keep_going() says no. Fails with no_memory when there is no
+  // room for the table. Panics when the allocator hands out a frame twice or lets a misuse pass.
   template <typename KeepGoing>
   Result<void> run(std::uint64_t operations, KeepGoing&& keep_going) {
     TRY(open());

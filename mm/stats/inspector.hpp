@@ -1,4 +1,5 @@
-// Inspector: a structure says its keys and values once; a table for people, JSON and callbacks are renderings of it.
+// Inspector: a structure says its keys and values once; a table for people, JSON and callbacks are renderings
+// of it.
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <cstdint>
@@ -8,15 +9,17 @@ namespace memory {
 
 // How people see an object; programs see the same keys either way.
 enum class Layout : std::uint8_t {
-  lines,  // one "Key:   value unit" a line, as /proc/meminfo; inside a row: indented below it, as /proc/zoneinfo
+  // One "Key:   value unit" a line, as /proc/meminfo; inside a row: indented below it, as /proc/zoneinfo.
+  lines,
   row,    // all on one line, as /proc/buddyinfo: "Node 0, zone   Normal    12     3     1"
   table,  // of an array: its objects are rows under one line of keys
 };
 
 enum class Unit : std::uint8_t { none, kib, frames, events, ns, instructions };
 
-// Call sequence: one begin_object .. end_object at the top; inside it any of the calls below, nested. Names outlive
-// the call. `name` is empty for the elements of an array. Nothing here fails; a full sink cuts and says so itself.
+// Call sequence: one begin_object .. end_object at the top; inside it any of the calls below, nested. Names
+// outlive the call. `name` is empty for the elements of an array. Nothing here fails; a full sink cuts and
+// says so itself.
 class Inspector {
  public:
   virtual void begin_object(std::string_view name, Layout layout) = 0;

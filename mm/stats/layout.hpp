@@ -1,5 +1,6 @@
-// Layout tables: each floor's layout.def lists the types, fields and enumerators that outside readers may follow, and
-// is expanded on that floor into rows; memory_manager joins the floors' rows. See docs/formats.md section 1.
+// Layout tables: each floor's layout.def lists the types, fields and enumerators that outside readers may
+// follow, and is expanded on that floor into rows; memory_manager joins the floors' rows. See docs/formats.md
+// section 1.
 //
 //   TYPE(Name)                                   a standard-layout record; its fields follow
 //   FIELD(Name, member)                          a whole field, or an array of them
@@ -7,7 +8,8 @@
 //   ENUM_TYPE(Name)                              an enumeration; its enumerators follow
 //   ENUM(Name, enumerator)
 //
-// A floor's layout.hpp is three lines: LAYOUT_DEF and LAYOUT_FLOOR defined, then mm/stats/layout_expand.inc included.
+// A floor's layout.hpp is three lines: LAYOUT_DEF and LAYOUT_FLOOR defined, then mm/stats/layout_expand.inc
+// included.
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <array>

@@ -1,4 +1,5 @@
-// Record: where every outside reader starts; the tables it points to describe themselves. See docs/formats.md.
+// Record: where every outside reader starts; the tables it points to describe themselves. See
+// docs/formats.md.
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <array>

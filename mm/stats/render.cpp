@@ -31,7 +31,7 @@ std::string_view suffix_of(Unit unit) {
 
 }  // namespace
 
-// ---- for people -------------------------------------------------------------------------------------------------
+// ---- for people -------------------------------------------------------------------------------------------
 //
 // The layout of the enclosing level decides how a value is written:
 //   lines   "Key:            value unit\n"
@@ -186,7 +186,7 @@ void TextRenderer::end_table_row() {
   line(cells_);
 }
 
-// ---- for programs -----------------------------------------------------------------------------------------------
+// ---- for programs -----------------------------------------------------------------------------------------
 
 void write_json_string(Sink& sink, std::string_view value) {
   sink.write("\"");

@@ -51,7 +51,8 @@ class TextRenderer final : public Inspector {
   unsigned columns_ = 0;
 };
 
-// For programs: one line of JSON (RFC 8259), no white space, every byte of a text that is not printable ASCII escaped.
+// For programs: one line of JSON (RFC 8259), no white space, every byte of a text that is not printable ASCII
+// escaped.
 class JsonRenderer final : public Inspector {
  public:
   explicit JsonRenderer(Sink& sink) : sink_(sink) {}

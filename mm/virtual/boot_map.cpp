@@ -21,8 +21,8 @@ Result<PhysAddr> BootMap::fresh_frame() {
   return frame;
 }
 
-// The entry for `at` in its table at `level`, whose upper tables are made where they are missing. Fails with exists
-// where a larger page covers `at`.
+// The entry for `at` in its table at `level`, whose upper tables are made where they are missing. Fails with
+// exists where a larger page covers `at`.
 Result<PageEntry*> BootMap::entry_for(VirtAddr at, PageLevel level) {
   PhysAddr table = root_;
   for (PageLevel here = PageLevel::root; here != level; here = below(here)) {

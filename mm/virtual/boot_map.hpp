@@ -22,22 +22,23 @@ struct KernelImage {
   std::span<const VirtAddr> guard_pages;  // pages of the image that stay unmapped: below stacks
 };
 
-// Single-threaded. Takes its tables from the early allocator and never gives one back: a failure ends the boot.
+// Single-threaded. Takes its tables from the early allocator and never gives one back: a failure ends the
+// boot.
 class BootMap {
  public:
-  // `reach`: where physical address 0 appears now, for everything that `early` hands out. `largest`: the largest page
-  // that this CPU maps with (two_mib, or one_gib where CPUID has it).
+  // `reach`: where physical address 0 appears now, for everything that `early` hands out. `largest`: the
+  // largest page that this CPU maps with (two_mib, or one_gib where CPUID has it).
   static Result<BootMap> create(EarlyAllocator& early, std::byte* reach, PageLevel largest);
 
-  // Maps [at, at + bytes) to [to, to + bytes) with the largest pages that fit. All whole pages. Fails with exists
-  // where something is mapped already, no_memory when a table cannot be had; both leave a part mapped.
+  // Maps [at, at + bytes) to [to, to + bytes) with the largest pages that fit. All whole pages. Fails with
+  // exists where something is mapped already, no_memory when a table cannot be had; both leave a part mapped.
   Result<void> map(VirtAddr at, PhysAddr to, std::uint64_t bytes, Access access);
 
   // Maps fresh, cleared frames, writable. Pages that are mapped already stay as they are.
   Result<void> back(VirtAddr at, std::uint64_t bytes);
 
-  // The kernel's whole map: its image by section without guard pages; the direct map of available memory; the frame
-  // array and the pageblocks over it. Page zero and everything else stay absent.
+  // The kernel's whole map: its image by section without guard pages; the direct map of available memory; the
+  // frame array and the pageblocks over it. Page zero and everything else stay absent.
   Result<void> map_kernel(const KernelImage& image, const BootInfo& info);
 
   PhysAddr root() const { return root_; }

@@ -1,3 +1,5 @@
+// The check of protection: a walk of all tables, with what each level above allows.
+// SPDX-License-Identifier: MIT
 #include "mm/virtual/protection.hpp"
 
 #include "mm/base/format.hpp"
@@ -7,7 +9,8 @@ namespace memory {
 
 namespace {
 
-// What every table above allows: one that refuses a right refuses it for all below (Intel SDM volume 3, section 4.6).
+// What every table above allows: one that refuses a right refuses it for all below (Intel SDM volume 3,
+// section 4.6).
 struct Rights {
   bool write = true;
   bool execute = true;
@@ -24,7 +27,8 @@ std::optional<VirtAddr> find(PhysAddr table, const std::byte* reach, PageLevel l
   for (unsigned index = 0; index < 512; ++index) {
     const PageEntry entry = entries[index];
     if (!entry.present()) continue;
-    const Rights here{.write = above.write && entry.writable(), .execute = above.execute && entry.executable()};
+    const Rights here{.write = above.write && entry.writable(),
+                      .execute = above.execute && entry.executable()};
     if (!here.write || !here.execute) continue;
     const std::uint64_t address = base + index * bytes_at(level);
     if (level == PageLevel::page || entry.large()) return canonical(address);

@@ -8,8 +8,9 @@
 
 namespace memory {
 
-// The first page below `root` that may be written and executed, or nothing. `reach` is where physical address 0 appears;
-// every table lies in what it reaches. O(tables); takes no lock: nobody changes the tables meanwhile.
+// The first page below `root` that may be written and executed, or nothing. `reach` is where physical address
+// 0 appears; every table lies in what it reaches. O(tables); takes no lock: nobody changes the tables
+// meanwhile.
 std::optional<VirtAddr> writable_and_executable(PhysAddr root, const std::byte* reach);
 
 // Panics when there is one, and names it.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from coronel.mm.host import PROFILES, HostLibrary
+from coronel.checkout import PROFILES
+from coronel.mm.host import HostLibrary
 
 
 @pytest.fixture(scope="session", params=PROFILES)

@@ -25,7 +25,8 @@ struct Held {
   unsigned order;
 };
 
-// Writes the owner into the block's two ends; TSan sees a second owner as a race, this sees it as another's mark.
+// Writes the owner into the block's two ends; TSan sees a second owner as a race, this sees it as another's
+// mark.
 void mark(FrameTable& frames, Held held, std::uint64_t owner) {
   std::byte* const bytes = frames.open(held.number).bytes();
   std::memcpy(bytes, &owner, sizeof owner);

@@ -257,13 +257,14 @@ TEST(boot_map, refuses_parts_of_pages) {
   EXPECT_PANIC((void)made.back(VirtAddr{0x1000}, 100), "bytes");
 }
 
-// With 0, 1, 2 ... frames to be had: out of memory at every allocation there is, then success with exactly as many.
+// With 0, 1, 2 ... frames to be had: out of memory at every allocation there is, then success with exactly as
+// many.
 TEST(boot_map, says_no_memory_wherever_frames_run_out) {
   static constexpr PhysRange kMemory[] = {{PhysAddr{4_MiB}, PhysAddr{8_MiB + 0x1000}}};
   BootInfo* const info = info_with(kMemory);
   ASSERT(info != nullptr);
-  // The root; three tables to the image; three to the direct map (one of 4 KiB pages); frame array: three tables and
-  // 3 x 4 frames; pageblocks: three tables and a frame.
+  // The root; three tables to the image; three to the direct map (one of 4 KiB pages); frame array: three
+  // tables and 3 x 4 frames; pageblocks: three tables and a frame.
   constexpr unsigned kNeeded = 1 + 3 + 3 + (3 + 12) + (3 + 1);
   for (unsigned frames = 0; frames <= kNeeded; ++frames) {
     Ram ram(frames);

@@ -35,8 +35,8 @@ Error give(World& world, FrameNumber number, unsigned order) {
 }
 unsigned take_raw(World& world, unsigned order) { return raw(take(world, order)); }
 
-// Free blocks as "order 0, 1 ... 11" in one number, a hexadecimal digit each: 0x...0210 says one block of order 1 and
-// two of order 2. Counts above 15 do not fit.
+// Free blocks as "order 0, 1 ... 11" in one number, a hexadecimal digit each: 0x...0210 says one block of
+// order 1 and two of order 2. Counts above 15 do not fit.
 std::uint64_t shape(World& world) {
   std::uint64_t digits = 0;
   const auto blocks = world->physical().zone().free_blocks();
@@ -83,7 +83,8 @@ TEST(buddy, hands_out_aligned_blocks_with_their_order_and_one_reference) {
   }
 }
 
-// |aaaaaaaab.ccddddeeee...| : the smallest block that is large enough serves, without a split where it is exact.
+// |aaaaaaaab.ccddddeeee...| : the smallest block that is large enough serves, without a split where it is
+// exact.
 TEST(buddy, takes_the_best_fit_inside_a_pageblock) {
   World world({.memory = kOneRun});
   ASSERT(world.ok());
@@ -318,7 +319,7 @@ TEST(buddy, names_every_misuse_and_changes_nothing) {
   EXPECT_EQ(give(world, nine, 9), Error::ok);
 }
 
-// ---- the proofs -------------------------------------------------------------------------------------------------
+// ---- the proofs -------------------------------------------------------------------------------------------
 
 namespace {
 
@@ -352,7 +353,8 @@ TEST(buddy, valid_finds_every_broken_invariant) {
   BuddyLists& lists = lists_of(world);
   ASSERT(world->manager().valid());
 
-  // The pageblock that `three` lies in is partly free; find another partly free one and the head of a whole run.
+  // The pageblock that `three` lies in is partly free; find another partly free one and the head of a whole
+  // run.
   const std::uint32_t partial = raw(three) / kBlock;
   std::uint32_t other = Pageblock::kNone;
   std::uint32_t whole = Pageblock::kNone;
@@ -455,7 +457,7 @@ TEST(buddy, valid_finds_two_free_buddies_that_did_not_merge) {
   EXPECT(!world->manager().valid());
 }
 
-// ---- contradictions stop the machine ----------------------------------------------------------------------------
+// ---- contradictions stop the machine ----------------------------------------------------------------------
 
 TEST(buddy, a_free_frame_in_use_stops_the_machine) {
   World world({.memory = kOneRun});
@@ -505,7 +507,7 @@ TEST(buddy, counts_without_bits_stop_the_machine) {
   EXPECT_PANIC((void)take(world, 3), "pageblock");
 }
 
-// ---- donation ---------------------------------------------------------------------------------------------------
+// ---- donation ---------------------------------------------------------------------------------------------
 
 TEST(buddy, donations_merge_across_each_other_and_count_no_traffic) {
   static constexpr PhysRange kReserved[] = {frames(0, 2048)};
@@ -514,7 +516,8 @@ TEST(buddy, donations_merge_across_each_other_and_count_no_traffic) {
   EXPECT_EQ(shape(world), 0u);
   Zone& zone = world->physical().zone();
   zone.donate(frames(5, 700));
-  // 5 | 6-7 | 8-15 | 16-31 | 32-63 | 64-127 | 128-255 | 256-511 | 512-639 | 640-671 | 672-687 | 688-695 | 696-699
+  // 5 | 6-7 | 8-15 | 16-31 | 32-63 | 64-127 | 128-255 | 256-511 | 512-639 | 640-671 | 672-687 | 688-695 |
+  // 696-699
   EXPECT_EQ(shape(world), 0x1'2122'2111u);
   EXPECT(world->manager().valid());
   zone.donate(frames(700, 2048));
@@ -549,7 +552,7 @@ TEST(buddy, refuses_the_same_frames_twice) {
   EXPECT_PANIC(world->physical().zone().donate(frames(63, 65)), "reserved");
 }
 
-// ---- counters ---------------------------------------------------------------------------------------------------
+// ---- counters ---------------------------------------------------------------------------------------------
 
 TEST(buddy, boot_leaves_the_totals_at_zero) {
   static constexpr PhysRange kMemory[] = {frames(1, 159), frames(256, 4000)};
@@ -565,7 +568,8 @@ TEST(buddy, boot_leaves_the_totals_at_zero) {
   EXPECT_EQ(world->counter(Counter::frames_free), 158 + 3744 - 144);
 }
 
-// Every block comes from somewhere: a split makes one more, a merge one less, and so do release and allocation.
+// Every block comes from somewhere: a split makes one more, a merge one less, and so do release and
+// allocation.
 TEST(buddy, counters_balance_after_any_traffic) {
   static constexpr PhysRange kMemory[] = {frames(3, 4090)};
   static struct {
@@ -612,7 +616,7 @@ TEST(buddy, counters_balance_after_any_traffic) {
                                counter(Counter::frame_allocations) + counter(Counter::frame_releases));
 }
 
-// ---- poison -----------------------------------------------------------------------------------------------------
+// ---- poison -----------------------------------------------------------------------------------------------
 
 // Under ASan the write itself is reported: tests/host/poison_test.cpp.
 TEST(buddy, a_write_after_free_is_found_when_the_frame_is_handed_out) {

@@ -44,8 +44,8 @@ TEST(protection, allows_either_right_alone) {
   Tables tables;
   ASSERT(tables.bytes != nullptr);
   EXPECT(!tables.find());
-  tables.set(kTable, 0, 0x9000 | kP);              // read and execute
-  tables.set(kTable, 1, 0x9000 | kP | kW | kNx);   // read and write
+  tables.set(kTable, 0, 0x9000 | kP);             // read and execute
+  tables.set(kTable, 1, 0x9000 | kP | kW | kNx);  // read and write
   tables.set(kTable, 2, 0x9000 | kP | kNx);
   tables.set(kTable, 511, 0x9000 | kP);
   EXPECT(!tables.find());
@@ -98,5 +98,6 @@ TEST(protection, the_check_panics_with_the_address) {
   verify_protection(PhysAddr{kRoot}, tables.bytes);
   tables.set(kRoot, 1, kPointers | kP | kW);  // the same below an address of the lower half
   tables.set(kTable, 3, 0x9000 | kP | kW);
-  EXPECT_PANIC(verify_protection(PhysAddr{kRoot}, tables.bytes), "0x000000ff80203000 is writable and executable");
+  EXPECT_PANIC(verify_protection(PhysAddr{kRoot}, tables.bytes),
+               "0x000000ff80203000 is writable and executable");
 }

@@ -1,4 +1,5 @@
-// The stress stream: the same seed does the same everywhere, it leaves nothing behind, and it finds what it is for.
+// The stress stream: the same seed does the same everywhere, it leaves nothing behind, and it finds what it
+// is for.
 // SPDX-License-Identifier: MIT
 #include "mm/physical/stress.hpp"
 

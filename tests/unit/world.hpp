@@ -1,7 +1,9 @@
-// World: a small machine of its own for one test, on the host and in the kernel, with this CPU standing on it.
+// World: a small machine of its own for one test, on the host and in the kernel, with this CPU standing on
+// it.
 //
-// A home answers two hooks beside those of unit.hpp. Both are over at the end of the test, however it ends: the home
-// takes all storage back and stands on its own CPU again, also after a panic that threw the World away.
+// A home answers two hooks beside those of unit.hpp. Both are over at the end of the test, however it ends:
+// the home takes all storage back and stands on its own CPU again, also after a panic that threw the World
+// away.
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <new>
@@ -17,16 +19,16 @@ namespace unit {
 inline constexpr std::size_t kStorageBytes = 26 << 20;
 inline constexpr std::size_t kStorageBytesOnHost = 256 << 20;
 
-// `bytes` of page-aligned storage that nobody else uses until the test ends; their contents are unknown, all of them
-// may be read and written. Empty when the home has not that much left.
+// `bytes` of page-aligned storage that nobody else uses until the test ends; their contents are unknown, all
+// of them may be read and written. Empty when the home has not that much left.
 std::span<std::byte> storage(std::size_t bytes);
 
-// Makes platform::percpu() be `cpu`, which nobody else stands on; the former one. Interrupts that come meanwhile count
-// on `cpu` too. Precondition: `cpu` lives until another is stood on, and no lock is held.
+// Makes platform::percpu() be `cpu`, which nobody else stands on; the former one. Interrupts that come
+// meanwhile count on `cpu` too. Precondition: `cpu` lives until another is stood on, and no lock is held.
 memory::PerCpu* stand_on(memory::PerCpu* cpu);
 
-// A memory::Machine in storage of its own, started, with this CPU as its CPU 0 until the World ends. Worlds nest. Frame
-// it needs on the stack: a few words. ASSERT(world.ok()) first.
+// A memory::Machine in storage of its own, started, with this CPU as its CPU 0 until the World ends. Worlds
+// nest. Frame it needs on the stack: a few words. ASSERT(world.ok()) first.
 class World {
  public:
   explicit World(const memory::MachineShape& shape) {
@@ -58,15 +60,16 @@ class World {
   memory::PerCpu* former_ = nullptr;
 };
 
-// A T in storage of its own, for what is too large for a stack: never destroyed. nullptr when there is no room.
+// A T in storage of its own, for what is too large for a stack: never destroyed. nullptr when there is no
+// room.
 template <typename T, typename... Args>
 T* fresh(Args&&... args) {
   const auto room = storage(sizeof(T));
   return room.empty() ? nullptr : new (room.data()) T(std::forward<Args>(args)...);
 }
 
-// One number for everything that the frame allocator of that machine keeps, less its totals of what went wrong: equal
-// states are equal numbers.
+// One number for everything that the frame allocator of that machine keeps, less its totals of what went
+// wrong: equal states are equal numbers.
 inline std::uint64_t fingerprint(memory::Machine& machine) {
   std::uint64_t sum = 0xcbf2'9ce4'8422'2325;
   const auto mix = [&sum](const void* from, std::size_t bytes) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,3 +16,11 @@ def built(name: str, profile: str | None = None) -> Path | None:
         if path.is_file():
             return path
     return None
+
+
+def add_build_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of every command that takes a build: --profile and --build."""
+    parser.add_argument(
+        "--profile", choices=PROFILES, default=PROFILES[0], help="which build (default: %(default)s)"
+    )
+    parser.add_argument("--build", type=Path, default=Path("build"), metavar="DIR", help="where builds are")

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from coronel.checkout import ROOT
 from coronel.errors import ArtifactError
 
-ROOT = Path(__file__).resolve().parents[3]
 GRUB_CFG = ROOT / "boot" / "grub.cfg"
 GRUB_PLATFORM = Path("/usr/lib/grub/i386-pc")
 # What grub.cfg uses; grub-mkrescue adds what these need.

@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-PROFILES = ("release", "debug")
+from coronel.checkout import add_build_arguments
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -21,10 +21,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "debug", help="boot it paused, with GDB in this terminal", description=__doc__
     )
     parser.add_argument("--kernel", type=Path, metavar="ELF", help="(default: build/PROFILE/coronel.elf)")
-    parser.add_argument(
-        "--profile", choices=PROFILES, default="release", help="which build (default: %(default)s)"
-    )
-    parser.add_argument("--build", type=Path, default=Path("build"), metavar="DIR", help="where builds are")
+    add_build_arguments(parser)
     parser.add_argument(
         "--memory", default="256M", metavar="SIZE", help="RAM, 2M to 512G (default: %(default)s)"
     )

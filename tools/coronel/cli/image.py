@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-PROFILES = ("release", "debug")
+from coronel.checkout import add_build_arguments
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -14,10 +14,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = subparsers.add_parser(
         "image", help="make a GRUB image, or check the kernel file", description=__doc__
     )
-    parser.add_argument(
-        "--profile", choices=PROFILES, default="release", help="which build (default: %(default)s)"
-    )
-    parser.add_argument("--build", type=Path, default=Path("build"), metavar="DIR", help="where builds are")
+    add_build_arguments(parser)
     parser.add_argument("--elf", type=Path, help="the kernel (default: build/PROFILE/coronel.elf)")
     parser.add_argument("--output", type=Path, help="the image (default: build/PROFILE/coronel.iso)")
     parser.add_argument("--cmdline", default="", metavar="TEXT", help="the kernel's command line")

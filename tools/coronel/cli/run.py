@@ -16,12 +16,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from coronel.checkout import add_build_arguments
 from coronel.errors import CoronelError, GuestError, SetupError
 
 if TYPE_CHECKING:
     from coronel.guest import Ending, Guest, GuestOptions
-
-PROFILES = ("release", "debug")
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -35,10 +34,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     what.add_argument("--iso", type=Path, help="start this image (default: build/PROFILE/coronel.iso)")
     what.add_argument("--direct", action="store_true", help="start build/PROFILE/coronel.elf directly")
-    parser.add_argument(
-        "--profile", choices=PROFILES, default="release", help="which build (default: %(default)s)"
-    )
-    parser.add_argument("--build", type=Path, default=Path("build"), metavar="DIR", help="where builds are")
+    add_build_arguments(parser)
     parser.add_argument(
         "--memory", default="256M", metavar="SIZE", help="RAM, 2M to 512G (default: %(default)s)"
     )

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import cffi
 
+from coronel.checkout import PROFILES, ROOT, built
 from coronel.errors import DecodeError, MMError, SetupError, UsageError
 from coronel.memory import PAGE_SHIFT, PAGE_SIZE
 from coronel.mm import stats
@@ -31,9 +32,7 @@ from coronel.mm.record import Tables
 if TYPE_CHECKING:
     from coronel.mm.walker import Walk
 
-ROOT = Path(__file__).resolve().parents[3]
 HEADERS = ("mm/mm.h", "mm/host/mm_host.h")
-PROFILES = ("release", "debug")
 LIBRARY = "libcoronel_mm.so"
 LIBRARY_VARIABLE = "CORONEL_MM_LIBRARY"  # a path to use instead of the build's
 
@@ -89,13 +88,11 @@ def find_library(profile: str | None = None) -> Path:
         if not Path(override).is_file():
             raise SetupError(f"{LIBRARY_VARIABLE} names {override}, which is no file")
         return Path(override)
-    candidates = [ROOT / "build" / name / LIBRARY for name in ([profile] if profile else PROFILES)]
-    for path in candidates:
-        if path.is_file():
-            return path
-    raise SetupError(
-        f"the host library {candidates[0]} is not built: run `make {profile or 'all'}` in {ROOT}"
-    )
+    path = built(LIBRARY, profile)
+    if path is None:
+        wanted = ROOT / "build" / (profile or PROFILES[0]) / LIBRARY
+        raise SetupError(f"the host library {wanted} is not built: run `make {profile or 'all'}` in {ROOT}")
+    return path
 
 
 @functools.cache

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from coronel.checkout import add_build_arguments
+
 if TYPE_CHECKING:
     from coronel.mm.record import Tables
     from coronel.mm.walker import Walk
-
-PROFILES = ("release", "debug")
 
 
 class Source(Protocol):
@@ -33,10 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options that choose a source, and what it does before it is looked at."""
     parser.add_argument("--host", action="store_true", help="the host library, not a guest")
     parser.add_argument("--kernel", type=Path, metavar="ELF", help="(default: build/PROFILE/coronel.elf)")
-    parser.add_argument(
-        "--profile", choices=PROFILES, default="release", help="which build (default: %(default)s)"
-    )
-    parser.add_argument("--build", type=Path, default=Path("build"), metavar="DIR", help="where builds are")
+    add_build_arguments(parser)
     parser.add_argument("--memory", default="256M", metavar="SIZE", help="(default: %(default)s)")
     parser.add_argument("--cpus", type=int, default=1, help="(default: %(default)s)")
     parser.add_argument(
