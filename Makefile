@@ -44,10 +44,10 @@ build_goals := all debug release image unit run
 goals := $(or $(MAKECMDGOALS),help)
 setup_goals := $(strip \
   $(if $(filter setup $(build_goals) build/%,$(goals)),run) \
-  $(if $(filter test gdb mutate,$(goals)),test) \
+  $(if $(filter test gdb mutate format,$(goals)),test) \
   $(filter analyze fuzz,$(goals)))
 
-.PHONY: help setup all debug release run test unit image gdb analyze fuzz mutate clean doctor force
+.PHONY: help setup all debug release run test unit image gdb analyze fuzz mutate format clean doctor force
 setup:
 	@sh tools/bootstrap.sh $(setup_goals)
 
@@ -110,10 +110,11 @@ endef
 
 # $(call flavour,PROFILE,NAME,COMPILER,FLAGS,SOURCES): objects in build/PROFILE/NAME, listed in objects_PROFILE_NAME.
 define flavour
+flags_$1_$2 := $4
 objects_$1_$2 := $(patsubst %,build/$1/$2/%.o,$(basename $5))
 build/$1/$2.command: | setup
 	@mkdir -p build/$1
-	@printf '%s\n' $$(call quote,$$(call compiler_path,$3) $4) >$$@
+	@printf '%s\n' $$(call quote,$$(call compiler_path,$3) $$(flags_$1_$2)) >$$@
 $(call remember,build/$1/$2.command,$(call compiler_path,$3) $4)
 build/$1/$2/%.o: %.cpp build/$1/$2.command build/$1/config_values.h | setup
 	@mkdir -p $$(@D)
@@ -240,6 +241,10 @@ fuzz: $(fuzz_programs) ## every fuzzer for FUZZ_SECONDS; prints executions and l
 
 mutate: release debug build/asan/unit ## apply each defect of tests/mutations to a copy: a named test must fail
 	@$(PY) -m coronel mutate $(ARGS)
+
+format: | setup ## rewrite C++ and Python in the one form that the tests accept
+	@.venv/bin/ruff format -q . && .venv/bin/ruff check -q --fix --exit-zero .
+	@.venv/bin/clang-format -i $(foreach d,boot kernel mm tests,$(call rwildcard,$d,*.cpp *.hpp *.h))
 
 clean: ## remove build/ (not .venv)
 	rm -rf build

@@ -1,3 +1,5 @@
+// Joins the rows of all floors.
+// SPDX-License-Identifier: MIT
 #include "mm/layout.hpp"
 
 #include "mm/memory_manager.hpp"
@@ -6,11 +8,11 @@
 
 #define LAYOUT_DEF "mm/stats/layout.def"
 #define LAYOUT_FLOOR stats
-#include "mm/stats/layout_expand.hpp"
+#include "mm/stats/layout_expand.inc"
 
 #define LAYOUT_DEF "mm/layout.def"
 #define LAYOUT_FLOOR top
-#include "mm/stats/layout_expand.hpp"
+#include "mm/stats/layout_expand.inc"
 
 namespace memory::layout {
 

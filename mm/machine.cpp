@@ -1,3 +1,5 @@
+// Machine: its storage, its shape checked, its start.
+// SPDX-License-Identifier: MIT
 #include "mm/machine.hpp"
 
 #include <algorithm>

@@ -12,7 +12,7 @@ namespace memory {
 struct MachineShape {
   std::span<const PhysRange> memory{};
   std::span<const PhysRange> reserved{};  // inside `memory`, never handed out; ascending, disjoint
-  unsigned cpus = 1;                    // at most config::max_cpus
+  unsigned cpus = 1;                      // at most config::max_cpus
   MisusePolicy on_misuse = MisusePolicy::refuse;
 };
 

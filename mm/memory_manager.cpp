@@ -1,3 +1,5 @@
+// MemoryManager: the floors put together, the policy of the face, the kernel's own instance.
+// SPDX-License-Identifier: MIT
 #include "mm/memory_manager.hpp"
 
 #include <new>

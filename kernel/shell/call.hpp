@@ -13,9 +13,15 @@
 namespace kernel::shell {
 
 // How a command ended: 0, or Linux's errno.
-enum class [[nodiscard]] Status : std::int32_t{
-    success = 0,    not_found = 2, interrupted = 4, too_big = 7,
-    no_memory = 12, busy = 16,     invalid = 22,    unknown_command = 38,
+enum class [[nodiscard]] Status : std::int32_t {
+  success = 0,
+  not_found = 2,
+  interrupted = 4,
+  too_big = 7,
+  no_memory = 12,
+  busy = 16,
+  invalid = 22,
+  unknown_command = 38,
 };
 constexpr Status status_of(memory::Error error) { return static_cast<Status>(memory::errno_of(error)); }
 

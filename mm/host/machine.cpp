@@ -1,3 +1,5 @@
+// host::Machine: sparse storage from mmap.
+// SPDX-License-Identifier: MIT
 #include "mm/host/machine.hpp"
 
 #include <sys/mman.h>

@@ -24,23 +24,23 @@ enum mm_misuse_policy { MM_MISUSE_PANIC = 0, MM_MISUSE_REFUSE = 1 };
 /* A machine with that memory, of which `reserved` (inside it) is never handed out. All ranges ascend and do not
  * overlap. Sets *out and returns 0; or -EINVAL for ranges that are not so, -E2BIG for too many ranges or CPUs or memory
  * beyond the library's limit, -ENOMEM. Its memory is the process's, touched only when used. */
-int mm_machine_create(const struct mm_range *memory, size_t memory_ranges, const struct mm_range *reserved,
-                      size_t reserved_ranges, unsigned cpus, int misuse_policy, struct mm_machine **out);
+int mm_machine_create(const struct mm_range* memory, size_t memory_ranges, const struct mm_range* reserved,
+                      size_t reserved_ranges, unsigned cpus, int misuse_policy, struct mm_machine** out);
 
 /* Frees a machine, dead or alive. Precondition: no thread is on it. NULL is nothing to do. */
-void mm_machine_destroy(struct mm_machine *machine);
+void mm_machine_destroy(struct mm_machine* machine);
 
 /* Puts the calling thread on that CPU of the machine until it enters another; NULL leaves. -EINVAL: no such CPU. */
-int mm_enter(struct mm_machine *machine, unsigned cpu);
+int mm_enter(struct mm_machine* machine, unsigned cpu);
 
 /* The text of the panic that killed the entered machine, or NULL while it lives. Valid until it is destroyed. */
-const char *mm_last_panic(void);
+const char* mm_last_panic(void);
 
 /* Address of the machine's record: where Python's decoder starts (docs/formats.md). */
-uint64_t mm_record(const struct mm_machine *machine);
+uint64_t mm_record(const struct mm_machine* machine);
 
 /* Why the last free_pages() on this thread was refused, in words ("double free"); "success" when it was not. */
-const char *mm_last_error(void);
+const char* mm_last_error(void);
 
 /* 1 when every invariant of the entered machine holds, 0 when not, negative errno on a dead machine. */
 int mm_valid(void);
@@ -57,10 +57,10 @@ struct mm_stress_report {
 
 /* The kernel's `stress pages`: that many random operations from the seed. hold != 0 keeps what is live at the end
  * allocated (it goes with the machine), else everything is given back. 0 or a negative errno. */
-int mm_stress_pages(uint64_t operations, uint64_t seed, int hold, struct mm_stress_report *report);
+int mm_stress_pages(uint64_t operations, uint64_t seed, int hold, struct mm_stress_report* report);
 
 /* Bytes of the frame, for tests that write into memory; NULL when it is not present. */
-void *mm_frame_bytes(uint64_t pfn);
+void* mm_frame_bytes(uint64_t pfn);
 
 #ifdef __cplusplus
 }

@@ -34,7 +34,7 @@ thread_local HeldRanks thread_sleep;
 thread_local Random thread_random{1};
 }  // namespace
 
-thread_local PerCpu* current_cpu = nullptr;
+constinit thread_local PerCpu* current_cpu = nullptr;
 
 PerCpu& adopt_orphan() {
   current_cpu = &orphan_cpu;

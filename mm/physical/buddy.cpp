@@ -1,3 +1,6 @@
+// Buddy: the lists of pageblocks and the way through them.
+// SPDX-License-Identifier: MIT
+//
 // Theory. Blocks of orders 0-8 live inside one pageblock, which is a buddy system of its own (pageblock.cpp). Blocks
 // of orders 9-11 are runs of 1, 2 or 4 wholly free pageblocks at multiples of their size, on one list for each order.
 // Free pageblocks merge with their buddy pageblock as far as order 11.
@@ -47,6 +50,10 @@ constexpr std::uint32_t block_of(FrameNumber number) { return raw(number) / kBlo
 constexpr unsigned position_of(FrameNumber number) { return raw(number) % kBlockFrames; }
 constexpr FrameNumber first_frame(std::uint32_t block) { return FrameNumber{block * kBlockFrames}; }
 
+// Pageblocks in a run of order 9-11, and the list of such runs.
+constexpr std::uint32_t blocks_in(unsigned order) { return 1u << (order - Pageblock::kWholeOrder); }
+constexpr unsigned whole_list(unsigned order) { return BuddyLists::kPartial + order - Pageblock::kWholeOrder; }
+
 }  // namespace
 
 // ---- handing out ------------------------------------------------------------------------------------------------
@@ -54,65 +61,54 @@ constexpr FrameNumber first_frame(std::uint32_t block) { return FrameNumber{bloc
 Result<Frame*> Buddy::allocate(Order order) {
   if (order > kMaxOrder) [[unlikely]]
     return Error::invalid;
-  if (raw(order) >= Pageblock::kWholeOrder) return allocate_whole(order);
-
-  const std::uint64_t fitting = lists_.nonempty & kFits[raw(order)];
-  Pageblock* block = fitting != 0 ? &frames_.block(lists_.heads[lowest_bit(fitting)]) : refill();
-  if (block == nullptr) [[unlikely]]
+  const FrameNumber number =
+      raw(order) < Pageblock::kWholeOrder ? take_part(raw(order)) : take_run(raw(order));
+  if (number == kNoFrame) [[unlikely]]
     return no_memory();
+  return &hand_out(number, order);
+}
+
+// A block of order 0-8 of the fullest pageblock that has one, or of a fresh pageblock; kNoFrame when there is none.
+FrameNumber Buddy::take_part(unsigned order) {
+  const std::uint64_t fitting = lists_.nonempty & kFits[order];
+  const std::uint32_t number = fitting != 0 ? lists_.heads[lowest_bit(fitting)] : cut_run(Pageblock::kWholeOrder);
+  if (number == Pageblock::kNone) [[unlikely]]
+    return kNoFrame;
+  Pageblock& block = frames_.block(number);
   unsigned splits = 0;
-  const unsigned position = block->take(raw(order), splits);
+  const unsigned position = block.take(order, splits);
   if (splits > 0) stats::add(Counter::frame_splits, splits);
-  relist(*block);
-  return &hand_out(first_frame(frames_.number_of(*block)) + position, order);
+  relist(block);
+  return first_frame(number) + position;
 }
 
-// Finds the smallest whole run of at least `order` and keeps its low part; the caller holds it off every list.
-Result<Frame*> Buddy::allocate_whole(Order order) {
-  unsigned larger = raw(order);
-  while (larger <= config::max_order &&
-         lists_.heads[kPartialLists + larger - Pageblock::kWholeOrder] == Pageblock::kNone)
-    ++larger;
-  if (larger > config::max_order) return no_memory();
-  const std::uint32_t number = lists_.heads[kPartialLists + larger - Pageblock::kWholeOrder];
+// A block of order 9-11; kNoFrame when there is none.
+FrameNumber Buddy::take_run(unsigned order) {
+  const std::uint32_t number = cut_run(order);
+  if (number == Pageblock::kNone) return kNoFrame;
+  for (std::uint32_t n = 0; n < blocks_in(order); ++n) frames_.block(number + n).take_whole();
+  return first_frame(number);
+}
+
+// Takes the smallest run of at least `order` off its list and keeps its low part, which is then on no list; the first
+// pageblock, or kNone when there is no such run. Every list below the one that served was empty.
+std::uint32_t Buddy::cut_run(unsigned order) {
+  unsigned larger = order;
+  while (lists_.heads[whole_list(larger)] == Pageblock::kNone)
+    if (++larger > config::max_order) return Pageblock::kNone;
+  const std::uint32_t number = lists_.heads[whole_list(larger)];
   unlink(frames_.block(number));
-  if (larger > raw(order)) stats::add(Counter::frame_splits, larger - raw(order));
-  while (larger > raw(order)) {
+  if (larger > order) stats::add(Counter::frame_splits, larger - order);
+  while (larger > order) {
     --larger;
-    push_whole(number + (1u << (larger - Pageblock::kWholeOrder)), larger);
+    push_run(number + blocks_in(larger), larger);
   }
-  for (std::uint32_t block = number; block < number + frames_in(order) / kBlockFrames; ++block)
-    frames_.block(block).take_whole();
-  return &hand_out(first_frame(number), order);
-}
-
-// A wholly free pageblock, off every list, for small orders to break; nullptr when there is none.
-Pageblock* Buddy::refill() {
-  for (unsigned larger = Pageblock::kWholeOrder; larger <= config::max_order; ++larger) {
-    const std::uint32_t number = lists_.heads[kPartialLists + larger - Pageblock::kWholeOrder];
-    if (number == Pageblock::kNone) continue;
-    Pageblock& block = frames_.block(number);
-    unlink(block);
-    if (larger > Pageblock::kWholeOrder) stats::add(Counter::frame_splits, larger - Pageblock::kWholeOrder);
-    while (larger > Pageblock::kWholeOrder) {
-      --larger;
-      push_whole(number + (1u << (larger - Pageblock::kWholeOrder)), larger);
-    }
-    return &block;
-  }
-  return nullptr;
-}
-
-Error Buddy::no_memory() {
-  ++lists_.failures;
-  stats::add(Counter::frame_failures);
-  return Error::no_memory;
+  return number;
 }
 
 Frame& Buddy::hand_out(FrameNumber number, Order order) {
   Frame& frame = frames_[number];
-  CHECK(frame.state_order ==
-        static_cast<std::uint8_t>(FrameState::managed));  // B5: a free frame is not in use
+  CHECK(frame.state_order == Frame::packed(FrameState::managed));  // B5: a free frame is not in use
   frame.set(FrameState::allocated, order);
   frame.references.store(1, std::memory_order_relaxed);
   lists_.free_frames -= frames_in(order);
@@ -122,49 +118,52 @@ Frame& Buddy::hand_out(FrameNumber number, Order order) {
   return frame;
 }
 
+Error Buddy::no_memory() {
+  ++lists_.failures;
+  stats::add(Counter::frame_failures);
+  return Error::no_memory;
+}
+
 // ---- taking back ------------------------------------------------------------------------------------------------
 
 Result<void> Buddy::release(FrameNumber number, Order order) {
   if (order > kMaxOrder) [[unlikely]]
     return Error::invalid;
-  if (!frames_.has(number)) [[unlikely]]
+  if (!frames_.has(number) || frames_[number].state_order != Frame::packed(FrameState::allocated, order)) [[unlikely]]
     return refuse(number, order);
-  Frame& frame = frames_[number];
-  Frame expected{};
-  expected.set(FrameState::allocated, order);
-  if (frame.state_order != expected.state_order) [[unlikely]]
-    return refuse(number, order);
-
-  take_back(frame, number, order);
-  if (raw(order) >= Pageblock::kWholeOrder) {
-    release_whole(block_of(number), order);
-    return {};
-  }
-  Pageblock& block = frames_.block(block_of(number));
-  CHECK(block.all_taken(position_of(number), raw(order)));  // B5: an allocated block has no free frame
-  unsigned merges = 0;
-  block.give(position_of(number), raw(order), merges);
-  if (block.free_frames == kBlockFrames) {
-    if (block.list != Pageblock::kNoList) unlink(block);
-    merges += merge_whole(block_of(number), Pageblock::kWholeOrder);
-  } else {
-    relist(block);
-  }
+  take_back(number, order);
+  const unsigned merges =
+      raw(order) < Pageblock::kWholeOrder ? give_part(number, raw(order)) : give_run(number, raw(order));
   if (merges > 0) stats::add(Counter::frame_merges, merges);
   return {};
 }
 
-void Buddy::release_whole(std::uint32_t number, Order order) {
-  for (std::uint32_t n = number; n < number + frames_in(order) / kBlockFrames; ++n) {
-    Pageblock& block = frames_.block(n);
+// Gives a block of order 0-8 back to its pageblock; returns how often it merged.
+unsigned Buddy::give_part(FrameNumber number, unsigned order) {
+  Pageblock& block = frames_.block(block_of(number));
+  CHECK(block.all_taken(position_of(number), order));  // B5: an allocated block has no free frame
+  unsigned merges = 0;
+  block.give(position_of(number), order, merges);
+  if (block.free_frames != kBlockFrames) [[likely]] {
+    relist(block);
+    return merges;
+  }
+  if (block.list != Pageblock::kNoList) unlink(block);
+  return merges + merge_run(block_of(number), Pageblock::kWholeOrder);
+}
+
+// The same for a block of order 9-11.
+unsigned Buddy::give_run(FrameNumber number, unsigned order) {
+  for (std::uint32_t n = 0; n < blocks_in(order); ++n) {
+    Pageblock& block = frames_.block(block_of(number) + n);
     CHECK(block.runs == 0 && block.free_frames == 0 && block.list == Pageblock::kNoList);  // B2, B5
     block.give_whole();
   }
-  const unsigned merges = merge_whole(number, raw(order));
-  if (merges > 0) stats::add(Counter::frame_merges, merges);
+  return merge_run(block_of(number), order);
 }
 
-void Buddy::take_back(Frame& frame, FrameNumber number, Order order) {
+void Buddy::take_back(FrameNumber number, Order order) {
+  Frame& frame = frames_[number];
   if constexpr (config::poison_frames) poison(number, order);
   frame.references.store(0, std::memory_order_relaxed);
   frame.tag = 0;
@@ -224,17 +223,20 @@ void Buddy::poison(FrameNumber number, Order order) {
 // ---- lists of pageblocks ----------------------------------------------------------------------------------------
 
 // Precondition: the pageblock is partly free.
-unsigned Buddy::list_for(const Pageblock& block) const {
+unsigned Buddy::list_for(const Pageblock& block) {
   const unsigned fullness = block.free_frames * BuddyLists::kFullnesses / kBlockFrames;
   return fullness * BuddyLists::kPartialOrders + block.largest();
 }
 
-// Puts a pageblock that is not wholly free where B2 wants it.
+// Puts a pageblock that is not wholly free where B2 wants it. Most operations leave it where it is.
 void Buddy::relist(Pageblock& block) {
-  const unsigned list = block.free_frames == 0 ? kLists : list_for(block);
-  if (block.list == list + 1) return;
+  const unsigned list = block.free_frames == 0 ? unsigned{Pageblock::kNoList} : 1 + list_for(block);
+  if (block.list != list) move(block, list);
+}
+
+void Buddy::move(Pageblock& block, unsigned list) {
   if (block.list != Pageblock::kNoList) unlink(block);
-  if (list < kLists) push(block, list);
+  if (list != Pageblock::kNoList) push(block, list - 1);
 }
 
 void Buddy::push(Pageblock& block, unsigned list) {
@@ -274,24 +276,22 @@ void Buddy::unlink(Pageblock& block) {
   block.prev = block.next = 0;
 }
 
-void Buddy::push_whole(std::uint32_t number, unsigned order) {
+void Buddy::push_run(std::uint32_t number, unsigned order) {
   Pageblock& head = frames_.block(number);
-  push(head, kPartialLists + order - Pageblock::kWholeOrder);
+  push(head, whole_list(order));
   head.whole_order = static_cast<std::uint8_t>(order);
 }
 
 // Lists the wholly free run at `number` after merging it with its buddies; returns how often it merged.
-unsigned Buddy::merge_whole(std::uint32_t number, unsigned order) {
+unsigned Buddy::merge_run(std::uint32_t number, unsigned order) {
   unsigned merges = 0;
   for (; order < config::max_order; ++order, ++merges) {
-    const std::uint32_t buddy = number ^ 1u << (order - Pageblock::kWholeOrder);
-    if (!frames_.block_present(buddy)) break;
-    Pageblock& other = frames_.block(buddy);
-    if (other.list == Pageblock::kNoList || other.whole_order != order) break;
-    unlink(other);
-    number &= ~(1u << (order - Pageblock::kWholeOrder));
+    const std::uint32_t buddy = number ^ blocks_in(order);
+    if (!frames_.block_present(buddy) || frames_.block(buddy).list != 1 + whole_list(order)) break;
+    unlink(frames_.block(buddy));
+    number &= ~blocks_in(order);
   }
-  push_whole(number, order);
+  push_run(number, order);
   return merges;
 }
 
@@ -313,7 +313,7 @@ void Buddy::donate(FrameNumber first, std::size_t frames) {
     block.mark_free(position_of(first), static_cast<unsigned>(stop - first));
     block.recount();
     if (block.free_frames == kBlockFrames) {
-      merge_whole(number, Pageblock::kWholeOrder);
+      merge_run(number, Pageblock::kWholeOrder);
     } else {
       relist(block);
     }

@@ -70,23 +70,28 @@ class Buddy {
   static constexpr unsigned kPartialLists = BuddyLists::kPartial;
   static constexpr unsigned kLists = BuddyLists::kPartial + BuddyLists::kWhole;
 
-  Result<Frame*> allocate_whole(Order order);
-  Pageblock* refill();
-  void release_whole(std::uint32_t block, Order order);
+  FrameNumber take_part(unsigned order);
+  FrameNumber take_run(unsigned order);
+  std::uint32_t cut_run(unsigned order);
+  Frame& hand_out(FrameNumber number, Order order);
+  Error no_memory();
+
+  unsigned give_part(FrameNumber number, unsigned order);
+  unsigned give_run(FrameNumber number, unsigned order);
+  void take_back(FrameNumber number, Order order);
   Error refuse(FrameNumber number, Order order);
   Error misuse_of(FrameNumber number, Order order) const;
-  Error no_memory();
-  Frame& hand_out(FrameNumber number, Order order);
-  void take_back(Frame& frame, FrameNumber number, Order order);
+
   void verify_poison(FrameNumber number, Order order);
   void poison(FrameNumber number, Order order);
 
-  unsigned list_for(const Pageblock& block) const;
+  static unsigned list_for(const Pageblock& block);
   void relist(Pageblock& block);
+  void move(Pageblock& block, unsigned list);
   void push(Pageblock& block, unsigned list);
   void unlink(Pageblock& block);
-  void push_whole(std::uint32_t number, unsigned order);
-  unsigned merge_whole(std::uint32_t number, unsigned order);
+  void push_run(std::uint32_t number, unsigned order);
+  unsigned merge_run(std::uint32_t number, unsigned order);
   bool list_valid(unsigned list, std::uint64_t& frames) const;
   static bool listing_valid(const Pageblock& block);
   bool frames_valid(std::uint32_t number, std::uint64_t& managed) const;

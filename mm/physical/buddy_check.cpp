@@ -1,4 +1,5 @@
 // The proofs of the Buddy: what its fields say against what its bits and Frames hold. See buddy.cpp for B1-B6.
+// SPDX-License-Identifier: MIT
 #include "mm/base/bits.hpp"
 #include "mm/physical/buddy.hpp"
 

@@ -1,3 +1,5 @@
+// EarlyAllocator: available memory less what is reserved, handed out from the low end of each range.
+// SPDX-License-Identifier: MIT
 #include "mm/physical/early.hpp"
 
 #include <algorithm>

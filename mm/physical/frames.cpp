@@ -1,3 +1,5 @@
+// FrameTable: makes frames present.
+// SPDX-License-Identifier: MIT
 #include "mm/physical/frames.hpp"
 
 #include <algorithm>

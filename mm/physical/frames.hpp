@@ -37,8 +37,9 @@ struct Frame {
 
   FrameState state() const { return static_cast<FrameState>(state_order & 0xf); }
   Order order() const { return Order(static_cast<std::uint8_t>(state_order >> 4)); }
-  void set(FrameState state, Order order = Order{0}) {
-    state_order = static_cast<std::uint8_t>(static_cast<unsigned>(state) | raw(order) << 4);
+  void set(FrameState state, Order order = Order{0}) { state_order = packed(state, order); }
+  static constexpr std::uint8_t packed(FrameState state, Order order = Order{0}) {
+    return static_cast<std::uint8_t>(static_cast<unsigned>(state) | raw(order) << 4);
   }
 };
 static_assert(sizeof(Frame) == 32 && std::is_standard_layout_v<Frame>);

@@ -5,4 +5,4 @@
 
 #define LAYOUT_DEF "mm/physical/layout.def"
 #define LAYOUT_FLOOR physical
-#include "mm/stats/layout_expand.hpp"
+#include "mm/stats/layout_expand.inc"

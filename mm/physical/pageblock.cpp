@@ -1,3 +1,6 @@
+// Pageblock: a binary buddy system in 512 bits.
+// SPDX-License-Identifier: MIT
+//
 // Theory. A free block of order n in a binary buddy system is a run of 2^n free frames at a multiple of 2^n whose
 // buddy (the run at the position with bit n flipped) is not wholly free: else the two would have merged. Kept as one
 // bit a frame, blocks merge and split by themselves; there is nothing to link and nothing to unlink. Where a block
@@ -40,6 +43,11 @@ constexpr std::uint64_t kMultiples[] = {~std::uint64_t{0},
                                         0x0000'0001'0000'0001,
                                         1};
 
+// A block of order n at position 0 of its word; above kWordOrder in each of its words.
+constexpr std::uint64_t kBlock[] = {1, 3, 0xf, 0xff, 0xffff, 0xffff'ffff, ~std::uint64_t{0}, ~std::uint64_t{0},
+                                    ~std::uint64_t{0}};
+constexpr unsigned words_in(unsigned order) { return order <= kWordOrder ? 1 : 1u << (order - kWordOrder); }
+
 // Starts of free runs of 2^order at multiples of 2^order. order <= 6, one word of frames; or order <= 3 over a word
 // that has one bit for each of eight things.
 constexpr std::uint64_t starts(std::uint64_t word, unsigned order) {
@@ -53,6 +61,19 @@ constexpr std::uint64_t alone(std::uint64_t all, unsigned order) {
   const std::uint64_t even = order < kWordOrder ? kMultiples[order + 1] : 1;
   const std::uint64_t pairs = all & all >> distance & even;
   return all & ~(pairs | pairs << distance);
+}
+
+// Order of the largest aligned block around `at` without a taken bit. Aligned blocks of 2^n are what shares all bits
+// of its index but the lowest n, so the exclusive-or with the nearest taken bit on either side decides.
+// Precondition: `taken` has a bit, but not the one at `at`.
+constexpr unsigned order_around(std::uint64_t taken, unsigned at) {
+  const std::uint64_t below = taken & low_bits(at);
+  const std::uint64_t above = taken ^ below;
+  if (below == 0) return highest_bit(at ^ lowest_bit(above));
+  if (above == 0) return highest_bit(at ^ highest_bit(below));
+  const unsigned down = at ^ highest_bit(below);
+  const unsigned up = at ^ lowest_bit(above);
+  return highest_bit(down < up ? down : up);
 }
 
 // One bit for each word that is wholly free.
@@ -82,18 +103,23 @@ constexpr auto kOneBelow = [] {
   return sums;
 }();
 
+// What splitting one block of order n down to the end adds to `runs`: one of each order below, less itself.
+constexpr auto kSplit = [] {
+  std::array<std::uint64_t, Pageblock::kWholeOrder + 1> sums{};
+  for (unsigned order = 0; order <= Pageblock::kWholeOrder; ++order)
+    sums[order] = kOneBelow[order] - (std::uint64_t{1} << kField[order]);
+  return sums;
+}();
+
 // What splitting one block of order `large` into one of order `small` adds to `runs`; merging subtracts it. The block
 // of order `small` itself is not counted.
-constexpr std::uint64_t halves(unsigned large, unsigned small) {
-  return kOneBelow[large] - kOneBelow[small] - (std::uint64_t{1} << kField[large]);
-}
+constexpr std::uint64_t halves(unsigned large, unsigned small) { return kSplit[large] - kOneBelow[small]; }
 
 }  // namespace
 
 unsigned Pageblock::find(unsigned order) const {
   if (order >= kWordOrder) {
-    const std::uint64_t blocks =
-        alone(starts(full_words(free), order - kWordOrder), order - kWordOrder);
+    const std::uint64_t blocks = alone(starts(full_words(free), order - kWordOrder), order - kWordOrder);
     if (blocks != 0) return lowest_bit(blocks) * 64;
   } else {
     for (unsigned w = 0; w < kWords; ++w) {
@@ -105,37 +131,11 @@ unsigned Pageblock::find(unsigned order) const {
   platform::panic("a pageblock counts a free block that its bits do not have");
 }
 
-void Pageblock::set(unsigned position, unsigned order) {
-  if (order <= kWordOrder) {
-    free[position / 64] |= low_bits(1u << order) << position % 64;
-  } else {
-    for (unsigned w = 0; w < 1u << (order - kWordOrder); ++w) free[position / 64 + w] = ~std::uint64_t{0};
-  }
-}
-
-void Pageblock::clear(unsigned position, unsigned order) {
-  if (order <= kWordOrder) {
-    free[position / 64] &= ~(low_bits(1u << order) << position % 64);
-  } else {
-    for (unsigned w = 0; w < 1u << (order - kWordOrder); ++w) free[position / 64 + w] = 0;
-  }
-}
-
 bool Pageblock::all_taken(unsigned position, unsigned order) const {
-  if (order <= kWordOrder) return (free[position / 64] & low_bits(1u << order) << position % 64) == 0;
-  for (unsigned w = 0; w < 1u << (order - kWordOrder); ++w)
-    if (free[position / 64 + w] != 0) return false;
-  return true;
-}
-
-bool Pageblock::all_free(unsigned position, unsigned order) const {
-  if (order <= kWordOrder) {
-    const std::uint64_t mask = low_bits(1u << order) << position % 64;
-    return (free[position / 64] & mask) == mask;
-  }
-  for (unsigned w = 0; w < 1u << (order - kWordOrder); ++w)
-    if (free[position / 64 + w] != ~std::uint64_t{0}) return false;
-  return true;
+  const std::uint64_t block = kBlock[order] << position % 64;
+  std::uint64_t found = free[position / 64] & block;
+  for (unsigned w = 1; w < words_in(order); ++w) found |= free[position / 64 + w];
+  return found == 0;
 }
 
 unsigned Pageblock::free_blocks(unsigned order) const {
@@ -149,22 +149,27 @@ unsigned Pageblock::take(unsigned order, unsigned& splits) {
   const unsigned position = larger == kWholeOrder ? 0 : find(larger);
   splits = larger - order;
   runs += halves(larger, order);
-  clear(position, order);
   free_frames = static_cast<std::uint16_t>(free_frames - (1u << order));
+  free[position / 64] &= ~(kBlock[order] << position % 64);
+  for (unsigned w = 1; w < words_in(order); ++w) free[position / 64 + w] = 0;
   return position;
 }
 
 void Pageblock::give(unsigned position, unsigned order, unsigned& merges) {
-  unsigned merged = order;
-  unsigned start = position;
-  while (merged < kWholeOrder && all_free(start ^ 1u << merged, merged)) {
-    start &= ~(1u << merged);
-    ++merged;
-  }
+  free[position / 64] |= kBlock[order] << position % 64;
+  for (unsigned w = 1; w < words_in(order); ++w) free[position / 64 + w] = ~std::uint64_t{0};
+  const unsigned merged = free_order_around(position);
   merges = merged - order;
   runs -= halves(merged, order);
-  set(position, order);
   free_frames = static_cast<std::uint16_t>(free_frames + (1u << order));
+}
+
+unsigned Pageblock::free_order_around(unsigned position) const {
+  const unsigned word = position / 64;
+  if (free[word] != ~std::uint64_t{0}) return order_around(~free[word], position % 64);
+  if (free[word ^ 1] != ~std::uint64_t{0}) return kWordOrder;
+  const std::uint64_t taken = full_words(free) ^ low_bits(kWords);
+  return taken == 0 ? kWholeOrder : kWordOrder + order_around(taken, word);
 }
 
 void Pageblock::take_whole() {

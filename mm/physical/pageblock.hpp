@@ -56,9 +56,7 @@ struct Pageblock {
 
  private:
   unsigned find(unsigned order) const;
-  void set(unsigned position, unsigned order);
-  void clear(unsigned position, unsigned order);
-  bool all_free(unsigned position, unsigned order) const;
+  unsigned free_order_around(unsigned position) const;
 };
 static_assert(sizeof(Pageblock) == 128 && std::is_trivially_copyable_v<Pageblock>);
 

@@ -1,3 +1,5 @@
+// Physical: memory comes into service, and what the console shows of it.
+// SPDX-License-Identifier: MIT
 #include "mm/physical/physical.hpp"
 
 #include "mm/stats/inspector.hpp"

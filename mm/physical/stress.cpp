@@ -1,3 +1,5 @@
+// Stress: the steps and the checks behind them.
+// SPDX-License-Identifier: MIT
 #include "mm/physical/stress.hpp"
 
 #include <cstring>

@@ -1,3 +1,5 @@
+// Zone: edges, donation, levels.
+// SPDX-License-Identifier: MIT
 #include "mm/physical/zone.hpp"
 
 #include <algorithm>

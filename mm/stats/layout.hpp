@@ -7,7 +7,7 @@
 //   ENUM_TYPE(Name)                              an enumeration; its enumerators follow
 //   ENUM(Name, enumerator)
 //
-// A floor's layout.hpp is three lines: LAYOUT_DEF and LAYOUT_FLOOR defined, then mm/stats/layout_expand.hpp included.
+// A floor's layout.hpp is three lines: LAYOUT_DEF and LAYOUT_FLOOR defined, then mm/stats/layout_expand.inc included.
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <array>

@@ -1,3 +1,5 @@
+// TextRenderer and JsonRenderer.
+// SPDX-License-Identifier: MIT
 #include "mm/stats/render.hpp"
 
 #include <algorithm>

@@ -1,3 +1,5 @@
+// The rows of counters and options, and sums over CPUs.
+// SPDX-License-Identifier: MIT
 #include "mm/stats/stats.hpp"
 
 #include <algorithm>

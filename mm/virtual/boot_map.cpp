@@ -1,3 +1,5 @@
+// BootMap: walks, makes tables, maps the kernel.
+// SPDX-License-Identifier: MIT
 #include "mm/virtual/boot_map.hpp"
 
 #include <algorithm>

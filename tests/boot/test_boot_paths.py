@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from coronel.build.image import Module, build_image
 from coronel.guest import Guest
 from coronel.mappings import mappings, merged

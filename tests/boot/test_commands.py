@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from coronel.guest import Channel, Guest, Shell
 
 pytestmark = pytest.mark.guest(memory="32M", timeout=20)
@@ -78,7 +79,9 @@ def test_bad_arguments_are_one_line_and_change_nothing(shell: Shell, channel: Ch
     if line.startswith("ktest"):
         return  # tells people of each test that it ran
     said = shell.run(line)
-    assert said == f"{line.split()[0]}: {refused.error}\n", "people and programs read the same reason"
+    assert said == f"{line.split(maxsplit=1)[0]}: {refused.error}\n", (
+        "people and programs read the same reason"
+    )
 
 
 @pytest.mark.usefixtures("unchanged")
@@ -88,7 +91,7 @@ def test_bad_arguments_are_one_line_and_change_nothing(shell: Shell, channel: Ch
 )
 def test_unknown_commands_are_named(shell: Shell, channel: Channel, line: str) -> None:
     (refused,) = channel.batch([line])
-    name = line.split()[0]
+    name = line.split(maxsplit=1)[0]
     assert (refused.status, refused.error) == (UNKNOWN, f"unknown command '{name}'; try 'help'")
     assert shell.run(line) == refused.error + "\n"
 

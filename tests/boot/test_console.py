@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+
 from coronel.guest import PROMPT, Channel, Guest, Shell
 
 pytestmark = pytest.mark.guest(memory="32M", timeout=20)

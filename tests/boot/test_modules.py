@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from coronel.build.image import Module, build_image
 from coronel.cli import main
 from coronel.errors import ArtifactError, GuestError, MonitorError, UsageError

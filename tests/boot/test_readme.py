@@ -15,7 +15,7 @@ from coronel.pytest_plugin import Build
 
 
 def shape(text: str) -> list[str]:
-    """Lines with every number and every run of blanks made the same: what may differ is gone, the rest is not."""
+    """Lines with every number and every run of blanks made the same: only what may differ is gone."""
     plain = (re.sub(r"(0x[0-9a-f]+|\d+)", "N", line) for line in text.splitlines())
     return [re.sub(r"(N )+N$", "N N", re.sub(r" +", " ", line).strip()) for line in plain]
 

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from coronel.errors import UsageError
 from coronel.guest import Channel, Guest, Shell
 from coronel.guest.options import GuestOptions

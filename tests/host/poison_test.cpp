@@ -30,7 +30,8 @@ std::string printed_by(Body&& body, int& status) {
   close(ends[1]);
   std::string text;
   char buffer[4096];
-  for (ssize_t got = 1; (got = read(ends[0], buffer, sizeof buffer)) > 0;) text.append(buffer, static_cast<std::size_t>(got));
+  for (ssize_t got = 1; (got = read(ends[0], buffer, sizeof buffer)) > 0;)
+    text.append(buffer, static_cast<std::size_t>(got));
   close(ends[0]);
   waitpid(child, &status, 0);
   return text;

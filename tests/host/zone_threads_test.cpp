@@ -69,7 +69,8 @@ void work(memory::Machine& machine, unsigned thread, Outcome& outcome) {
       const Order wrong{static_cast<std::uint8_t>((last.order + 1) % (config::max_order + 1))};
       if (random.below(8) == 0) {
         outcome.misuses += machine.physical().release(last.number, wrong).error() == Error::wrong_order;
-        outcome.misuses += machine.physical().release(machine.frames().limit(), Order{0}).error() == Error::wild_free;
+        outcome.misuses +=
+            machine.physical().release(machine.frames().limit(), Order{0}).error() == Error::wild_free;
       }
       const Order order{static_cast<std::uint8_t>(last.order)};
       outcome.refused = outcome.refused || !machine.physical().release(last.number, order).ok();

@@ -89,11 +89,16 @@ void sum_table(const Ram& ram, std::uint64_t table, int shift, std::uint64_t bas
     const std::uint64_t bytes = std::uint64_t{1} << shift;
     ++sums.leaves[(shift - 12) / 9];
     if ((word & 2) != 0 && word >> 63 == 0) ++sums.write_and_execute;
-    if (at >= kernel_space::kImage.value) sums.image += bytes;
-    else if (at >= kernel_space::kPageblocks.value) sums.blocks += bytes;
-    else if (at >= kernel_space::kFrameArray.value) sums.frames += bytes;
-    else if (at >= kernel_space::kDirectMap.value) sums.direct += bytes;
-    else sums.elsewhere += bytes;
+    if (at >= kernel_space::kImage.value)
+      sums.image += bytes;
+    else if (at >= kernel_space::kPageblocks.value)
+      sums.blocks += bytes;
+    else if (at >= kernel_space::kFrameArray.value)
+      sums.frames += bytes;
+    else if (at >= kernel_space::kDirectMap.value)
+      sums.direct += bytes;
+    else
+      sums.elsewhere += bytes;
   }
 }
 
@@ -143,9 +148,9 @@ TEST(boot_map, maps_the_image_by_section_with_write_xor_execute_and_guard_pages)
 
 TEST(boot_map, maps_available_memory_with_the_largest_pages_that_fit) {
   static constexpr PhysRange kMemory[] = {
-      {PhysAddr{0x1000}, PhysAddr{0x9f000}},                          // odd edges: 4 KiB pages only
-      {PhysAddr{1_MiB}, PhysAddr{5_MiB + 0x3000}},                    // 2 MiB pages inside
-      {PhysAddr{1_GiB - 2_MiB - 0x1000}, PhysAddr{2_GiB + 0x1000}},   // a 1 GiB page inside
+      {PhysAddr{0x1000}, PhysAddr{0x9f000}},                         // odd edges: 4 KiB pages only
+      {PhysAddr{1_MiB}, PhysAddr{5_MiB + 0x3000}},                   // 2 MiB pages inside
+      {PhysAddr{1_GiB - 2_MiB - 0x1000}, PhysAddr{2_GiB + 0x1000}},  // a 1 GiB page inside
   };
   for (const PageLevel largest : {PageLevel::two_mib, PageLevel::one_gib}) {
     Ram ram(2600);  // the frame array of 1 GiB takes 8 MiB
@@ -168,7 +173,8 @@ TEST(boot_map, maps_available_memory_with_the_largest_pages_that_fit) {
     EXPECT_EQ(sums.blocks, (1 + 1 + 17) * 4_KiB);  // 32 pageblocks a page: 0, 480-511, 512-1024
 
     for (const PhysRange& range : kMemory) {
-      for (const std::uint64_t at : {range.first.value, range.first.value + range.bytes() / 2, range.end.value - 1}) {
+      for (const std::uint64_t at :
+           {range.first.value, range.first.value + range.bytes() / 2, range.end.value - 1}) {
         const Found found = ram.walk(made.root(), kernel_space::kDirectMap.value + at);
         EXPECT(found.present && found.write && !found.execute);
         EXPECT_EQ(found.physical, at);
@@ -215,10 +221,12 @@ TEST(boot_map, maps_nothing_twice) {
   const VirtAddr at = kernel_space::kDirectMap;
   EXPECT_EQ(made.map(at + 2_MiB, PhysAddr{2_MiB}, 2_MiB, Access::read_write).error(), Error::ok);
   EXPECT_EQ(made.map(at + 2_MiB, PhysAddr{2_MiB}, 2_MiB, Access::read).error(), Error::exists);
-  EXPECT_EQ(made.map(at + 3_MiB, PhysAddr{1_MiB}, 4_KiB, Access::read).error(), Error::exists);  // under a 2 MiB page
+  EXPECT_EQ(made.map(at + 3_MiB, PhysAddr{1_MiB}, 4_KiB, Access::read).error(),
+            Error::exists);  // under a 2 MiB page
   EXPECT_EQ(made.back(at + 3_MiB, 4_KiB).error(), Error::exists);
   EXPECT_EQ(made.map(at + 6_MiB, PhysAddr{0}, 4_KiB, Access::read).error(), Error::ok);
-  EXPECT_EQ(made.map(at + 6_MiB, PhysAddr{2_MiB}, 2_MiB, Access::read).error(), Error::exists);  // over a table
+  EXPECT_EQ(made.map(at + 6_MiB, PhysAddr{2_MiB}, 2_MiB, Access::read).error(),
+            Error::exists);                   // over a table
   EXPECT(made.back(at + 6_MiB, 8_KiB).ok());  // what is there stays as it is
   EXPECT_EQ(ram.walk(made.root(), at.value + 6_MiB).physical, 0u);
   EXPECT(!ram.walk(made.root(), at.value + 6_MiB).write);

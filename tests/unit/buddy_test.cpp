@@ -126,8 +126,8 @@ TEST(buddy, prefers_a_partly_free_pageblock_that_fits_to_a_fuller_one_that_does_
   ASSERT(world.ok());
   FrameNumber halves[4];
   for (FrameNumber& half : halves) half = take(world, 8);
-  EXPECT_EQ(give(world, halves[1], 8), Error::ok);  // pageblock 0: upper half free
-  EXPECT_EQ(give(world, halves[3], 8), Error::ok);  // pageblock 1: the same ...
+  EXPECT_EQ(give(world, halves[1], 8), Error::ok);      // pageblock 0: upper half free
+  EXPECT_EQ(give(world, halves[3], 8), Error::ok);      // pageblock 1: the same ...
   const unsigned broken = take_raw(world, 0) / kBlock;  // ... until one frame breaks one of the halves
   const unsigned other = broken ^ 1;
   EXPECT_EQ(take_raw(world, 8) / kBlock, other);
@@ -294,8 +294,8 @@ TEST(buddy, names_every_misuse_and_changes_nothing) {
       {three, 4, Error::wrong_order},
       {nine, 10, Error::wrong_order},
       {nine, 8, Error::wrong_order},
-      {FrameNumber{900}, 0, Error::wild_free},       // a hole
-      {FrameNumber{2048}, 0, Error::wild_free},      // past the end
+      {FrameNumber{900}, 0, Error::wild_free},   // a hole
+      {FrameNumber{2048}, 0, Error::wild_free},  // past the end
       {FrameNumber{0x1234567}, 0, Error::wild_free},
       {FrameNumber{0x7fff'ffff}, 11, Error::wild_free},
       {kNoFrame, 3, Error::wild_free},
@@ -335,7 +335,9 @@ bool noticed(World& world, T& place, Value value) {
   return found && world->manager().valid();
 }
 
-BuddyLists& lists_of(World& world) { return const_cast<BuddyLists&>(*world->physical().zone().record().lists); }
+BuddyLists& lists_of(World& world) {
+  return const_cast<BuddyLists&>(*world->physical().zone().record().lists);
+}
 
 }  // namespace
 
@@ -554,9 +556,9 @@ TEST(buddy, boot_leaves_the_totals_at_zero) {
   static constexpr PhysRange kReserved[] = {frames(300, 444)};
   World world({.memory = kMemory, .reserved = kReserved});
   ASSERT(world.ok());
-  for (const Counter total : {Counter::frame_allocations, Counter::frame_releases, Counter::frame_failures,
-                              Counter::frame_misuses, Counter::frame_splits, Counter::frame_merges,
-                              Counter::frames_poisoned, Counter::frames_early})
+  for (const Counter total :
+       {Counter::frame_allocations, Counter::frame_releases, Counter::frame_failures, Counter::frame_misuses,
+        Counter::frame_splits, Counter::frame_merges, Counter::frames_poisoned, Counter::frames_early})
     EXPECT_EQ(world->counter(total), 0);
   EXPECT_EQ(world->counter(Counter::frames_present), 158 + 3744);
   EXPECT_EQ(world->counter(Counter::frames_managed), 158 + 3744 - 144);
@@ -574,7 +576,8 @@ TEST(buddy, counters_balance_after_any_traffic) {
   ASSERT(world.ok());
   const auto free_blocks = [&] {
     std::int64_t sum = 0;
-    for (const std::uint64_t blocks : world->physical().zone().free_blocks()) sum += static_cast<std::int64_t>(blocks);
+    for (const std::uint64_t blocks : world->physical().zone().free_blocks())
+      sum += static_cast<std::int64_t>(blocks);
     return sum;
   };
   const std::int64_t start = free_blocks();

@@ -41,7 +41,7 @@ TEST(early, spares_the_memory_that_old_devices_reach) {
   EarlyAllocator* const early = early_with(kMemory);
   ASSERT(early != nullptr);
   for (std::uint64_t n = 0; n < 1024; ++n) EXPECT_EQ(take(*early), 16_MiB + n * 4096);
-  EXPECT_EQ(take(*early), 4_KiB);  // above 16 MiB all is gone: now from the bottom
+  EXPECT_EQ(take(*early), 4_KiB);       // above 16 MiB all is gone: now from the bottom
   EXPECT_EQ(take(*early, 159), 1_MiB);  // does not fit what is left of the first range
   EXPECT_EQ(take(*early, 158), 8_KiB);
   EXPECT_EQ(early->allocated_frames(), 1024u + 1 + 159 + 158);

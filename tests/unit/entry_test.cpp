@@ -16,7 +16,8 @@ TEST(entry, leaves_say_what_the_manual_wants) {
   EXPECT_EQ(PageEntry::leaf(kWhere, PageLevel::page, Access::read).bits(), kWhere.value | 0x121 | kNx);
   EXPECT_EQ(PageEntry::leaf(kWhere, PageLevel::page, Access::read_write).bits(), kWhere.value | 0x163 | kNx);
   EXPECT_EQ(PageEntry::leaf(kWhere, PageLevel::page, Access::read_execute).bits(), kWhere.value | 0x121);
-  EXPECT_EQ(PageEntry::leaf(kWhere, PageLevel::two_mib, Access::read_write).bits(), kWhere.value | 0x1e3 | kNx);
+  EXPECT_EQ(PageEntry::leaf(kWhere, PageLevel::two_mib, Access::read_write).bits(),
+            kWhere.value | 0x1e3 | kNx);
   EXPECT_EQ(PageEntry::leaf(kWhere, PageLevel::one_gib, Access::read_execute).bits(), kWhere.value | 0x1a1);
 }
 

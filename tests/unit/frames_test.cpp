@@ -13,7 +13,8 @@ constexpr unsigned kSpan = 2 * FrameMap::kFramesPerSection;  // two sections, 25
 
 // A table over cleared arrays for kSpan frames; there is no memory behind them.
 FrameTable* bare_table() {
-  const auto room = unit::storage(kSpan * sizeof(Frame) + kSpan / FrameMap::kFramesPerBlock * sizeof(Pageblock));
+  const auto room =
+      unit::storage(kSpan * sizeof(Frame) + kSpan / FrameMap::kFramesPerBlock * sizeof(Pageblock));
   if (room.empty()) return nullptr;
   __builtin_memset(room.data(), 0, room.size());
   auto* const frame = reinterpret_cast<Frame*>(room.data());
@@ -28,7 +29,8 @@ TEST(frames, describes_what_was_added_and_nothing_else) {
   EXPECT(!table->has(FrameNumber{0}));
   EXPECT_EQ(raw(table->limit()), 0u);
   table->add(frames(700, 701));
-  table->add(frames(FrameMap::kFramesPerSection - 1, FrameMap::kFramesPerSection + 3));  // over the edge of a section
+  table->add(frames(FrameMap::kFramesPerSection - 1,
+                    FrameMap::kFramesPerSection + 3));  // over the edge of a section
   EXPECT_EQ(table->present_frames(), 5u);
   EXPECT_EQ(raw(table->limit()), FrameMap::kFramesPerSection + 512u);
   EXPECT_EQ(table->block_limit(), 65u);
@@ -88,4 +90,19 @@ TEST(frames, a_frame_keeps_state_and_order_apart) {
   }
   frame.set(FrameState::managed);
   EXPECT_EQ(raw(frame.order()), 0u);
+}
+
+TEST(frames, says_twice_which_frames_are_not_absent) {
+  FrameTable* const table = bare_table();
+  ASSERT(table != nullptr);
+  table->add(frames(700, 701));
+  table->add(frames(701, 900));  // touches the first: one range
+  table->add(frames(1000, 1024));
+  const FrameMap& map = table->map();
+  EXPECT_EQ(map.ranges, 2u);
+  EXPECT_EQ(map.range[0].first, 700u);
+  EXPECT_EQ(map.range[0].end, 900u);
+  EXPECT_EQ(map.range[1].first, 1000u);
+  EXPECT_EQ(map.range[1].end, 1024u);
+  EXPECT_EQ(map.range[2].end, 0u);
 }

@@ -25,7 +25,8 @@ const stats::TypeRow* type_named(std::string_view name) {
 const stats::FieldRow* field_of(std::string_view type, std::string_view name) {
   const stats::TypeRow* const row = type_named(type);
   if (row == nullptr) return nullptr;
-  for (const stats::FieldRow& field : rows<stats::FieldRow>(record.fields).subspan(row->first_field, row->fields))
+  for (const stats::FieldRow& field :
+       rows<stats::FieldRow>(record.fields).subspan(row->first_field, row->fields))
     if (field.name == name) return &field;
   return nullptr;
 }
@@ -118,8 +119,8 @@ TEST(layout, every_row_can_be_followed) {
     for (const stats::FieldRow& field :
          rows<stats::FieldRow>(record.fields).subspan(type.first_field, type.fields)) {
       const std::string_view of = field.type;
-      const bool known = of == "u8" || of == "u16" || of == "u32" || of == "u64" || of == "i64" || of == "char" ||
-                         of == "pointer" || type_named(of) != nullptr || is_enum(of);
+      const bool known = of == "u8" || of == "u16" || of == "u32" || of == "u64" || of == "i64" ||
+                         of == "char" || of == "pointer" || type_named(of) != nullptr || is_enum(of);
       EXPECT(known);
       EXPECT(field.count > 0 && field.offset + std::uint64_t{field.bytes} * field.count <= type.bytes);
       EXPECT(field.bit + field.bits <= 8 * field.bytes);
@@ -170,14 +171,17 @@ TEST(layout, the_record_leads_to_every_structure) {
   const auto follow = [](std::uint64_t address, std::string_view type, std::string_view name) {
     const stats::FieldRow* const field = field_of(type, name);
     std::uint64_t value = 0;
-    if (field == nullptr) unit::fail(name, __FILE__, __LINE__);
-    else __builtin_memcpy(&value, reinterpret_cast<const std::byte*>(address + field->offset), field->bytes);
+    if (field == nullptr)
+      unit::fail(name, __FILE__, __LINE__);
+    else
+      __builtin_memcpy(&value, reinterpret_cast<const std::byte*>(address + field->offset), field->bytes);
     return value;
   };
   const std::uint64_t physical = follow(record.manager, "ManagerRecord", "physical");
   const std::uint64_t map = follow(physical, "PhysicalRecord", "frames");
   EXPECT_EQ(follow(map, "FrameMap", "present_frames"), 600u);
-  EXPECT_EQ(follow(map, "FrameMap", "frames"), reinterpret_cast<std::uint64_t>(&world->frames()[FrameNumber{0}]));
+  EXPECT_EQ(follow(map, "FrameMap", "frames"),
+            reinterpret_cast<std::uint64_t>(&world->frames()[FrameNumber{0}]));
   const std::uint64_t zone = follow(physical, "PhysicalRecord", "zone");
   EXPECT_EQ(follow(zone, "ZoneRecord", "present_frames"), 600u);
   EXPECT_EQ(follow(follow(zone, "ZoneRecord", "lists"), "BuddyLists", "free_frames"), 600u);

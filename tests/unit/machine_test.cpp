@@ -84,9 +84,10 @@ TEST(machine, refuses_bad_shapes) {
   static constexpr PhysRange kOverlapping[] = {frames(0, 20), frames(19, 30)};
   static constexpr PhysRange kNothing[] = {frames(7, 7), frames(9, 9)};
   for (const std::span<const PhysRange> memory :
-       {std::span<const PhysRange>(kHalf), std::span<const PhysRange>(kHalfEnd), std::span<const PhysRange>(kBackwards),
-        std::span<const PhysRange>(kDescending), std::span<const PhysRange>(kOverlapping),
-        std::span<const PhysRange>(kNothing), std::span<const PhysRange>()})
+       {std::span<const PhysRange>(kHalf), std::span<const PhysRange>(kHalfEnd),
+        std::span<const PhysRange>(kBackwards), std::span<const PhysRange>(kDescending),
+        std::span<const PhysRange>(kOverlapping), std::span<const PhysRange>(kNothing),
+        std::span<const PhysRange>()})
     EXPECT_EQ(refused({.memory = memory}), Error::invalid);
   EXPECT_EQ(refused({.memory = kMemory, .cpus = 0}), Error::invalid);
   EXPECT_EQ(refused({.memory = kMemory, .cpus = config::max_cpus + 1}), Error::too_big);

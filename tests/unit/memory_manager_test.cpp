@@ -50,10 +50,13 @@ TEST(memory_manager, stops_at_misuse_and_says_what_it_was) {
   const FrameNumber eight{8};
   FrameNumber block = manager.alloc_pages(Order{3}).take();
   while (block != eight) block = manager.alloc_pages(Order{3}).take();
-  EXPECT_PANIC((void)manager.free_pages(eight, Order{2}),
-               "freed with another order than it was allocated with: frame 0x8, order 2, allocated with order 3");
-  EXPECT_PANIC((void)manager.free_pages(FrameNumber{15}, Order{0}), "free of the inside of a block: frame 0xf, order 0");
-  EXPECT_PANIC((void)manager.free_pages(FrameNumber{7}, Order{0}), "free of a reserved frame: frame 0x7, order 0");
+  EXPECT_PANIC(
+      (void)manager.free_pages(eight, Order{2}),
+      "freed with another order than it was allocated with: frame 0x8, order 2, allocated with order 3");
+  EXPECT_PANIC((void)manager.free_pages(FrameNumber{15}, Order{0}),
+               "free of the inside of a block: frame 0xf, order 0");
+  EXPECT_PANIC((void)manager.free_pages(FrameNumber{7}, Order{0}),
+               "free of a reserved frame: frame 0x7, order 0");
   EXPECT_PANIC((void)manager.free_pages(FrameNumber{2000}, Order{11}),
                "free of a frame that does not exist: frame 0x7d0, order 11");
   EXPECT_EQ(manager.free_pages(eight, Order{3}).error(), Error::ok);

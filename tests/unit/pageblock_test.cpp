@@ -14,8 +14,8 @@ constexpr unsigned kOrders = Pageblock::kWholeOrder + 1;
 
 struct Model {
   bool free[kFrames];
-  unsigned blocks[kOrders];   // free blocks of each order
-  unsigned lowest[kOrders];   // position of the first of them
+  unsigned blocks[kOrders];  // free blocks of each order
+  unsigned lowest[kOrders];  // position of the first of them
 
   void fill(bool value) {
     for (bool& frame : free) frame = value;

@@ -92,8 +92,8 @@ constexpr PhysRange kReserved[] = {frames(0, 1), frames(512, 512 + 77)};
 
 TEST(render, the_validator_itself_can_fail) {
   EXPECT(is_json("{\"a\":[1,-2,{}],\"b\":\"x\\u0041\"}"));
-  for (const std::string_view bad : {"", "{", "[1,]", "{\"a\"}", "{\"a\":1,}", "01", "-", "\"a", "[1 2]", "{a:1}",
-                                     "\"\n\"", "1x", "[]]", "\"\\u00\"", "\"\\x\""})
+  for (const std::string_view bad : {"", "{", "[1,]", "{\"a\"}", "{\"a\":1,}", "01", "-", "\"a", "[1 2]",
+                                     "{a:1}", "\"\n\"", "1x", "[]]", "\"\\u00\"", "\"\\x\""})
     EXPECT(!is_json(bad));
 }
 
@@ -115,7 +115,8 @@ TEST(render, buddyinfo_has_the_columns_of_proc) {
   ASSERT(world.ok());
   const auto say = [&](Inspector& to) { world->physical().describe_buddyinfo(to); };
   EXPECT_EQ(rendered<TextRenderer>(say),
-            "Node 0, zone   Normal      2      2      1      1      2      2      1      2      2      0      1      0\n");
+            "Node 0, zone   Normal      2      2      1      1      2      2      1      2      2      0     "
+            " 1      0\n");
   EXPECT_EQ(rendered<JsonRenderer>(say),
             "[{\"Node\":0,\"zone\":\"Normal\",\"free_blocks\":[2,2,1,1,2,2,1,2,2,0,1,0]}]");
 }
@@ -158,9 +159,10 @@ TEST(render, frames_are_a_table_whose_columns_stay_apart) {
     world->physical().describe_frames(to, FrameNumber{0}, 1);
     (void)number;
   };
-  EXPECT_EQ(rendered<JsonRenderer>(say),
-            "[{\"frame\":0,\"address\":\"0x0\",\"state\":\"reserved\",\"order\":0,\"references\":0,\"mappings\":0,"
-            "\"flags\":0}]");
+  EXPECT_EQ(
+      rendered<JsonRenderer>(say),
+      "[{\"frame\":0,\"address\":\"0x0\",\"state\":\"reserved\",\"order\":0,\"references\":0,\"mappings\":0,"
+      "\"flags\":0}]");
   const auto pair = [&](Inspector& to) { world->physical().describe_frames(to, number, 3); };
   const std::string_view json = rendered<JsonRenderer>(pair);
   EXPECT(is_json(json));
@@ -192,11 +194,15 @@ TEST(render, frames_of_a_hole_are_left_out_and_the_end_is_the_end) {
   static constexpr PhysRange kHole[] = {frames(0, 3), frames(5, 6)};
   World world({.memory = kHole});
   ASSERT(world.ok());
-  const auto all = [&](Inspector& to) { world->physical().describe_frames(to, FrameNumber{2}, ~std::size_t{0}); };
+  const auto all = [&](Inspector& to) {
+    world->physical().describe_frames(to, FrameNumber{2}, ~std::size_t{0});
+  };
   const std::string_view json = rendered<JsonRenderer>(all);
   EXPECT(is_json(json));
   unsigned count = 0;
-  for (std::size_t at = json.find("\"frame\""); at != std::string_view::npos; at = json.find("\"frame\"", at + 1)) ++count;
+  for (std::size_t at = json.find("\"frame\""); at != std::string_view::npos;
+       at = json.find("\"frame\"", at + 1))
+    ++count;
   EXPECT_EQ(count, 2u);
   const auto beyond = [&](Inspector& to) { world->physical().describe_frames(to, kNoFrame, 5); };
   EXPECT_EQ(rendered<JsonRenderer>(beyond), "[]");
@@ -228,6 +234,7 @@ TEST(render, json_numbers_are_whole_and_signed) {
     to.text("last", "");
     to.end_object();
   };
-  EXPECT_EQ(rendered<JsonRenderer>(say),
-            "{\"least\":-9223372036854775808,\"most\":9223372036854775807,\"none\":[],\"inner\":{},\"last\":\"\"}");
+  EXPECT_EQ(
+      rendered<JsonRenderer>(say),
+      "{\"least\":-9223372036854775808,\"most\":9223372036854775807,\"none\":[],\"inner\":{},\"last\":\"\"}");
 }

@@ -43,7 +43,8 @@ TEST(stress, release_all_returns_every_frame) {
   const StressReport& report = stress.report();
   EXPECT_EQ(report.operations, kOperations);
   EXPECT_EQ(report.allocations - report.releases, report.live_blocks);
-  EXPECT_EQ(world->physical().levels().free, before.free - report.live_frames - frames_in(Stress::kTableOrder));
+  EXPECT_EQ(world->physical().levels().free,
+            before.free - report.live_frames - frames_in(Stress::kTableOrder));
   EXPECT_EQ(world->counter(stats::Counter::frame_misuses), static_cast<std::int64_t>(report.misuses));
   // All that it is for has happened.
   EXPECT(report.live_blocks > 0 && report.misuses > 100 && report.refused > 0 && report.releases > 500);
@@ -54,7 +55,7 @@ TEST(stress, release_all_returns_every_frame) {
   EXPECT_EQ(world->physical().levels().free, before.free);
   EXPECT(world->physical().zone().free_blocks() == blocks);
   EXPECT(world->manager().valid());
-  stress.release_all();  // nothing is left to do
+  stress.release_all();                   // nothing is left to do
   ASSERT(stress.run(10, kForever).ok());  // and it can go on
   stress.release_all();
 }
@@ -86,8 +87,10 @@ TEST(stress, finds_a_block_that_another_writes_into) {
   Stress stress(world->physical(), unit::seed());
   ASSERT(stress.run(200, kForever).ok());
   for (unsigned number = 0; number < 2300; ++number) {
-    const Frame* frame = world->frames().has(FrameNumber{number}) ? &world->frames()[FrameNumber{number}] : nullptr;
-    if (frame == nullptr || frame->state() != FrameState::allocated || frame->order() == Stress::kTableOrder) continue;
+    const Frame* frame =
+        world->frames().has(FrameNumber{number}) ? &world->frames()[FrameNumber{number}] : nullptr;
+    if (frame == nullptr || frame->state() != FrameState::allocated || frame->order() == Stress::kTableOrder)
+      continue;
     world->frames().open(FrameNumber{number}).bytes()[3] ^= std::byte{0x10};
     break;
   }
@@ -101,8 +104,10 @@ TEST(stress, finds_a_frame_that_is_handed_out_twice) {
   ASSERT(stress.run(500, kForever).ok());
   // Somebody else gives one of its blocks back.
   for (unsigned number = 0; number < 2300; ++number) {
-    const Frame* frame = world->frames().has(FrameNumber{number}) ? &world->frames()[FrameNumber{number}] : nullptr;
-    if (frame == nullptr || frame->state() != FrameState::allocated || frame->order() == Stress::kTableOrder) continue;
+    const Frame* frame =
+        world->frames().has(FrameNumber{number}) ? &world->frames()[FrameNumber{number}] : nullptr;
+    if (frame == nullptr || frame->state() != FrameState::allocated || frame->order() == Stress::kTableOrder)
+      continue;
     EXPECT(world->physical().release(FrameNumber{number}, frame->order()).ok());
     break;
   }

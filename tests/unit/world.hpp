@@ -71,7 +71,8 @@ inline std::uint64_t fingerprint(memory::Machine& machine) {
   std::uint64_t sum = 0xcbf2'9ce4'8422'2325;
   const auto mix = [&sum](const void* from, std::size_t bytes) {
     const auto* words = static_cast<const std::uint64_t*>(from);
-    for (std::size_t n = 0; n < bytes / 8; ++n) sum = (sum ^ words[n]) * 0x9e37'79b9'7f4a'7c15, sum ^= sum >> 29;
+    for (std::size_t n = 0; n < bytes / 8; ++n)
+      sum = (sum ^ words[n]) * 0x9e37'79b9'7f4a'7c15, sum ^= sum >> 29;
   };
   const memory::FrameTable& frames = machine.frames();
   for (std::uint32_t block = 0; block < frames.block_limit(); ++block) {

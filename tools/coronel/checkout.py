@@ -9,7 +9,7 @@ PROFILES = ("release", "debug")
 
 
 def built(name: str, profile: str | None = None) -> Path | None:
-    """The file of that name in the build of `profile`, by default of the first profile that has it; or None."""
+    """The file of that name in the build of `profile` (by default of the first that has it), or None."""
     for folder in (profile,) if profile else PROFILES:
         path = ROOT / "build" / folder / name
         if path.is_file():

@@ -4,7 +4,7 @@
 
 namespace memory::host {
 // The CPU this thread stands on: set by host::Cpu, else a block of the thread's own that belongs to no machine.
-extern thread_local PerCpu* current_cpu;
+extern constinit thread_local PerCpu* current_cpu;  // constinit: no call to find out whether it is initialised
 PerCpu& adopt_orphan();
 }  // namespace memory::host
 

@@ -89,8 +89,8 @@ class GuestOptions:
             raise UsageError("the kernel command line holds a line end or NUL")
         if len(self.cmdline.encode()) > CMDLINE_MAXIMUM:
             raise UsageError(
-                f"a kernel command line of {len(self.cmdline.encode())} bytes is too long: QEMU's direct start takes "
-                f"{CMDLINE_MAXIMUM} and overwrites its own boot information with more; put it into an iso"
+                f"a kernel command line of {len(self.cmdline.encode())} bytes is too long: QEMU's direct start "
+                f"takes {CMDLINE_MAXIMUM} and overwrites its own boot information with more; put it into an iso"
             )
         if self.kernel is not None and self.iso is not None:
             raise UsageError("a guest starts either a kernel or an iso: give one of them")

@@ -1,0 +1,190 @@
+"""What the live kernel's page tables allow, walked in raw RAM: nothing is both writable and executable, and more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pytest
+from coronel.artifact import Artifact
+from coronel.errors import DecodeError
+from coronel.guest import Guest
+from coronel.mappings import Mapping, mappings, merged
+from coronel.memory import PAGE_SIZE
+from coronel.pytest_plugin import Build
+
+# mm/virtual/kernel_space.hpp
+DIRECT_MAP = 0xFFFF_8000_0000_0000
+FRAME_ARRAY = 0xFFFF_E000_0000_0000
+PAGEBLOCKS = 0xFFFF_E800_0000_0000
+IMAGE = 0xFFFF_FFFF_8000_0000
+FRAME_BYTES, PAGEBLOCK_BYTES, FRAMES_IN_BLOCK = 32, 128, 512
+
+CR0_WRITE_PROTECT, CR4_GLOBAL, EFER_NO_EXECUTE = 1 << 16, 1 << 7, 1 << 11
+
+# One machine with small pages only and memory on both sides of 4 GiB, one with pages of 1 GiB.
+SHAPES = {
+    "small": {"memory": "64M"},
+    "two-sides": {"memory": "5G", "cpu": "qemu64"},
+    "gib-pages": {"memory": "5G", "machine": "q35", "cpu": "max"},
+}
+
+
+@dataclass(frozen=True)
+class Space:
+    """Everything that a kernel which stands at its prompt has mapped."""
+
+    all: list[Mapping]
+    root: int
+    registers: dict[str, int]
+    stacks: list[dict[str, object]]
+    guest: Guest
+
+    def window(self, start: int, end: int) -> list[Mapping]:
+        return [mapping for mapping in self.all if start <= mapping.address < end]
+
+
+@pytest.fixture(scope="module", params=SHAPES)
+def space(request: pytest.FixtureRequest, artifact: Build) -> Iterable[Space]:
+    with Guest(kernel=artifact.elf, timeout=20, **SHAPES[request.param]) as guest:
+        guest.wait_ready()
+        stacks = guest.channel.call("stacks")["stacks"]
+        with guest.paused():
+            registers = guest.registers()[0].values
+            root = registers["cr3"] & ~0xFFF
+            found = list(mappings(guest.ram, root))
+        yield Space(found, root, registers, stacks, guest)
+
+
+def test_nothing_is_writable_and_executable(space: Space) -> None:
+    both = [str(mapping) for mapping in space.all if mapping.writable and mapping.executable]
+    assert not both
+
+
+def test_the_cpu_enforces_it(space: Space) -> None:
+    assert space.registers["cr0"] & CR0_WRITE_PROTECT
+    assert space.registers["efer"] & EFER_NO_EXECUTE
+    assert space.registers["cr4"] & CR4_GLOBAL
+
+
+def test_the_kernel_runs_on_the_root_that_it_shows(space: Space, artifact: Build) -> None:
+    record = artifact.artifact.symbol("coronel_record").address
+    shown = space.guest.kernel_memory(space.root).read(record + 24, 8)  # docs/formats.md, section 1
+    assert int.from_bytes(shown, "little") == space.root
+
+
+def test_user_mode_has_nothing(space: Space) -> None:
+    assert not [str(mapping) for mapping in space.all if mapping.user]
+    assert not [str(mapping) for mapping in space.all if mapping.address < 1 << 63], "page zero, and all the lower half"
+
+
+def test_only_the_text_is_executable(space: Space, artifact: Build) -> None:
+    executable = merged(mapping for mapping in space.all if mapping.executable)
+    start, end = (artifact.artifact.symbol(name).address for name in ("kernel_image_start", "text_end"))
+    assert [(mapping.address, mapping.end, mapping.writable) for mapping in executable] == [(start, end, False)]
+
+
+SECTIONS = [("text_start", "text_end", "r-x"), ("rodata_start", "rodata_end", "r--"), ("data_start", "bss_end", "rw-")]
+
+
+@pytest.mark.parametrize(("first", "last", "rights"), SECTIONS)
+def test_each_section_has_its_rights_and_its_bytes(
+    space: Space, artifact: Build, first: str, last: str, rights: str
+) -> None:
+    elf: Artifact = artifact.artifact
+    start, end = elf.symbol(first).address, elf.symbol(last).address
+    pages = {mapping.address: mapping for mapping in space.window(start, end)}
+    guards = {int(str(stack["guard"]), 16) for stack in space.stacks}
+    assert set(pages) == set(range(start, end, PAGE_SIZE)) - guards
+    for mapping in pages.values():
+        assert (mapping.size, mapping.rights) == (PAGE_SIZE, rights), str(mapping)
+        assert mapping.physical == mapping.address - IMAGE, "where the loader has put it"
+    if "w" not in rights:
+        data = space.guest.kernel_memory(space.root).read(start, end - start)
+        assert data == elf.read(start, end - start), "nothing has changed since the link"
+
+
+def test_nothing_else_is_where_the_image_is(space: Space, artifact: Build) -> None:
+    found = space.window(IMAGE, 1 << 64)
+    assert found[0].address == artifact.artifact.symbol("kernel_image_start").address
+    assert found[-1].end == artifact.artifact.symbol("kernel_image_end").address
+
+
+def test_below_every_stack_is_a_page_that_is_not_there(space: Space) -> None:
+    memory = space.guest.kernel_memory(space.root)
+    assert len(space.stacks) == 5
+    for stack in space.stacks:
+        guard, top = int(str(stack["guard"]), 16), int(str(stack["top"]), 16)
+        with pytest.raises(DecodeError, match="not mapped"):
+            memory.translate(guard)
+        for page in range(guard + PAGE_SIZE, top, PAGE_SIZE):
+            assert memory.translate(page) == page - IMAGE
+
+
+def test_page_zero_is_nowhere(space: Space) -> None:
+    memory = space.guest.kernel_memory(space.root)
+    for address in (0, 8, PAGE_SIZE - 1, PAGE_SIZE, 1 << 20):
+        with pytest.raises(DecodeError, match="not mapped"):
+            memory.translate(address)
+
+
+def test_the_direct_map_is_the_memory_and_nothing_else(space: Space) -> None:
+    """Every address shows itself; its bytes are those that the kernel counts; no device, no hole."""
+    found = merged(space.window(DIRECT_MAP, FRAME_ARRAY))
+    assert all(mapping.physical == mapping.address - DIRECT_MAP for mapping in found)
+    assert {(mapping.rights, mapping.everywhere) for mapping in found} == {("rw-", True)}
+    assert sum(mapping.size for mapping in found) == space.guest.channel.call("meminfo")["MemPresent"] << 10
+    for mapping in found:
+        assert space.guest.ram.contains(mapping.physical, mapping.size), str(mapping)
+        assert not (mapping.physical < 1 << 20 and mapping.physical + mapping.size > 0xA0000), "video memory, firmware"
+    assert (found[-1].physical >= 1 << 32) == (space.guest.options.memory_bytes > 1 << 32)
+
+
+def test_every_present_frame_is_in_the_direct_map_and_no_other(space: Space) -> None:
+    """The kernel's own account of its frames, at the edges of every range."""
+    ranges = [
+        (mapping.physical // PAGE_SIZE, (mapping.physical + mapping.size) // PAGE_SIZE)
+        for mapping in merged(space.window(DIRECT_MAP, FRAME_ARRAY))
+    ]
+    last = max(end for _, end in ranges)
+    for first, end in ranges:
+        inside = [first, (first + end) // 2, end - 1]
+        outside = [frame for frame in (first - 1, end) if 0 <= frame < last]
+        rows = space.guest.channel.batch(f"frames {frame} 1" for frame in [*inside, *outside])
+        assert [len(row.take()) for row in rows] == [1] * len(inside) + [0] * len(outside)
+
+
+def test_large_pages_are_used_where_they_fit(space: Space) -> None:
+    sizes = {mapping.size for mapping in space.window(DIRECT_MAP, FRAME_ARRAY)}
+    large = space.guest.options.memory_bytes >= 1 << 32
+    has_gib = large and space.guest.options.cpu == "max"
+    assert sizes == {PAGE_SIZE, 2 << 20, *([1 << 30] if has_gib else [])}
+
+
+@pytest.mark.parametrize(
+    ("base", "end", "record", "per_block"),
+    [(FRAME_ARRAY, PAGEBLOCKS, FRAME_BYTES, FRAMES_IN_BLOCK), (PAGEBLOCKS, IMAGE, PAGEBLOCK_BYTES, 1)],
+    ids=["frames", "pageblocks"],
+)
+def test_both_arrays_are_there_for_every_block_of_memory_and_no_other(
+    space: Space, base: int, end: int, record: int, per_block: int
+) -> None:
+    bytes_per_block = record * per_block
+    wanted = set()
+    for mapping in merged(space.window(DIRECT_MAP, FRAME_ARRAY)):
+        frames = mapping.physical // PAGE_SIZE, (mapping.physical + mapping.size - 1) // PAGE_SIZE
+        for block in range(frames[0] // FRAMES_IN_BLOCK, frames[1] // FRAMES_IN_BLOCK + 1):
+            first = base + block * bytes_per_block
+            wanted |= set(range(first & -PAGE_SIZE, first + bytes_per_block, PAGE_SIZE))
+    found = space.window(base, end)
+    assert {mapping.address for mapping in found} == wanted
+    assert {(mapping.size, mapping.rights, mapping.everywhere) for mapping in found} == {(PAGE_SIZE, "rw-", True)}
+
+
+def test_no_frame_backs_two_things(space: Space) -> None:
+    """The direct map shows every frame once; beside it only the image and the arrays show some, each its own."""
+    shown = [mapping.physical for mapping in space.all if not DIRECT_MAP <= mapping.address < FRAME_ARRAY]
+    assert len(shown) == len(set(shown))
+    root_and_arrays = {*shown, space.root}
+    rows = space.guest.channel.batch(f"frames {frame // PAGE_SIZE} 1" for frame in sorted(root_and_arrays)[:200])
+    assert {row.take()[0]["state"] for row in rows} == {"reserved"}, "never to be handed out"

@@ -1,0 +1,162 @@
+"""The Makefile: what is rebuilt and what is not, options, refusals. On a tree of five small sources."""
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = {
+    "mm/base/config.hpp": '#pragma once\n#include "config_values.h"\n',
+    "mm/base/a.hpp": "int a();\n",
+    "mm/base/a.cpp": '#include "mm/base/a.hpp"\n#include "mm/base/config.hpp"\n'
+    "int a() { return CONFIG_max_cpus; }\n",
+    "mm/base/b.cpp": "int b();\nint b() { return 2; }\n",
+    "tests/unit/host_main.cpp": '#include <cstdio>\n#include "mm/base/a.hpp"\n'
+    'int main() { std::printf("%d\\n", a()); }\n',
+}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    for name in ("Makefile", "mm/base/config.def", "tools/coronel/build/config.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    for name, text in SOURCES.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    # The set-up has its own tests; here it says that it was called.
+    (tmp_path / "tools/bootstrap.sh").write_text("echo setup $* >>setup.log\n", encoding="utf-8")
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/bin/python").symlink_to(sys.executable)
+    return tmp_path
+
+
+def make(tree: Path, *arguments: str, code: int = 0) -> list[str]:
+    """Run make; return the sources it compiled and what it linked."""
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))
+    }
+    done = subprocess.run(
+        ["make", *arguments],
+        cwd=tree,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    if code:
+        return (done.stdout + done.stderr).splitlines()
+    return [line.split()[-1] for line in done.stdout.splitlines() if line.startswith("  ")]
+
+
+UNIT = "build/asan/unit"
+ALL = {"mm/base/a.cpp", "mm/base/b.cpp", "tests/unit/host_main.cpp", UNIT}
+
+
+def output(tree: Path) -> str:
+    return subprocess.run([tree / UNIT], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_what_is_rebuilt(tree: Path) -> None:
+    assert set(make(tree, UNIT)) == ALL
+    assert make(tree, UNIT) == []
+    assert output(tree) == "8"
+
+    os.utime(tree / "mm/base/a.hpp")
+    assert set(make(tree, UNIT)) == {"mm/base/a.cpp", "tests/unit/host_main.cpp", UNIT}
+
+    (tree / "mm/base/c.cpp").write_text("int c();\nint c() { return 3; }\n", encoding="utf-8")
+    assert set(make(tree, UNIT)) == {"mm/base/c.cpp", UNIT}
+
+    os.utime(tree / "mm/base/config.def")  # nothing in it has changed
+    assert make(tree, UNIT) == []
+
+    (tree / "mm/base/a.hpp").rename(tree / "mm/base/z.hpp")
+    for name in ("mm/base/a.cpp", "tests/unit/host_main.cpp"):
+        (tree / name).write_text((tree / name).read_text().replace("a.hpp", "z.hpp"), encoding="utf-8")
+    assert set(make(tree, UNIT)) == {"mm/base/a.cpp", "tests/unit/host_main.cpp", UNIT}
+
+
+def test_a_changed_option_rebuilds_what_reads_it(tree: Path) -> None:
+    make(tree, UNIT)
+    rebuilt = make(tree, UNIT, "max_cpus=4")
+    assert "mm/base/a.cpp" in rebuilt
+    assert output(tree) == "4"
+    assert make(tree, UNIT, "max_cpus=4") == []
+    assert make(tree, UNIT, "max_cpus=4", "V=", "FUZZ_SECONDS=5") == []
+    make(tree, UNIT)
+    assert output(tree) == "8"
+
+
+def test_changed_flags_and_lost_files_are_noticed(tree: Path) -> None:
+    make(tree, UNIT)
+    makefile = tree / "Makefile"
+    makefile.write_text(
+        makefile.read_text().replace("asan_flags := -O1", "asan_flags := -O0"), encoding="utf-8"
+    )
+    assert set(make(tree, UNIT)) == ALL
+    assert make(tree, UNIT) == []
+    (tree / "build/asan/config_values.h").unlink()
+    make(tree, UNIT)
+    assert (tree / "build/asan/config_values.h").exists()
+    assert make(tree, UNIT) == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"), [("max_cpu=4", "did you mean max_cpus?"), ("max_cpus=x", "a number from 0 to")]
+)
+def test_a_wrong_setting_stops_before_anything_is_compiled(tree: Path, setting: str, says: str) -> None:
+    lines = make(tree, UNIT, setting, code=2)
+    assert any(says in line for line in lines)
+    assert not any("CXX" in line for line in lines)
+
+
+def test_a_setting_that_is_hostile_to_the_shell_is_only_wrong(tree: Path) -> None:
+    make(tree, UNIT, "max_cpus=$$(touch hurt)'; touch hurt; '`touch hurt`", code=2)
+    assert not (tree / "hurt").exists()
+
+
+def test_each_goal_asks_for_its_own_set_up(tree: Path) -> None:
+    def asked(*goals: str) -> str:
+        (tree / "setup.log").unlink(missing_ok=True)
+        subprocess.run(["make", "-k", *goals], cwd=tree, capture_output=True, timeout=90, check=False)
+        log = tree / "setup.log"
+        return log.read_text(encoding="utf-8").strip() if log.exists() else ""
+
+    assert asked("help") == asked("clean") == asked("doctor") == asked() == ""
+    assert asked(UNIT) == "setup run"
+    assert asked("setup") == "setup run"
+    assert asked("format") == "setup test"
+
+
+def test_help_needs_nothing_and_lists_everything(tree: Path) -> None:
+    shutil.rmtree(tree / "tools")
+    text = subprocess.run(["make"], cwd=tree, capture_output=True, text=True, check=True).stdout
+    for target in "all debug release run test unit image gdb analyze fuzz mutate clean doctor help".split():
+        assert f"\n  {target} " in text
+    assert "max_cpus" in text
+    assert not (tree / "build").exists()
+
+
+def test_nothing_to_do_takes_no_time() -> None:
+    """In this checkout as it is: `make all` with nothing to do, set-up included."""
+    if not (ROOT / "build/release/coronel.iso").exists() or not (ROOT / ".venv/coronel.installed").exists():
+        pytest.skip("not built by make")
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        done = subprocess.run(
+            ["make", "-q", "-o", "setup", "all"], cwd=ROOT, capture_output=True, check=False
+        )
+        if done.returncode == 1:
+            pytest.skip("there is something to do")
+        subprocess.run(["sh", "tools/bootstrap.sh", "run"], cwd=ROOT, check=True)
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.3
