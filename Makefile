@@ -84,10 +84,12 @@ host_flags := $(common_flags) -Imm/host/seam
 kernel_link_flags := -Wl,-u,__stack_chk_fail -nostdlib -static -no-pie -Wl,-T,linker.ld -Wl,--build-id=sha1 -Wl,-z,max-page-size=4096 \
   -Wl,-z,noexecstack -Wl,--fatal-warnings
 
-release_flags := -O2 -flto=auto
-debug_flags := -Og
-asan_flags := -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
-tsan_flags := -O1 -fsanitize=thread
+# g++ 14 takes a reference to a value in a table for one to a temporary. (g++ 12 does not know this warning.)
+gcc_flags := -Wno-dangling-reference
+release_flags := -O2 -flto=auto $(gcc_flags)
+debug_flags := -Og $(gcc_flags)
+asan_flags := $(gcc_flags) -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
+tsan_flags := $(gcc_flags) -O1 -fsanitize=thread
 fuzz_flags := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all \
   -fprofile-instr-generate -fcoverage-mapping
 
