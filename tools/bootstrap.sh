@@ -29,6 +29,8 @@ find_missing() {
   missing='' packages=''
   each_need note_missing
   check_venv
+  # An environment that uv made has no pip.
+  [ "$venv_redo" != package ] || [ -e .venv/bin/pip ] || command -v uv >/dev/null 2>&1 || venv_redo=all
   if [ "$venv_redo" = all ]; then
     find_python
     [ "$python_state" = good ] || { missing="$missing python3>=3.11+venv" packages="$packages python3 python3-venv"; }

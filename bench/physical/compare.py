@@ -1,4 +1,4 @@
-"""Compares frame allocators: builds the benchmark as for release, counts, times, prints one table.
+"""Compares frame allocators: builds the benchmark in the release configuration, counts, times, tabulates.
 
 Run from the root of the repository: `python bench/physical/compare.py`. Needs g++ and valgrind. Instructions
 are exact and repeatable (callgrind, harness included), with the machine's seam: a counter costs what it costs

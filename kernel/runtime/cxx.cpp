@@ -18,11 +18,14 @@ int __cxa_atexit(void (*)(void*), void*, void*) { return 0; }
 void* __dso_handle = nullptr;
 }
 
-// libstdc++'s checks of its callers (string_view::substr and the like) end here instead of in an exception.
-namespace std {
-[[noreturn]] void __throw_out_of_range_fmt(const char* format, ...);
-void __throw_out_of_range_fmt(const char* format, ...) { kernel::panic(format); }
-}  // namespace std
+// libstdc++'s checks of its callers (string_view::substr and the like) end here instead of in an exception. By the name
+// that the linker sees: g++ 14's headers define the C++ function themselves, g++ 12's only declare it.
+extern "C" [[noreturn]] void throw_out_of_range(const char* format,
+                                                ...) asm("_ZSt24__throw_out_of_range_fmtPKcz");
+extern "C" void throw_out_of_range(const char* format, ...) { kernel::panic(format); }
+// What those of g++ 14 call instead.
+extern "C" [[noreturn]] void terminate() asm("_ZSt9terminatev");
+extern "C" void terminate() { kernel::panic("libstdc++ found a wrong argument (std::terminate)"); }
 
 namespace kernel {
 

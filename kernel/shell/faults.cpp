@@ -138,7 +138,8 @@ Error clobber_link(Victim&) {
   memory::Physical& physical = memory::manager().physical();
   const memory::BuddyLists& lists = *physical.zone().record().lists;
   for (unsigned order = memory::Pageblock::kWholeOrder; order <= memory::raw(memory::kMaxOrder); ++order) {
-    const std::uint32_t head = lists.heads[memory::BuddyLists::kPartial + order - memory::Pageblock::kWholeOrder];
+    const std::uint32_t head =
+        lists.heads[memory::BuddyLists::kPartial + order - memory::Pageblock::kWholeOrder];
     if (head == memory::Pageblock::kNone) continue;
     physical.frames().block(head).next = 0x1234'5678;
     static_cast<void>(memory::manager().alloc_pages(Order{static_cast<std::uint8_t>(order)}));

@@ -1,29 +1,28 @@
 // Buddy: the lists of pageblocks and the way through them.
 // SPDX-License-Identifier: MIT
 //
-// Theory. Blocks of orders 0-8 live inside one pageblock, which is a buddy system of its own (pageblock.cpp).
-// Blocks of orders 9-11 are runs of 1, 2 or 4 wholly free pageblocks at multiples of their size, on one list
-// for each order. Free pageblocks merge with their buddy pageblock as far as order 11.
+// Theory. Blocks of orders 0-8 live inside one pageblock, which is a buddy system of its own (pageblock.cpp). Blocks
+// of orders 9-11 are runs of 1, 2 or 4 wholly free pageblocks at multiples of their size, on one list for each order.
+// Free pageblocks merge with their buddy pageblock as far as order 11.
 //
-// A partly free pageblock is on exactly one of 63 lists: seven steps of fullness by nine sizes of its largest
-// free block. Bit 9 f + n of lists_.nonempty says that the list (fullness f, largest order n) has a
-// pageblock; f = 0 is fullest. A request of order k fits every list with n >= k, so one AND with kFits[k] and
-// the lowest set bit name the fullest pageblock that can serve it:
+// A partly free pageblock is on exactly one of 63 lists: seven steps of fullness by nine sizes of its largest free
+// block. Bit 9 f + n of lists_.nonempty says that the list (fullness f, largest order n) has a pageblock; f = 0 is fullest.
+// A request of order k fits every list with n >= k, so one AND with kFits[k] and the lowest set bit name the fullest
+// pageblock that can serve it:
 //
 //   bit   62 .. 54          17 .. 9           8 .. 0
 //         emptiest: 8..0    fuller: 8..0      fullest: largest free order 8..0
 //
-// Filling the fullest first lets the others drain: at half load after churn nearly all free memory is whole 2
-// MiB blocks again (docs/decisions.md has the comparison with a list for each order).
+// Filling the fullest first lets the others drain: at half load after churn nearly all free memory is whole 2 MiB
+// blocks again (docs/decisions.md has the comparison with a list for each order).
 //
 // Invariants, proved by valid():
 //   B1  each pageblock keeps P1 and P2 of pageblock.cpp
-//   B2  a partly free pageblock is on the list that list_for() names, the first of a wholly free run is on
-//       that of its order, every other is on none; whole_order says the order of the run that is headed
+//   B2  a pageblock is on the list that list_for() names, or is the inside of a whole run, or has nothing free
 //   B3  lists_.nonempty and lists_.heads agree; links go both ways
 //   B4  lists_.free_frames is the number of set bits
-//   B5  each managed frame is free (bit set, Frame `managed` and clear) or covered by exactly one allocated
-//       block; absent and reserved frames are never free
+//   B5  each managed frame is free (bit set, Frame `managed` and clear) or covered by exactly one allocated block;
+//       absent and reserved frames are never free
 //   B6  no two free buddies of equal order exist
 #include "mm/physical/buddy.hpp"
 
@@ -59,10 +58,10 @@ constexpr unsigned whole_list(unsigned order) {
 
 }  // namespace
 
-// What is inline and what is a call away was decided by measurement (bench/physical): what most operations do
-// not need is a call, so that the registers of the fast path stay free.
+// What the compiler decides differently from file to file is decided here by measurement (bench/physical): what most
+// operations do not need is a call away, so that the registers of the fast path stay free.
 
-// ---- lists of pageblocks ----------------------------------------------------------------------------------
+// ---- lists of pageblocks ----------------------------------------------------------------------------------------
 
 // Precondition: the pageblock is partly free.
 unsigned Buddy::list_for(const Pageblock& block) {
@@ -131,8 +130,8 @@ unsigned Buddy::list_for(const Pageblock& block) {
   head.whole_order = static_cast<std::uint8_t>(order);
 }
 
-// Takes the smallest run of at least `order` off its list and keeps its low part, which is then on no list;
-// the first pageblock, or kNone when there is no such run.
+// Takes the smallest run of at least `order` off its list and keeps its low part, which is then on no list; the first
+// pageblock, or kNone when there is no such run.
 [[gnu::always_inline]] inline std::uint32_t Buddy::cut_run(unsigned order) {
   unsigned larger = order;
   while (lists_.heads[whole_list(larger)] == Pageblock::kNone)
@@ -162,7 +161,7 @@ unsigned Buddy::list_for(const Pageblock& block) {
   return order - smallest;
 }
 
-// ---- handing out ------------------------------------------------------------------------------------------
+// ---- handing out ------------------------------------------------------------------------------------------------
 
 inline Frame& Buddy::hand_out(FrameNumber number, Order order) {
   Frame& frame = frames_[number];
@@ -210,7 +209,7 @@ Result<Frame*> Buddy::allocate_run(Order order) {
   return &hand_out(first_frame(number), order);
 }
 
-// ---- taking back ------------------------------------------------------------------------------------------
+// ---- taking back ------------------------------------------------------------------------------------------------
 
 // True when `number` is the first frame of an allocated block of that order.
 inline bool Buddy::is_allocated(FrameNumber number, Order order) const {
@@ -294,10 +293,10 @@ Error Buddy::misuse_of(FrameNumber number, Order order) const {
   platform::panic("frame in a state that no frame has");
 }
 
-// ---- poison -----------------------------------------------------------------------------------------------
+// ---- poison -----------------------------------------------------------------------------------------------------
 
-// Frames that were donated and never freed are not filled: filling all of memory at boot would make the host
-// commit all of it.
+// Frames that were donated and never freed are not filled: filling all of memory at boot would make the host commit
+// all of it.
 void Buddy::verify_poison(FrameNumber number, Order order) {
   for (FrameNumber at = number; at < number + frames_in(order); ++at) {
     auto& flags = frames_[at].flags;
@@ -317,7 +316,7 @@ void Buddy::poison(FrameNumber number, Order order) {
   stats::add(Counter::frames_poisoned, static_cast<std::int64_t>(frames_in(order)));
 }
 
-// ---- donation ---------------------------------------------------------------------------------------------
+// ---- donation ---------------------------------------------------------------------------------------------------
 
 void Buddy::donate(FrameNumber first, std::size_t frames) {
   lists_.managed_frames += frames;

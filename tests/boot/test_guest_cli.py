@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -29,10 +30,14 @@ def coronel(*words: object, text: str | None = "", timeout: float = 60) -> subpr
 
 
 def children_of(pid: int) -> list[int]:
-    found = subprocess.run(
-        ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True, check=False
-    )
-    return [int(word) for word in found.stdout.split()]
+    """From /proc, for ps and pgrep are not on every machine."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            parent = path.read_text().rpartition(")")[2].split()[1]
+            if int(parent) == pid:
+                found.append(int(path.parent.name))
+    return sorted(found)
 
 
 def test_help_is_quick_and_names_the_commands() -> None:
@@ -208,7 +213,7 @@ def test_the_wrapper_of_pytest_passes_everything_on(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def terminal(artifact: Build) -> Terminal:
+def terminal(artifact: Build, pseudo_terminals: None) -> Terminal:
     def start(*words: str) -> Any:
         return pexpect.spawn(
             COMMAND[0], [*COMMAND[1:], "run", "--kernel", str(artifact.elf), *words], timeout=20
@@ -262,6 +267,7 @@ def test_ctrl_c_belongs_to_the_guest(terminal: Terminal) -> None:
     console.close()
 
 
+@pytest.mark.usefixtures("pseudo_terminals")
 def test_the_terminal_is_left_as_it_was(artifact: Build) -> None:
     shell: Any = pexpect.spawn("/bin/sh", timeout=20)
     shell.setecho(False)
@@ -270,9 +276,7 @@ def test_the_terminal_is_left_as_it_was(artifact: Build) -> None:
     before = shell.match[1]
     shell.sendline(f"{' '.join(COMMAND)} run --kernel {artifact.elf}")
     shell.expect_exact("coronel> ")
-    pid = int(
-        subprocess.run(["pgrep", "-P", str(shell.pid)], capture_output=True, text=True, check=True).stdout
-    )
+    (pid,) = children_of(shell.pid)
     os.kill(children_of(pid)[0], signal.SIGKILL)
     shell.expect_exact("killed by SIGKILL")
     shell.sendline("stty -g")

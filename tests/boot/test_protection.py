@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -204,3 +205,25 @@ def test_no_frame_backs_two_things(space: Space) -> None:
         f"frames {frame // PAGE_SIZE} 1" for frame in sorted(root_and_arrays)[:200]
     )
     assert {row.take()[0]["state"] for row in rows} == {"reserved"}, "never to be handed out"
+
+
+def test_qemus_own_walk_agrees(space: Space) -> None:
+    """QEMU walks the same tables for its monitor: the same ranges, writable or not."""
+    with space.guest.paused():
+        shown = space.guest.hmp("info mem", timeout=20)
+    found = re.findall(r"^([0-9a-f]{16})-([0-9a-f]{16}) [0-9a-f]{16} (u|-)r(w|-)$", shown, re.MULTILINE)
+    qemus = [(int(first, 16), int(end, 16), writable == "w") for first, end, _, writable in found]
+    ours: list[tuple[int, int, bool]] = []
+    for mapping in space.all:
+        if ours and ours[-1][1:] == (mapping.address, mapping.writable):
+            ours[-1] = (ours[-1][0], mapping.end, mapping.writable)
+        else:
+            ours.append((mapping.address, mapping.end, mapping.writable))
+    assert qemus == ours
+
+
+def test_qemu_gave_the_memory_that_the_kernel_has(space: Space) -> None:
+    summary = space.guest.qmp("query-memory-size-summary")
+    assert summary["base-memory"] == space.guest.options.memory_bytes
+    present = space.guest.channel.call("meminfo")["MemPresent"] << 10
+    assert 0 < summary["base-memory"] - present < 1 << 20

@@ -162,13 +162,17 @@ def test_sizes_that_no_machine_has_never_start_qemu(artifact: Build, size: str) 
 @pytest.mark.guest(memory="64M")
 def test_memory_that_runs_out_is_an_error_and_nothing_else(shell: Shell, channel: Channel) -> None:
     before = channel.batch(["buddyinfo", "meminfo"])
-    lines = [f"alloc {order} 1024" for order in (11, 10, 9, 5, 3)]
-    outcomes = channel.batch(lines)
-    assert {outcome.status for outcome in outcomes} <= {0, 7, 12}
-    assert 12 in {outcome.status for outcome in outcomes}
-    assert re.match(
-        r"alloc: (out of memory after \d+ of 1024 blocks|room for \d+)", shell.run("alloc 4 1024")
-    )
+    statuses = []
+    for order in (11, 10, 9, 5, 3):
+        earlier = channel.call("meminfo")
+        (outcome,) = channel.batch([f"alloc {order} 1024"])
+        statuses.append(outcome.status)
+        if outcome.status:
+            assert channel.call("meminfo") == earlier, "all blocks or none"
+    assert set(statuses) <= {0, 7, 12}
+    assert 12 in statuses
+    said = shell.run("alloc 4 1024")
+    assert re.match(r"alloc: (out of memory after \d+ of 1024 blocks|room for \d+)", said)
     channel.call("free", "all")
     after = channel.batch(["buddyinfo", "meminfo"])
     assert [outcome.value for outcome in after] == [outcome.value for outcome in before]

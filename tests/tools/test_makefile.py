@@ -99,7 +99,7 @@ def test_changed_flags_and_lost_files_are_noticed(tree: Path) -> None:
     make(tree, UNIT)
     makefile = tree / "Makefile"
     makefile.write_text(
-        makefile.read_text().replace("asan_flags := -O1", "asan_flags := -O0"), encoding="utf-8"
+        makefile.read_text().replace("asan_flags := $(gcc_flags) -O1", "asan_flags := -O0"), encoding="utf-8"
     )
     assert set(make(tree, UNIT)) == ALL
     assert make(tree, UNIT) == []

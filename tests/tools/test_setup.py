@@ -237,6 +237,7 @@ def test_sudo_without_a_terminal_runs_only_when_it_asks_nothing(machine: Machine
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y", 0), ("", 0), ("n", 2), ("what", 2)])
+@pytest.mark.usefixtures("pseudo_terminals")
 def test_sudo_asks_on_the_terminal(machine: Machine, answer: str, code: int) -> None:
     machine.be_root(False)
     machine.install("sudo", text=SUDO)
@@ -407,6 +408,18 @@ def test_uv_is_used_where_it_is_and_replaced_where_it_fails(machine: Machine) ->
     assert failed.code == 0, failed.text
     assert "uv did not manage it" in failed.text
     assert failed.called("python -m pip")
+
+
+def test_without_uv_its_environment_is_made_anew(machine: Machine) -> None:
+    machine.complete()
+    machine.run("run")
+    (machine.checkout / ".venv/bin/pip").unlink()
+    (machine.checkout / "tools/pyproject.toml").open("a").write("# changed\n")
+    recorded = machine.checkout / ".venv/coronel.installed"
+    recorded.write_text(recorded.read_text().replace(".venv/bin/pip\n", ""), encoding="utf-8")
+    again = machine.run("run")
+    assert again.code == 0, again.text
+    assert again.called("python -m venv") != []
 
 
 @pytest.mark.parametrize("goals", [[], ["jump"]])

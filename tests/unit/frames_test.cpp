@@ -91,3 +91,18 @@ TEST(frames, a_frame_keeps_state_and_order_apart) {
   frame.set(FrameState::managed);
   EXPECT_EQ(raw(frame.order()), 0u);
 }
+
+TEST(frames, says_twice_which_frames_are_not_absent) {
+  FrameTable* const table = bare_table();
+  ASSERT(table != nullptr);
+  table->add(frames(700, 701));
+  table->add(frames(701, 900));  // touches the first: one range
+  table->add(frames(1000, 1024));
+  const FrameMap& map = table->map();
+  EXPECT_EQ(map.ranges, 2u);
+  EXPECT_EQ(map.range[0].first, 700u);
+  EXPECT_EQ(map.range[0].end, 900u);
+  EXPECT_EQ(map.range[1].first, 1000u);
+  EXPECT_EQ(map.range[1].end, 1024u);
+  EXPECT_EQ(map.range[2].end, 0u);
+}

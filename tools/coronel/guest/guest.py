@@ -423,7 +423,8 @@ class Guest:
         state, registers_text = self._state_text(), self._registers_text()
         with suppress(CoronelError):
             self.inject_nmi()
-            self._wait_ended(NMI_GRACE)
+            if not self._wait_ended(NMI_GRACE) and self._panicked_at:
+                self._wait_ended(PANIC_GRACE)  # it has begun to explain: let it finish
             state += f"; after an NMI: {self._state_text()}"
         self.failure_seen = True
         silent = "" if self.console.log.total else "; the guest has said nothing at all on its console"

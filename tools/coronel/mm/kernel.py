@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class KernelState:
-    """One kernel's tables, and what they lead to. `kernel` is its ELF file, by default the guest's own.
+    """One kernel's tables, and what they lead to. `kernel` is its file, by default the one it started from.
 
     Made once the kernel has announced its first prompt (`Guest.wait_ready`); DecodeError before its memory
     manager is initialised. Every method pauses the guest while it reads, so the numbers of one answer belong
@@ -38,7 +38,8 @@ class KernelState:
             raise UsageError("a guest that a boot loader starts does not know its kernel's file: name it")
         self.artifact = kernel if isinstance(kernel, Artifact) else Artifact.open(os.fspath(kernel))
         with guest.paused():
-            # Whatever root the CPU is on, it maps the kernel's half; the record names the kernel's own.
+            # Whatever root the CPU is on, the kernel's own half is mapped; the record names the kernel's
+            # root.
             memory = guest.kernel_memory()
             record = self.artifact.symbol(SYMBOL).address
             root = Tables.load(memory, record).record.root
