@@ -484,17 +484,33 @@ TEST(buddy, a_whole_block_with_a_free_frame_stops_the_machine) {
 }
 
 TEST(buddy, an_overwritten_link_stops_the_machine_before_it_is_followed) {
-  for (const std::uint32_t link : {0x00ff'ffffu, 5u}) {
+  // Far away, just beyond the end, to a pageblock that is on no list, and to itself.
+  for (const std::uint32_t link : {0x00ff'ffffu, 4u, 3u, 1u}) {
     World world({.memory = kOneRun});
     ASSERT(world.ok());
     FrameNumber halves[4];
     for (FrameNumber& half : halves) half = take(world, 8);
-    EXPECT_EQ(give(world, halves[0], 8), Error::ok);
-    EXPECT_EQ(give(world, halves[2], 8), Error::ok);  // both pageblocks on one list
-    Pageblock& head = world->frames().block(raw(halves[2]) / kBlock);
-    head.next = link;
-    EXPECT_PANIC((void)give(world, halves[3], 8), "CHECK");
+    EXPECT_EQ(give(world, halves[2], 8), Error::ok);
+    EXPECT_EQ(give(world, halves[0], 8), Error::ok);  // both pageblocks on one list: 0, then 1
+    Pageblock& head = world->frames().block(0);
+    EXPECT_EQ(head.next, 1u);
+    if (link == 1) {
+      world->frames().block(1).prev = 1;
+    } else {
+      head.next = link;
+    }
+    EXPECT_PANIC((void)give(world, halves[1], 8), "CHECK");
   }
+}
+
+TEST(buddy, an_overwritten_head_stops_the_machine_before_it_is_followed) {
+  World world({.memory = kOneRun});
+  ASSERT(world.ok());
+  const FrameNumber half = take(world, 8);
+  BuddyLists& lists = lists_of(world);
+  lists.heads[BuddyLists::kPartial + 1] = 3;  // pageblocks 2 and 3 are the run of order 10
+  EXPECT_PANIC((void)world->physical().allocate(Order{10}), "CHECK");
+  (void)half;
 }
 
 // A pageblock whose counts promise a block that its bits do not have.
