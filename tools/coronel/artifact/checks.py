@@ -86,7 +86,7 @@ def integer_only(artifact: Artifact) -> Iterator[str]:
     """Kernel code uses no SSE, MMX or x87 register: user programs own them. Needs objdump."""
     command = ["objdump", "--disassemble", "--no-show-raw-insn", str(artifact.path)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=True)
     except FileNotFoundError:
         raise ArtifactError(
             "objdump is not installed (package binutils); `make doctor` says what else"
