@@ -175,8 +175,8 @@ endef
 wants = $(filter $1 build/%,$(goals))
 $(if $(call wants,all release run test unit image gdb mutate),$(eval $(call kernel_profile,release,$(release_flags))))
 $(if $(call wants,all debug run test unit image gdb mutate),$(eval $(call kernel_profile,debug,$(debug_flags))))
-$(if $(call wants,test unit),$(eval $(call sanitizer_profile,asan,$(asan_flags))))
-$(if $(call wants,test unit),$(eval $(call sanitizer_profile,tsan,$(tsan_flags))))
+$(if $(call wants,test unit mutate),$(eval $(call sanitizer_profile,asan,$(asan_flags))))
+$(if $(call wants,test unit mutate),$(eval $(call sanitizer_profile,tsan,$(tsan_flags))))
 
 ifneq ($(filter analyze fuzz,$(goals)),)
 clang := $(shell sh tools/bootstrap.sh --clang-version)

@@ -87,6 +87,11 @@ unsigned Buddy::list_for(const Pageblock& block) {
   lists_.nonempty |= std::uint64_t{1} << (list - 1);
 }
 
+// Whether a link of that list leads to a pageblock that says that it is on it.
+[[gnu::always_inline]] inline bool Buddy::linked(std::uint32_t number, unsigned list) const {
+  return frames_.block_present(number) && frames_.block(number).list == 1 + list;
+}
+
 // Links a pageblock that is on no list in front of one.
 [[gnu::always_inline]] inline void Buddy::attach(Pageblock& block, std::uint32_t number, unsigned list) {
   const std::uint32_t next = lists_.heads[list];
@@ -95,7 +100,7 @@ unsigned Buddy::list_for(const Pageblock& block) {
   block.next = next;
   lists_.heads[list] = number;
   if (next == Pageblock::kNone) return;
-  CHECK(frames_.block(next).prev == Pageblock::kNone);  // B3
+  CHECK(linked(next, list) && frames_.block(next).prev == Pageblock::kNone);  // B3
   frames_.block(next).prev = number;
 }
 
@@ -107,11 +112,11 @@ unsigned Buddy::list_for(const Pageblock& block) {
     CHECK(lists_.heads[list] == number);  // B3
     lists_.heads[list] = next;
   } else {
-    CHECK(frames_.block_present(prev) && frames_.block(prev).next == number);  // B3
+    CHECK(linked(prev, list) && frames_.block(prev).next == number);  // B3
     frames_.block(prev).next = next;
   }
   if (next != Pageblock::kNone) {
-    CHECK(frames_.block_present(next) && frames_.block(next).prev == number);  // B3
+    CHECK(linked(next, list) && frames_.block(next).prev == number);  // B3
     frames_.block(next).prev = prev;
   }
   block.list = Pageblock::kNoList;

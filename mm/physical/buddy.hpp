@@ -97,6 +97,7 @@ class Buddy {
   static unsigned list_for(const Pageblock& block);
   void relist(Pageblock& block, std::uint32_t number);
   void move(Pageblock& block, std::uint32_t number, unsigned list);
+  bool linked(std::uint32_t number, unsigned list) const;
   void attach(Pageblock& block, std::uint32_t number, unsigned list);
   void detach(Pageblock& block, std::uint32_t number, unsigned list);
   void attach_run(std::uint32_t number, unsigned order);

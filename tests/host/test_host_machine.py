@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from coronel import checkout
 from coronel.errors import DecodeError, MMError, SetupError, UsageError
 from coronel.mm import host
 from coronel.mm.host import HostLibrary, HostMachine, declarations
@@ -169,7 +170,7 @@ def test_frame_addresses_lead_to_bytes(library: HostLibrary) -> None:
 
 def test_a_missing_library_says_how_to_build_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(host.LIBRARY_VARIABLE, raising=False)
-    monkeypatch.setattr(host, "ROOT", tmp_path)
+    monkeypatch.setattr(checkout, "ROOT", tmp_path)
     with pytest.raises(SetupError, match="is not built: run `make all`"):
         host.find_library()
     with pytest.raises(SetupError, match="run `make debug`"):

@@ -483,18 +483,47 @@ TEST(buddy, a_whole_block_with_a_free_frame_stops_the_machine) {
   EXPECT_PANIC((void)give(world, ten, 10), "free_frames");
 }
 
-TEST(buddy, an_overwritten_link_stops_the_machine_before_it_is_followed) {
-  for (const std::uint32_t link : {0x00ff'ffffu, 5u}) {
-    World world({.memory = kOneRun});
-    ASSERT(world.ok());
+// Two pageblocks that are half free, on one list: 0, then 1. `last` is the other half of 0.
+struct TwoLinked {
+  World world{{.memory = kOneRun}};
+  FrameNumber last{};
+
+  TwoLinked() {
+    if (!world.ok()) return;
     FrameNumber halves[4];
     for (FrameNumber& half : halves) half = take(world, 8);
+    EXPECT_EQ(give(world, halves[2], 8), Error::ok);
     EXPECT_EQ(give(world, halves[0], 8), Error::ok);
-    EXPECT_EQ(give(world, halves[2], 8), Error::ok);  // both pageblocks on one list
-    Pageblock& head = world->frames().block(raw(halves[2]) / kBlock);
-    head.next = link;
-    EXPECT_PANIC((void)give(world, halves[3], 8), "CHECK");
+    EXPECT_EQ(world->frames().block(0).next, 1u);
+    last = halves[1];
   }
+};
+
+TEST(buddy, an_overwritten_next_link_stops_the_machine_before_it_is_followed) {
+  // Far away, just beyond the end, and to a pageblock that is on no list.
+  for (const std::uint32_t link : {0x00ff'ffffu, 4u, 3u}) {
+    TwoLinked two;
+    ASSERT(two.world.ok());
+    two.world->frames().block(0).next = link;
+    EXPECT_PANIC((void)give(two.world, two.last, 8), "CHECK");
+  }
+}
+
+TEST(buddy, an_overwritten_prev_link_stops_the_machine_before_it_is_followed) {
+  TwoLinked two;
+  ASSERT(two.world.ok());
+  two.world->frames().block(1).prev = 1;  // to itself
+  EXPECT_PANIC((void)give(two.world, two.last, 8), "CHECK");
+}
+
+TEST(buddy, an_overwritten_head_stops_the_machine_before_it_is_followed) {
+  World world({.memory = kOneRun});
+  ASSERT(world.ok());
+  const FrameNumber half = take(world, 8);
+  BuddyLists& lists = lists_of(world);
+  lists.heads[BuddyLists::kPartial + 1] = 3;  // pageblocks 2 and 3 are the run of order 10
+  EXPECT_PANIC((void)world->physical().allocate(Order{10}), "CHECK");
+  (void)half;
 }
 
 // A pageblock whose counts promise a block that its bits do not have.

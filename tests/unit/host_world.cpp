@@ -16,13 +16,13 @@ std::size_t used = 0;
 
 std::span<std::byte> unit::storage(std::size_t bytes) {
   if (arena == nullptr) {
-    void* made = mmap(nullptr, kStorageBytesOnHost, PROT_READ | PROT_WRITE,
+    void* made = mmap(nullptr, kStorageBytes, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (made == MAP_FAILED) return {};
     arena = static_cast<std::byte*>(made);
   }
   const std::size_t rounded = (bytes + memory::kPageSize - 1) / memory::kPageSize * memory::kPageSize;
-  if (rounded > kStorageBytesOnHost - used) return {};
+  if (rounded > kStorageBytes - used) return {};
   const std::span<std::byte> piece{arena + used, bytes};
   used += rounded;
   return piece;

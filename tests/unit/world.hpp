@@ -15,9 +15,8 @@
 
 namespace unit {
 
-// Every home offers at least this much to each test, over all its calls of storage(); the host offers more.
+// What every home offers to each test, over all its calls of storage(), and no more.
 inline constexpr std::size_t kStorageBytes = 26 << 20;
-inline constexpr std::size_t kStorageBytesOnHost = 256 << 20;
 
 // `bytes` of page-aligned storage that nobody else uses until the test ends; their contents are unknown, all
 // of them may be read and written. Empty when the home has not that much left.

@@ -51,8 +51,8 @@ class GuestOptions:
     """One machine. A wrong value is a UsageError or ArtifactError when the object is made, not when QEMU
     starts.
 
-    Exactly one of `kernel` (an ELF file with a PVH note, started directly) and `iso` (started by its boot
-    loader).
+    At most one of `kernel` (an ELF file with a PVH note, started directly) and `iso` (started by its boot
+    loader); without either, the kernel that is built in this checkout.
     """
 
     kernel: str | os.PathLike[str] | None = None
@@ -92,8 +92,10 @@ class GuestOptions:
                 f"a kernel command line of {size} bytes is too long: QEMU's direct start takes "
                 f"{CMDLINE_MAXIMUM} and overwrites its own boot information with more; put it into an iso"
             )
-        if (self.kernel is None) == (self.iso is None):
-            raise UsageError("a guest starts either a kernel or an iso: give exactly one")
+        if self.kernel is not None and self.iso is not None:
+            raise UsageError("a guest starts either a kernel or an iso: give one of them")
+        if self.kernel is None and self.iso is None:
+            object.__setattr__(self, "kernel", image.default_kernel())
         self._check_files()
 
     def _check_files(self) -> None:
