@@ -56,10 +56,10 @@ quote = '$(subst ','\'',$1)'
 given := $(foreach v,$(.VARIABLES),$(if $(findstring command line,$(origin $v)),$v))
 settings := $(foreach v,$(sort $(filter-out $(MAKE_VARIABLES),$(given))),$(call quote,$v=$($v)))
 
-# $(call remember,FILE,TEXT): FILE is rebuilt when TEXT is not what it holds. No process is started to find out.
+# $(call remember,FILE,TEXT,TARGET): TARGET is rebuilt when TEXT is not what FILE holds. No process is started to find
+# out. (make 4.3 forgets at times to drop a file's last line break: hence strip.)
 same = $(and $(findstring [$1],[$2]),$(findstring [$2],[$1]))
-# (make 4.3 forgets at times to drop a file's last line break: hence strip.)
-remember = $(if $(call same,$(strip $(file <$1)),$(strip $2)),,$(eval $1: force))
+remember = $(if $(call same,$(strip $(file <$1)),$(strip $2)),,$(eval $3: force))
 
 # ---- sources -----------------------------------------------------------------------------------------------------------
 rwildcard = $(foreach d,$(wildcard $1/*),$(call rwildcard,$d,$2) $(filter $(subst *,%,$2),$d))
@@ -97,17 +97,12 @@ fuzz_flags := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-reco
 compiler_path = $(firstword $(realpath $(addsuffix /$1,$(subst :, ,$(PATH)))) $1)
 
 # ---- rules made for each flavour -----------------------------------------------------------------------------------------
-# $(call profile_rules,PROFILE): build/PROFILE/config_values.h, written by the rule of config.given, and only when it
-# changes: so its own recipe does nothing but tell make to look again.
+# $(call profile_rules,PROFILE): build/PROFILE/config_values.h, and config.given beside it, the settings it was made by.
 define profile_rules
-write_$1 = $(PY) -IS tools/coronel/build/config.py --definitions mm/base/config.def --profile $1 \
-  --output build/$1/config_values.h $(settings)
-build/$1/config.given: mm/base/config.def tools/coronel/build/config.py | setup
-	@$$(write_$1)
-	@printf '%s\n' $(call quote,$(settings)) >$$@
-build/$1/config_values.h: build/$1/config.given
-	@test -e $$@ || $$(write_$1)
-$(call remember,build/$1/config.given,$(settings))
+build/$1/config_values.h: mm/base/config.def tools/coronel/build/config.py | setup
+	@$(PY) -IS tools/coronel/build/config.py --definitions mm/base/config.def --profile $1 --output $$@ $(settings)
+	@printf '%s\n' $(call quote,$(settings)) >build/$1/config.given
+$(call remember,build/$1/config.given,$(settings),build/$1/config_values.h)
 endef
 
 # $(call flavour,PROFILE,NAME,COMPILER,FLAGS,SOURCES): objects in build/PROFILE/NAME, listed in objects_PROFILE_NAME.
@@ -117,7 +112,7 @@ objects_$1_$2 := $(patsubst %,build/$1/$2/%.o,$(basename $5))
 build/$1/$2.command: | setup
 	@mkdir -p build/$1
 	@printf '%s\n' $$(call quote,$$(call compiler_path,$3) $$(flags_$1_$2)) >$$@
-$(call remember,build/$1/$2.command,$(call compiler_path,$3) $4)
+$(call remember,build/$1/$2.command,$(call compiler_path,$3) $4,build/$1/$2.command)
 build/$1/$2/%.o: %.cpp build/$1/$2.command build/$1/config_values.h | setup
 	@mkdir -p $$(@D)
 	$(if $(V),,@echo '  CXX   $1 $2 $$<')

@@ -106,9 +106,10 @@ def header(options: Mapping[str, Option], profile: str, values: Mapping[str, str
     return "\n".join(lines) + "\n"
 
 
-def write_if_changed(path: Path, text: str) -> bool:
-    """Write `text` to `path` unless it is there already; return whether it was written."""
-    if path.exists() and path.read_text(encoding="utf-8") == text:
+def write_if_changed(path: Path, text: str, inputs: Iterable[Path]) -> bool:
+    """Write `text` to `path` unless it is there, newer than `inputs`; return whether it was written."""
+    newest = max(source.stat().st_mtime_ns for source in inputs)
+    if path.exists() and path.read_text(encoding="utf-8") == text and path.stat().st_mtime_ns > newest:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
@@ -129,7 +130,8 @@ def main(arguments: Sequence[str]) -> int:
     except (ConfigError, OSError) as error:
         print(f"make: {error}", file=sys.stderr)
         return 2
-    write_if_changed(given.output, header(options, given.profile, values))
+    inputs = (given.definitions, Path(__file__))
+    write_if_changed(given.output, header(options, given.profile, values), inputs)
     return 0
 
 
