@@ -31,7 +31,7 @@ COMMAND = ("run_break", "run_for_person", "kernel::shell::run", "kmain")
 FAULTS = {
     "check": Expected(r"CHECK\(expected == .*\) failed", ("failed_check", *COMMAND), registers=False),
     "clobbered-link": Expected(
-        r"CHECK\(frames_\.block_present\((block\.)?next\) && .*\) failed",
+        r"CHECK\(linked\(next, list\) && .*\) failed",
         ("Buddy::allocate", "clobber_link", *COMMAND),
         registers=False,
     ),

@@ -483,24 +483,37 @@ TEST(buddy, a_whole_block_with_a_free_frame_stops_the_machine) {
   EXPECT_PANIC((void)give(world, ten, 10), "free_frames");
 }
 
-TEST(buddy, an_overwritten_link_stops_the_machine_before_it_is_followed) {
-  // Far away, to a pageblock that is on no list, and to itself.
-  for (const std::uint32_t link : {0x00ff'ffffu, 3u, 1u}) {
-    World world({.memory = kOneRun});
-    ASSERT(world.ok());
+// Two pageblocks that are half free, on one list: 0, then 1. `last` is the other half of 0.
+struct TwoLinked {
+  World world{{.memory = kOneRun}};
+  FrameNumber last{};
+
+  TwoLinked() {
+    if (!world.ok()) return;
     FrameNumber halves[4];
     for (FrameNumber& half : halves) half = take(world, 8);
     EXPECT_EQ(give(world, halves[2], 8), Error::ok);
-    EXPECT_EQ(give(world, halves[0], 8), Error::ok);  // both pageblocks on one list: 0, then 1
-    Pageblock& head = world->frames().block(0);
-    EXPECT_EQ(head.next, 1u);
-    if (link == 1) {
-      world->frames().block(1).prev = 1;
-    } else {
-      head.next = link;
-    }
-    EXPECT_PANIC((void)give(world, halves[1], 8), "CHECK");
+    EXPECT_EQ(give(world, halves[0], 8), Error::ok);
+    EXPECT_EQ(world->frames().block(0).next, 1u);
+    last = halves[1];
   }
+};
+
+TEST(buddy, an_overwritten_next_link_stops_the_machine_before_it_is_followed) {
+  // Far away, just beyond the end, and to a pageblock that is on no list.
+  for (const std::uint32_t link : {0x00ff'ffffu, 4u, 3u}) {
+    TwoLinked two;
+    ASSERT(two.world.ok());
+    two.world->frames().block(0).next = link;
+    EXPECT_PANIC((void)give(two.world, two.last, 8), "CHECK");
+  }
+}
+
+TEST(buddy, an_overwritten_prev_link_stops_the_machine_before_it_is_followed) {
+  TwoLinked two;
+  ASSERT(two.world.ok());
+  two.world->frames().block(1).prev = 1;  // to itself
+  EXPECT_PANIC((void)give(two.world, two.last, 8), "CHECK");
 }
 
 TEST(buddy, an_overwritten_head_stops_the_machine_before_it_is_followed) {
