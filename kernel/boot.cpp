@@ -72,8 +72,8 @@ void warn_of_unknown_words(const boot::CommandLine& options) {
     for (const std::string_view option : kOptions) {
       if (word.substr(0, option.size()) == option && word.substr(option.size(), 1) == "=") return;
     }
-    Line().text("boot: '").text(word).text(
-        "' is no option (there are seed=N, on_misuse=panic|refuse); ignored");
+    Line().text("boot: ").quoted(word).text(
+        " is no option (there are seed=N, on_misuse=panic|refuse); ignored");
   });
 }
 

@@ -31,21 +31,6 @@ void Words::erase(std::size_t index) {
   --count_;
 }
 
-void write_quoted(memory::Writer& out, std::string_view text) {
-  constexpr std::size_t kMost = 40;
-  out.text("'");
-  for (const char character : text.substr(0, kMost)) {
-    const auto byte = static_cast<std::uint8_t>(character);
-    if (byte >= 0x20 && byte < 0x7f) {
-      out.character(character);
-    } else {
-      constexpr std::string_view kDigits = "0123456789abcdef";
-      out.text("\\x").character(kDigits[byte >> 4]).character(kDigits[byte & 0xf]);
-    }
-  }
-  out.text(text.size() > kMost ? "...'" : "'");
-}
-
 void Call::progress(std::string_view text) {
   if (progress_ == nullptr) return;
   progress_->write(text);
@@ -72,7 +57,7 @@ std::optional<std::uint64_t> Call::number_in(std::string_view text, std::string_
   else
     error_.number(high);
   error_.text(", not ");
-  write_quoted(error_, text);
+  error_.quoted(text);
   return std::nullopt;
 }
 

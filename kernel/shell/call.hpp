@@ -46,10 +46,6 @@ class Words {
   std::size_t count_ = 0;
 };
 
-// Writes what somebody typed so that it cannot harm a terminal: at most 40 bytes, others than printable ASCII
-// as \xNN.
-void write_quoted(memory::Writer& out, std::string_view text);
-
 class Call {
  public:
   // `words[0]` is the command's name. `progress`: text for a person who waits; null when a program asked.

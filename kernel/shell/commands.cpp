@@ -48,7 +48,7 @@ const Command* match(const Words& words, memory::Writer& error, Status& status) 
   const Command* command = find_command(words[0]);
   if (command == nullptr) {
     error.text("unknown command ");
-    write_quoted(error, words[0]);
+    error.quoted(words[0]);
     error.text("; try 'help'");
     status = Status::unknown_command;
     return nullptr;
@@ -187,7 +187,7 @@ void run_for_person(std::string_view line) {
 Status run_help(Call& call) {
   if (call.arguments() == 1 && find_command(call.argument(0)) == nullptr) {
     call.error().text("no command ");
-    write_quoted(call.error(), call.argument(0));
+    call.error().quoted(call.argument(0));
     call.error().text("; 'help' lists them");
     return Status::not_found;
   }

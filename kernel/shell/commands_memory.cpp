@@ -104,9 +104,9 @@ Status take_blocks(Call& call, Order order, std::size_t count) {
   return Status::success;
 }
 
-// The blocks from `first` on: their frame numbers in one line.
+// The blocks from `first` on: their first frames' numbers in one line.
 void describe_held(memory::Inspector& out, std::size_t first) {
-  out.begin_array("blocks", Layout::row);
+  out.begin_array("frames", Layout::row);
   for (std::size_t i = first; i < held.count(); ++i) out.number("", raw(held[i].number), Unit::none);
   out.end_array();
 }
@@ -271,7 +271,7 @@ std::optional<StressOptions> parse_stress(Call& call) {
       options.seed = *seed;
     } else {
       call.error().text("expected seed=S or hold, not ");
-      write_quoted(call.error(), word);
+      call.error().quoted(word);
       return std::nullopt;
     }
   }

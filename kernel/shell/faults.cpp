@@ -248,7 +248,7 @@ Status run_break(Call& call) {
     if (fault.name == call.argument(0)) return cause(call, fault);
   }
   call.error().text("no fault ");
-  write_quoted(call.error(), call.argument(0));
+  call.error().quoted(call.argument(0));
   call.error().text("; 'break' lists them");
   return Status::not_found;
 }

@@ -106,7 +106,7 @@ Status run_ktest(Call& call) {
   }
   if (run.passed + run.failed == 0) {
     call.error().text("no test matches ");
-    write_quoted(call.error(), filter);
+    call.error().quoted(filter);
     return Status::not_found;
   }
   return Status::success;

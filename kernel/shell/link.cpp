@@ -33,16 +33,19 @@ void send_record(RecordHeader header, std::string_view payload) {
 }
 
 bool Link::poll() {
-  for (std::size_t taken = 0; taken < bytes_.size(); ++taken) {
+  bool whole = false;
+  std::size_t taken = 0;
+  for (; taken < bytes_.size() && !whole; ++taken) {
     const auto byte = com2.read();
-    if (!byte) {
-      drop_stale_beginning();
-      return false;
-    }
-    last_byte_ns_ = clock::now_ns();
-    if (take_byte(*byte)) return true;
+    if (!byte) break;
+    whole = take_byte(*byte);
   }
-  return true;
+  if (taken == 0) {
+    drop_stale_beginning();
+  } else {
+    last_byte_ns_ = clock::now_ns();  // once for all: reading the clock costs more than a byte
+  }
+  return whole || taken == bytes_.size();
 }
 
 void Link::drop_stale_beginning() {

@@ -6,6 +6,7 @@ namespace memory {
 namespace {
 
 constexpr std::string_view kCut = "...";
+constexpr std::string_view kHexDigits = "0123456789abcdef";
 constexpr std::size_t kMaxDigits = 20;  // of 2^64 - 1
 
 // The digits of one number, built from the last to the first.
@@ -43,6 +44,22 @@ Writer& Writer::character(char character) {
   return *this;
 }
 
+Writer& Writer::quoted(std::string_view text) {
+  constexpr std::size_t kMost = 40;
+  character('\'');
+  for (const char character : text.substr(0, kMost)) {
+    const auto byte = static_cast<std::uint8_t>(character);
+    if (byte >= 0x20 && byte < 0x7f) {
+      append({&character, 1});
+    } else {
+      const char escape[] = {'\\', 'x', kHexDigits[byte >> 4], kHexDigits[byte & 0xf]};
+      append({escape, sizeof escape});
+    }
+  }
+  append(text.size() > kMost ? "...'" : "'");
+  return *this;
+}
+
 Writer& Writer::decimal(std::uint64_t magnitude, std::string_view sign, Column column) {
   Digits digits;
   digits.push_decimal(magnitude);
@@ -58,7 +75,7 @@ Writer& Writer::decimal(std::uint64_t magnitude, std::string_view sign, Column c
 Writer& Writer::hex(std::uint64_t number, std::size_t digits) {
   constexpr std::size_t kWidest = 16;
   Digits text;
-  do text.push("0123456789abcdef"[number & 0xf]);
+  do text.push(kHexDigits[number & 0xf]);
   while ((number >>= 4) != 0);
   while (text.size() < digits && text.size() < kWidest) text.push('0');
   text.push("0x");
@@ -151,8 +168,8 @@ Result<std::uint64_t> parse_number(std::string_view text) {
     base = 16;
     text.remove_prefix(2);
   }
-  unsigned shift = 0;
-  if (!text.empty() && (shift = suffix_shift(text.back())) != 0) text.remove_suffix(1);
+  const unsigned shift = text.empty() ? 0 : suffix_shift(text.back());
+  if (shift != 0) text.remove_suffix(1);
   if (text.empty()) return Error::invalid;
 
   std::uint64_t number = 0;

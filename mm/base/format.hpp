@@ -32,6 +32,9 @@ class Writer {
 
   Writer& text(std::string_view text, Column column = {});
   Writer& character(char character);
+  // What somebody else wrote, so that it cannot harm a terminal: in '', at most 40 bytes, others than printable
+  // ASCII as \xNN.
+  Writer& quoted(std::string_view text);
   template <std::integral Number>
   Writer& number(Number number, Column column = {}) {  // decimal, '-' when negative
     if constexpr (std::signed_integral<Number>) {

@@ -80,11 +80,13 @@ bool Buddy::listing_valid(const Pageblock& block) {
 }
 
 // A free frame is used by nobody; only its poison may say something.
-static bool is_clear(const Frame& frame) {
+namespace {
+bool is_clear(const Frame& frame) {
   return frame.order() == Order{0} && frame.references.load(std::memory_order_relaxed) == 0 &&
          frame.mappings.load(std::memory_order_relaxed) == 0 && frame.tag == 0 && frame.index == 0 &&
          frame.prev == 0 && frame.next == 0 && frame.owner == 0;
 }
+}  // namespace
 
 // B5 for one pageblock. An allocated block of order 10 or 11 reaches over pageblocks; each of them looks for
 // the head that covers it.

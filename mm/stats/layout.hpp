@@ -30,7 +30,7 @@ namespace memory::stats {
 
 // The name of a type in the tables. Floors specialise it for their records and enumerations.
 template <typename T>
-inline constexpr std::string_view kTypeName = "";
+inline constexpr std::string_view kTypeName;
 template <>
 inline constexpr std::string_view kTypeName<std::uint8_t> = "u8";
 template <>
@@ -93,7 +93,7 @@ consteval FieldRow field_row(std::string_view name, std::size_t offset) {
   detail::copy(row.name, name);
   detail::copy(row.type, kTypeName<Plain>);
   row.offset = static_cast<std::uint32_t>(offset);
-  row.bytes = sizeof(Plain);
+  row.bytes = sizeof(Plain);  // NOLINT(bugprone-sizeof-expression): a member may be a pointer
   row.count = Element::count;
   return row;
 }

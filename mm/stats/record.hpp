@@ -62,6 +62,7 @@ struct Table {
 
 template <typename Row, std::size_t extent>
 Table table_of(std::span<const Row, extent> rows) {
+  // NOLINTNEXTLINE(bugprone-sizeof-expression): a row may be a pointer
   return {reinterpret_cast<std::uint64_t>(rows.data()), static_cast<std::uint32_t>(rows.size()), sizeof(Row)};
 }
 

@@ -14,11 +14,10 @@ enum class Access : std::uint8_t { read, read_write, read_execute };
 enum class PageLevel : std::uint8_t { page = 0, two_mib = 1, one_gib = 2, root = 3 };
 constexpr unsigned raw(PageLevel level) { return static_cast<unsigned>(level); }
 constexpr PageLevel below(PageLevel level) { return PageLevel(static_cast<std::uint8_t>(raw(level) - 1)); }
-constexpr std::uint64_t bytes_at(PageLevel level) {
-  return std::uint64_t{1} << (kPageShift + 9 * raw(level));
-}
+constexpr std::size_t shift_at(PageLevel level) { return kPageShift + std::size_t{9} * raw(level); }
+constexpr std::uint64_t bytes_at(PageLevel level) { return std::uint64_t{1} << shift_at(level); }
 constexpr unsigned index_at(PageLevel level, VirtAddr address) {
-  return address.value >> (kPageShift + 9 * raw(level)) & 511;
+  return address.value >> shift_at(level) & 511;
 }
 
 class PageEntry {

@@ -109,7 +109,7 @@ def test_the_reason_says_what_was_wrong_and_what_to_do(channel: Channel) -> None
 
 
 def test_free_twice_is_refused_the_second_time(shell: Shell, channel: Channel) -> None:
-    (frame,) = channel.call("alloc", 0)["blocks"]
+    (frame,) = channel.call("alloc", 0)["frames"]
     after_alloc = channel.call("stats")
     assert channel.call("free", frame) == {"freed": 1}
     counters = channel.call("stats")
@@ -121,7 +121,7 @@ def test_free_twice_is_refused_the_second_time(shell: Shell, channel: Channel) -
 
 
 def test_the_inside_and_the_buddy_of_a_block_are_not_its_beginning(channel: Channel) -> None:
-    (frame,) = channel.call("alloc", 3)["blocks"]
+    (frame,) = channel.call("alloc", 3)["frames"]
     before = channel.call("stats")
     outcomes = channel.batch([f"free {n}" for n in (frame + 1, frame + 4, frame + 7, frame ^ 8)])
     assert {outcome.status for outcome in outcomes} == {INVALID}
@@ -133,7 +133,7 @@ def test_the_inside_and_the_buddy_of_a_block_are_not_its_beginning(channel: Chan
 
 def test_the_table_of_held_blocks_has_an_end(channel: Channel) -> None:
     before = channel.call("buddyinfo")
-    assert len(channel.call("alloc", 0, 1024)["blocks"]) == 1024
+    assert len(channel.call("alloc", 0, 1024)["frames"]) == 1024
     counters = channel.call("stats")
     (refused,) = channel.batch(["alloc 0"])
     assert (refused.status, refused.error) == (TOO_BIG, "room for 0 more blocks, not 1; 'free' some first")
@@ -146,7 +146,7 @@ def test_blocks_of_every_order_are_aligned_disjoint_and_come_back(channel: Chann
     before = channel.call("buddyinfo")
     taken: set[int] = set()
     for order in range(12):
-        for frame in channel.call("alloc", order, 2 if order < 11 else 1)["blocks"]:
+        for frame in channel.call("alloc", order, 2 if order < 11 else 1)["frames"]:
             assert frame % (1 << order) == 0
             block = set(range(frame, frame + (1 << order)))
             assert not block & taken

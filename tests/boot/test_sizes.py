@@ -81,7 +81,7 @@ def test_all_of_it_can_be_allocated_and_comes_back(artifact: Build, size: str) -
         free = before[0].value[0]["free_blocks"]
         order = max(order for order, count in enumerate(free) if count)
         taken = free[order]
-        frames = guest.channel.call("alloc", order, taken)["blocks"]
+        frames = guest.channel.call("alloc", order, taken)["frames"]
         assert len(set(frames)) == taken
         assert (max(frames) >= 4 * GIB // 4096) == (SIZES[size] > 4 * GIB)
         (refused,) = guest.channel.batch([f"alloc {order}"])

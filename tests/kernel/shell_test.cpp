@@ -42,12 +42,6 @@ TEST(words, more_than_fit_are_counted) {
   EXPECT_EQ(words.count(), 17u);
 }
 
-TEST(shell, quotes_what_would_harm_a_terminal) {
-  memory::TextBuffer<200> text;
-  write_quoted(text, "a\x1b[2J\xff");
-  EXPECT_EQ(text.view(), std::string_view("'a\\x1b[2J\\xff'"));
-}
-
 TEST(shell, commands_are_sorted_and_explained) {
   std::string_view before;
   for (const Command& command : commands()) {

@@ -17,6 +17,16 @@ string_view size_text(std::uint64_t bytes) {
 
 }  // namespace
 
+TEST(format, quotes_what_would_harm_a_terminal) {
+  TextBuffer<200> text;
+  text.quoted("a\x1b[2J\xff")
+      .quoted("0123456789012345678901234567890123456789")
+      .quoted("01234567890123456789012345678901234567890");
+  EXPECT_EQ(text.view(), string_view("'a\\x1b[2J\\xff'"
+                                     "'0123456789012345678901234567890123456789'"
+                                     "'0123456789012345678901234567890123456789...'"));
+}
+
 TEST(format, writes_numbers_to_their_limits) {
   TextBuffer<96> text;
   text.number(0).character(' ').number(-1).character(' ').number(~std::uint64_t{0});
