@@ -41,7 +41,7 @@ Result<std::size_t> CommandLine::choice(std::string_view key,
 
 void CommandLine::describe_bad_number(memory::Writer& out, std::string_view key) const {
   const Result<std::string_view> text = value(key);
-  out.text(key).text("=").text(text.ok() ? text.take() : std::string_view{});
+  out.text(key).text("=").quoted(text.ok() ? text.take() : std::string_view{});
   if (number(key).error() == Error::too_big) {
     out.text(" is too large a number: it must be below 2^64");
   } else {
@@ -52,7 +52,7 @@ void CommandLine::describe_bad_number(memory::Writer& out, std::string_view key)
 void CommandLine::describe_bad_choice(memory::Writer& out, std::string_view key,
                                       std::span<const std::string_view> choices) const {
   const Result<std::string_view> text = value(key);
-  out.text(key).text("=").text(text.ok() ? text.take() : std::string_view{}).text(" is unknown: choose ");
+  out.text(key).text("=").quoted(text.ok() ? text.take() : std::string_view{}).text(" is unknown: choose ");
   for (std::size_t i = 0; i < choices.size(); ++i) {
     if (i > 0 && i + 1 < choices.size()) out.text(", ");
     if (i > 0 && i + 1 == choices.size()) out.text(" or ");

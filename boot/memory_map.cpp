@@ -5,7 +5,8 @@
 // raises the function to at least the range's rank between two edges, and the ranks fall in usability, so the
 // result is the maximum over all ranges: it cannot depend on their order, nor on how often one is given.
 //
-//   ranks:   available < acpi_reclaimable < acpi_nvs < bad < reserved;   nothing is below all of them
+//   ranks:   available < acpi_reclaimable < acpi_nvs < bad < reserved;   nothing is below all of them;
+//            `held` is no loader's: boot/hold.hpp makes it of the finished map
 //
 //   add [a, c) available          a       c
 //                          -------+#######+-----------     edges: 0 nothing, a available, c nothing

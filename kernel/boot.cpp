@@ -3,7 +3,8 @@
 
 #include <array>
 
-#include "boot/command_line.hpp"
+#include "boot/hold.hpp"
+#include "boot/options.hpp"
 #include "boot/receive.hpp"
 #include "kernel/arch/x86_64/boot_cpu.hpp"
 #include "kernel/arch/x86_64/cpu.hpp"
@@ -25,6 +26,8 @@ namespace {
 using memory::PhysAddr;
 using memory::VirtAddr;
 using memory::operator""_GiB;
+
+constexpr std::uint64_t kNoEnd = ~std::uint64_t{0};
 
 // What entry.S maps, at -2 GiB.
 constexpr PhysAddr kReachEnd{1_GiB};
@@ -64,42 +67,45 @@ void print_loader(const memory::BootInfo& info) {
 
 // ---- options of the kernel command line
 
-constexpr std::array<std::string_view, 2> kMisusePolicies{"panic", "refuse"};  // in MisusePolicy's order
-constexpr std::array<std::string_view, 3> kOptions{"seed", "on_misuse", "la57"};
+class ConsoleComplaints final : public boot::Complaints {
+ public:
+  void say(std::string_view line) override {
+    print("boot: ");
+    print(line);
+    print("\n");
+  }
+};
 
-void warn_of_unknown_words(const boot::CommandLine& options) {
-  options.for_each_word([](std::string_view word) {
-    for (const std::string_view option : kOptions) {
-      if (word.substr(0, option.size()) == option && word.substr(option.size(), 1) == "=") return;
-    }
-    Line().text("boot: ").quoted(word).text(
-        " is no option (there are seed=N, on_misuse=panic|refuse); ignored");
-  });
+constinit boot::Options options{};
+
+void read_options() {
+  ConsoleComplaints complaints;
+  options = boot::parse_options(boot::CommandLine(boot_info.command_line()), complaints);
+  if (options.max_cpus < memory::config::max_cpus) {
+    Line().text("boot: at most ").number(options.max_cpus).text(" CPUs are used");
+  }
 }
 
-std::uint64_t seed_option(const boot::CommandLine& options) {
-  constexpr std::uint64_t kDefault = 1;
-  const auto seed = options.number("seed");
-  if (seed.ok()) return seed.take();
-  if (seed.error() != memory::Error::not_found) {
-    Line line;
-    line.text("boot: ");
-    options.describe_bad_number(line, "seed");
-    line.text("; seed=").number(kDefault).text(" is used");
+std::string_view why_not_held(memory::Error error) {
+  switch (error) {
+    case memory::Error::not_found: return "a part of it is no usable memory";
+    case memory::Error::busy: return "a part of it holds the kernel, boot data or a module";
+    default: return "the table of memory ranges has no room";
   }
-  return kDefault;
 }
 
-memory::MisusePolicy misuse_option(const boot::CommandLine& options) {
-  const auto choice = options.choice("on_misuse", kMisusePolicies);
-  if (choice.ok()) return static_cast<memory::MisusePolicy>(choice.take());
-  if (choice.error() != memory::Error::not_found) {
+void hold_memory() {
+  for (const memory::PhysRange range : options.holds()) {
+    const auto done = boot::hold(boot_info, range);
     Line line;
-    line.text("boot: ");
-    options.describe_bad_choice(line, "on_misuse", kMisusePolicies);
-    line.text("; on_misuse=panic is used");
+    line.text(done.ok() ? "boot: held " : "boot: hold of ").size(range.bytes()).text(" at ");
+    line.hex(range.first.value);
+    if (!done.ok()) line.text(": ").text(why_not_held(done.error())).text("; not held");
   }
-  return memory::MisusePolicy::panic;
+}
+
+constexpr memory::MisusePolicy policy_of(boot::OnMisuse word) {
+  return word == boot::OnMisuse::panic ? memory::MisusePolicy::panic : memory::MisusePolicy::refuse;
 }
 
 // ---- memory
@@ -146,14 +152,13 @@ const memory::BootInfo& receive_boot_info(std::uint32_t magic, std::uint32_t inf
     refuse_machine(why.view());
   }
   print_loader(boot_info);
+  read_options();
+  hold_memory();
   return boot_info;
 }
 
 void start_memory(const memory::BootInfo& info) {
-  const boot::CommandLine options(info.command_line());
-  warn_of_unknown_words(options);
-  const std::uint64_t seed = seed_option(options);
-  seed_random(seed);
+  seed_random(options.seed);
 
   using memory::Access;
   const std::array<memory::ImageSection, 3> sections{{
@@ -167,13 +172,14 @@ void start_memory(const memory::BootInfo& info) {
   const memory::BootState state{.reach = reach(),
                                 .reach_end = kReachEnd,
                                 .largest_page = largest_page(),
-                                .on_misuse = misuse_option(options)};
+                                .on_misuse = policy_of(options.on_misuse),
+                                .direct_map_end = PhysAddr{options.direct_map_bytes.value_or(kNoEnd)}};
   const auto made = memory::initialize(info, image, state, cpus);
   if (!made.ok()) refuse_machine("the machine has too little memory for the kernel's own tables");
   enable_global_pages();
   set_panic_details(write_counters);
   print_memory();
-  Line().text("Random numbers start from seed=").number(seed);
+  Line().text("Random numbers start from seed=").number(options.seed);
 }
 
 }  // namespace kernel

@@ -7,8 +7,8 @@
 
 namespace kernel {
 
-// Reads what the loader left and says on the console what was odd about it. When nothing usable was left,
-// says why and leaves the machine with ExitCode::unusable.
+// Reads what the loader left and the options of its command line, and says on the console what was odd about
+// them; memory that an option holds is set aside. When nothing usable was left, says why and leaves the machine with ExitCode::unusable.
 const memory::BootInfo& receive_boot_info(std::uint32_t magic, std::uint32_t information);
 
 // Starts memory::manager(): from here on allocations work, and the page tables are the kernel's own. Leaves

@@ -68,6 +68,7 @@ struct BootState {
   PhysAddr reach_end;      // and how far that goes
   PageLevel largest_page;  // two_mib, or one_gib where CPUID has it
   MisusePolicy on_misuse;
+  PhysAddr direct_map_end{~std::uint64_t{0}};  // memory from here on is not to be in the direct map
 };
 
 // The kernel's memory manager, once: early allocator, boot map, its root loaded, frame array, zones,

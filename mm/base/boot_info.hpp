@@ -12,7 +12,9 @@
 
 namespace memory {
 
-enum class MemoryKind : std::uint8_t { available, acpi_reclaimable, acpi_nvs, bad, reserved };
+// By falling usability, as far as loaders know kinds. `held` is usable memory that the command line asked to keep
+// out of service: not described, not mapped, not handed out until somebody adds it.
+enum class MemoryKind : std::uint8_t { available, acpi_reclaimable, acpi_nvs, bad, reserved, held };
 
 struct MemoryRange {
   PhysRange range;
@@ -36,7 +38,7 @@ struct BootInfo {
   BootProtocol protocol = BootProtocol::none;
 
   // Sorted by address, merged, not overlapping; where the loader's ranges overlap, the less usable kind wins.
-  // Ranges of kind `available` are whole frames.
+  // Ranges of kind `available` and `held` are whole frames.
   std::array<MemoryRange, config::max_memory_ranges> memory{};
   std::size_t memory_ranges = 0;
   std::size_t memory_ranges_dropped = 0;  // for want of room: their memory is not used

@@ -132,36 +132,3 @@ def find_in_ram(guest: Guest, content: bytes) -> int:
             if position >= 0:
                 return start + position
     raise AssertionError("the module is nowhere in RAM")
-
-
-OPTIONS = [
-    ("seed=77", "Random numbers start from seed=77"),
-    ("seed=0x10", "Random numbers start from seed=16"),
-    ("seed=1 seed=9", "Random numbers start from seed=9"),
-    ("seed=", "boot: seed="),
-    ("seed=12monkeys", "boot: seed=12monkeys"),
-    ("seed=99999999999999999999999", "seed=1 is used"),
-    ("seed=-1", "seed=1 is used"),
-    ("on_misuse=never", "on_misuse=panic is used"),
-    ("frobnicate", "boot: 'frobnicate' is no option"),
-    ("seedling=3", "boot: 'seedling=3' is no option"),
-    ("  seed=5   ", "Random numbers start from seed=5"),
-]
-
-
-@pytest.mark.parametrize(("line", "answer"), OPTIONS)
-def test_each_option_is_taken_or_named(machine: Machine, line: str, answer: str) -> None:
-    with machine("pvh", memory="16M", cmdline=line) as guest:
-        guest.wait_ready()
-        text = guest.shell.wait_prompt()
-        assert answer in text
-        complaints = [
-            said for said in text.splitlines() if said.startswith("boot: ") and "command line:" not in said
-        ]
-        wrong = "Random" not in answer
-        assert len(complaints) == wrong, complaints
-
-
-def test_a_wrong_seed_leaves_the_default(machine: Machine) -> None:
-    with machine("pvh", memory="16M", cmdline="seed=x") as guest:
-        assert "Random numbers start from seed=1\n" in guest.shell.wait_prompt()

@@ -35,10 +35,11 @@ TEST(command_line, reads_numbers) {
 
   memory::TextBuffer<128> text;
   line.describe_bad_number(text, "f");
-  EXPECT_EQ(text.view(), "f=12x is not a number: write it decimal or as 0x..., then at most one of K, M, G");
+  EXPECT_EQ(text.view(),
+            "f='12x' is not a number: write it decimal or as 0x..., then at most one of K, M, G");
   text.clear();
   line.describe_bad_number(text, "e");
-  EXPECT_EQ(text.view(), "e=18446744073709551616 is too large a number: it must be below 2^64");
+  EXPECT_EQ(text.view(), "e='18446744073709551616' is too large a number: it must be below 2^64");
 }
 
 TEST(command_line, knows_choices) {
@@ -50,7 +51,7 @@ TEST(command_line, knows_choices) {
 
   memory::TextBuffer<128> text;
   line.describe_bad_choice(text, "mood", kChoices);
-  EXPECT_EQ(text.view(), "mood=bad is unknown: choose panic, refuse or ignore");
+  EXPECT_EQ(text.view(), "mood='bad' is unknown: choose panic, refuse or ignore");
 }
 
 TEST(command_line, walks_from_left_to_right) {
