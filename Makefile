@@ -130,6 +130,9 @@ build/%: own_flags =
 $(foreach p,release debug,build/$p/kernel/kernel/runtime/%): own_flags = -fno-lto -fno-builtin \
   -fno-tree-loop-distribute-patterns -fno-stack-protector
 
+# GRUB's platforms that are installed: an image made before its UEFI part came is made again.
+grub_platforms := $(patsubst /usr/lib/grub/%/modinfo.sh,%,$(wildcard /usr/lib/grub/*/modinfo.sh))
+
 # $(call kernel_rules,PROFILE,FLAGS): two links with the symbol table between them, then the artifact checks.
 define kernel_rules
 build/$1/coronel.unnamed.elf: $$(objects_$1_kernel) linker.ld
@@ -143,7 +146,12 @@ build/$1/coronel.elf: build/$1/symbols.S tools/coronel/artifact/checks.py
 	$(Q)$(CXX) $(kernel_flags) $2 $(kernel_link_flags) -o $$@ $$(objects_$1_kernel) build/$1/symbols.o
 	@$(PY) -m coronel.build.symbols $$@ --verify
 	@$(PY) -m coronel.artifact $$@ --profile $1
-build/$1/coronel.iso: build/$1/coronel.elf boot/grub.cfg tools/coronel/build/image.py
+build/$1/image.platforms: | setup
+	@mkdir -p build/$1
+	@printf '%s\n' '$(grub_platforms)' >$$@
+$(call remember,build/$1/image.platforms,$(grub_platforms),build/$1/image.platforms)
+build/$1/coronel.iso: build/$1/coronel.elf boot/grub.cfg tools/coronel/build/image.py tools/coronel/build/efi.py \
+  build/$1/image.platforms
 	$(if $(V),,@echo '  ISO   $$@')
 	@$(PY) -m coronel.build.image build/$1/coronel.elf --output $$@
 build/$1/libcoronel_mm.so: $$(objects_$1_host)

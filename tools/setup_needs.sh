@@ -17,6 +17,8 @@ each_need() {
   "$@" run program:setarch util-linux
   "$@" run program:make make
   "$@" test program:gdb gdb
+  "$@" test path:/usr/lib/grub/x86_64-efi/modinfo.sh grub-efi-amd64-bin
+  "$@" test path:/usr/share/OVMF/OVMF_CODE_4M.fd ovmf
   choose_clang
   "$@" clang "program:clang++-$clang" "clang-$clang"
   "$@" clang "program:clang-tidy-$clang" "clang-tidy-$clang"

@@ -16,9 +16,10 @@ from coronel.errors import (
     GuestReport,
     KernelPanic,
     MMError,
+    SetupError,
     UsageError,
 )
-from coronel.guest import GuestOptions, parse_memory
+from coronel.guest import GuestOptions, firmware, parse_memory
 from coronel.guest.console import SerialLog, printable
 from coronel.guest.registers import parse
 
@@ -79,6 +80,8 @@ def test_sizes_that_make_no_sense(text: str) -> None:
         ({"cpus": 256}, "cpus 256"),
         ({"cpus": "two"}, "cpus 'two'"),
         ({"machine": "isapc"}, "pc and q35"),
+        ({"firmware": "coreboot"}, "firmware 'coreboot' is unknown: there are bios and uefi"),
+        ({"firmware": "uefi", "machine": "q35", "memory": "128M"}, "firmware uefi starts an iso"),
         ({"cpu": "-help"}, "not a CPU model"),
         ({"accel": "xen"}, "tcg and kvm"),
         ({"icount": 11}, "icount 11"),
@@ -147,6 +150,70 @@ def test_images(tmp_path: Path) -> None:
         path.write_bytes(whole[:size])
         with pytest.raises(ArtifactError, match="cut off"):
             GuestOptions(iso=path)
+
+
+@pytest.fixture
+def uefi_image(tmp_path: Path) -> Path:
+    """A whole image with a boot catalogue that has a section for UEFI."""
+    image = bytearray(20 * 2048)
+    image[16 * 2048 : 16 * 2048 + 6] = b"\x01CD001"
+    struct.pack_into("<I", image, 16 * 2048 + 80, 20)
+    struct.pack_into("<H", image, 16 * 2048 + 128, 2048)
+    image[17 * 2048 : 17 * 2048 + 30] = b"\0CD001\x01EL TORITO SPECIFICATION"
+    struct.pack_into("<I", image, 17 * 2048 + 71, 19)
+    image[19 * 2048 + 64 : 19 * 2048 + 66] = b"\x91\xef"
+    path = tmp_path / "uefi.iso"
+    path.write_bytes(image)
+    return path
+
+
+@pytest.fixture
+def flash(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pretends that OVMF is installed."""
+    found = firmware.Uefi(Path("/c.fd"), Path("/v.fd"))
+    monkeypatch.setattr(firmware.Uefi, "find", classmethod(lambda _: found))
+
+
+def uefi_options(image: Path, **fields: Any) -> GuestOptions:
+    return GuestOptions(**{"iso": image, "firmware": "uefi", "machine": "q35", "memory": "128M", **fields})
+
+
+def test_a_machine_with_uefi(uefi_image: Path, flash: None) -> None:
+    words = uefi_options(uefi_image).machine_arguments()
+    chips = [word for word in words if word.startswith("if=pflash")]
+    assert chips == [
+        "if=pflash,format=raw,unit=0,readonly=on,file=/c.fd",
+        "if=pflash,format=raw,unit=1,snapshot=on,file=/v.fd",
+    ]
+    for wrong, text in (
+        ({"machine": "pc"}, "needs machine q35"),
+        ({"memory": "127M"}, "'127M' is too little for firmware uefi: at least 128M"),
+    ):
+        with pytest.raises(UsageError, match=text):
+            uefi_options(uefi_image, **wrong)
+    assert not [word for word in GuestOptions(iso=uefi_image).machine_arguments() if "pflash" in word]
+
+
+@pytest.mark.parametrize("place", [17 * 2048 + 8, 19 * 2048 + 64, 19 * 2048 + 65])
+def test_an_image_without_uefi(uefi_image: Path, place: int, flash: None) -> None:
+    data = bytearray(uefi_image.read_bytes())
+    data[place] ^= 0x40
+    uefi_image.write_bytes(data)
+    GuestOptions(iso=uefi_image)
+    with pytest.raises(
+        ArtifactError, match=r"starts under BIOS only: install the package grub-efi-amd64-bin"
+    ):
+        uefi_options(uefi_image)
+
+
+def test_where_the_firmware_is(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match=r"firmware uefi needs .*OVMF_CODE_4M\.fd: install the package ovmf"):
+        firmware.Uefi.find(tmp_path)
+    for name in ("OVMF_CODE.fd", "OVMF_VARS.fd", "OVMF_CODE_4M.fd"):
+        (tmp_path / name).touch()
+    assert firmware.Uefi.find(tmp_path).code.name == "OVMF_CODE.fd"
+    (tmp_path / "OVMF_VARS_4M.fd").touch()  # Debian 13 has only these
+    assert firmware.Uefi.find(tmp_path).variables.name == "OVMF_VARS_4M.fd"
 
 
 def test_a_missing_module(kernel: Path, tmp_path: Path) -> None:

@@ -56,13 +56,14 @@ APT_GET = """#!/bin/sh
 echo "apt-get $*" >>"$LOG"
 case $1 in update) exit "${FAKE_APT_UPDATE:-0}" ;; esac
 [ -z "${FAKE_APT_USELESS:-}" ] || exit 0
+put() { mkdir -p "$CORONEL_SYSROOT/$1"; : >"$CORONEL_SYSROOT/$1/$2"; }
 for package; do
   case $package in
     qemu-system-x86) names=qemu-system-x86_64 ;; grub-common) names=grub-mkrescue ;; mtools) names=mformat ;;
     binutils) names='ld objdump' ;; util-linux) names=setarch ;; python3) names=python3 ;;
-    grub-pc-bin) mkdir -p "$CORONEL_SYSROOT/usr/lib/grub/i386-pc"; :
-    >"$CORONEL_SYSROOT/usr/lib/grub/i386-pc/modinfo.sh"
-      names='' ;;
+    grub-pc-bin) put usr/lib/grub/i386-pc modinfo.sh; names='' ;;
+    grub-efi-amd64-bin) put usr/lib/grub/x86_64-efi modinfo.sh; names='' ;;
+    ovmf) put usr/share/OVMF OVMF_CODE_4M.fd; names='' ;;
     ca-certificates) mkdir -p "$CORONEL_SYSROOT/etc/ssl/certs"
       echo x >"$CORONEL_SYSROOT/etc/ssl/certs/ca-certificates.crt"; names='' ;;
     xorriso | g++ | gdb | make) names=$package ;; *) names='' ;;
@@ -195,7 +196,7 @@ def test_each_goal_gets_no_more_than_it_needs(machine: Machine) -> None:
     machine.complete()
     assert machine.run("run").called("apt-get") == []
     test = machine.run("test")
-    assert test.called("apt-get install")[0].endswith("--no-install-recommends gdb")
+    assert test.called("apt-get install")[0].endswith("--no-install-recommends gdb grub-efi-amd64-bin ovmf")
     fuzz = machine.run("fuzz")
     assert fuzz.called("apt-get install")[0].endswith(" clang-16 clang-tidy-16 libclang-rt-16-dev llvm-16")
     assert "qemu-system-gui" not in fuzz.text
@@ -453,7 +454,7 @@ def test_doctor_on_a_bare_machine_changes_nothing(machine: Machine) -> None:
     assert report.code == 1
     assert snapshot(machine.checkout, machine.sysroot) == before
     assert list(report.calls) == []
-    for name in [*RUN_TOOLS, "gdb", "grub-pc-bin", "python3", "clang++-16"]:
+    for name in [*RUN_TOOLS, "gdb", "grub-pc-bin", "grub-efi-amd64-bin", "ovmf", "python3", "clang++-16"]:
         assert any(line.split()[:2] == [name, "MISSING"] for line in report.text.splitlines()), name
     assert "make run        lacks" in report.text
 

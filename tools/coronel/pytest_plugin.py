@@ -9,8 +9,9 @@ Fixtures: `artifact` (the built kernel, once a session) -> `guest` (a machine of
 `coronel_seed` is the session's number for everything random; every guest gets it as `seed=N` on its command
 line.
 
-Markers: `guest(memory=, cpus=, machine=, cpu=, boot="pvh"|"iso", cmdline=, icount=, modules=, timeout=,
-extra=)` and `needs(option, ...)`, which skips unless the *built* kernel has these options of config.def on.
+Markers: `guest(memory=, cpus=, machine=, cpu=, boot="pvh"|"iso", firmware="bios"|"uefi", cmdline=, icount=,
+modules=, timeout=, extra=)` and `needs(option, ...)`, which skips unless the *built* kernel has these options
+of config.def on.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ from coronel.mm.record import SYMBOL
 
 _RECORD_ROOT = 24  # docs/formats.md section 1
 _MARKER_FIELDS = {
-    "memory", "cpus", "machine", "cpu", "boot", "cmdline", "icount", "modules", "timeout", "extra", "accel"
+    "memory", "cpus", "machine", "cpu", "boot", "firmware", "cmdline", "icount", "modules", "timeout",
+    "extra", "accel",
 }  # fmt: skip
 
 

@@ -1,4 +1,5 @@
-"""Makes the ISO image that GRUB boots under BIOS: the stripped kernel, boot/grub.cfg, and its modules.
+"""Makes the ISO image that GRUB boots, under BIOS and, where GRUB for UEFI is installed, under UEFI too: the
+stripped kernel, boot/grub.cfg, and its modules.
 
 The same inputs give the same bytes: every date in the image is SOURCE_DATE_EPOCH, or a fixed one.
 """
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from coronel.build import efi
 from coronel.checkout import ROOT
 from coronel.errors import ArtifactError
 
@@ -83,7 +85,7 @@ def build_image(
         for number, module in enumerate(modules):
             (tree / "boot" / "modules").mkdir(exist_ok=True)
             (tree / "boot" / "modules" / str(number)).write_bytes(module.path.read_bytes())
-        _make_iso(tree, work / "image.iso")
+        _make_iso(tree, work)
         staged = output.with_name(output.name + ".new")
         try:
             staged.write_bytes((work / "image.iso").read_bytes())
@@ -93,13 +95,20 @@ def build_image(
             raise ArtifactError(f"{output}: cannot be written: {error.strerror}") from None
 
 
-def _make_iso(tree: Path, output: Path) -> None:
+def _make_iso(tree: Path, work: Path) -> None:
+    """Write work/image.iso."""
     if not (GRUB_PLATFORM / "modinfo.sh").exists():
         raise ArtifactError(f"GRUB for BIOS is not installed ({GRUB_PLATFORM}, package grub-pc-bin)")
     epoch = int(os.environ.get("SOURCE_DATE_EPOCH", FIXED_DATE))
     date = datetime.fromtimestamp(epoch, UTC).strftime("%Y%m%d%H%M%S00")
     command = ["grub-mkrescue", "-d", str(GRUB_PLATFORM), f"--install-modules={GRUB_MODULES}"]
+    output = work / "image.iso"
     command += ["--fonts=", "--themes=", "--locales=", "-o", str(output), str(tree)]
+    environment = {"SOURCE_DATE_EPOCH": str(epoch)}
+    if efi.available():
+        # A second entry in the catalogue of El Torito. grub-mkrescue would put 350 modules beside it.
+        efi.make_file_system(work, tree / "boot" / "efi.img", _run, environment)
+        command += ["--efi-boot", "boot/efi.img"]
     command += [
         "--",
         "-volid",
@@ -111,7 +120,7 @@ def _make_iso(tree: Path, output: Path) -> None:
         "all_file_dates",
         date,
     ]
-    _run(command, {"SOURCE_DATE_EPOCH": str(epoch)})
+    _run(command, environment)
     # grub-mkrescue has been seen to succeed without a result when xorriso or mtools fail.
     if not output.is_file() or not output.stat().st_size:
         raise ArtifactError("grub-mkrescue made no image; are xorriso and mtools installed? (`make doctor`)")

@@ -39,7 +39,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--memory", default="256M", metavar="SIZE", help="RAM, 2M to 512G (default: %(default)s)"
     )
     parser.add_argument("--cpus", type=int, default=1, help="(default: %(default)s)")
-    parser.add_argument("--machine", default="pc", help="pc or q35 (default: %(default)s)")
+    parser.add_argument("--machine", help="pc or q35 (default: pc; q35 under UEFI)")
+    parser.add_argument("--firmware", default="bios", help="bios or uefi (default: %(default)s)")
     parser.add_argument(
         "--cpu", default="max", metavar="MODEL", help="QEMU's CPU model (default: %(default)s)"
     )
@@ -92,7 +93,8 @@ def _options(given: argparse.Namespace, *, terminal: bool) -> GuestOptions:
         iso=iso,
         memory=given.memory,
         cpus=given.cpus,
-        machine=given.machine,
+        machine=given.machine or ("q35" if given.firmware == "uefi" else "pc"),
+        firmware=given.firmware,
         cpu=given.cpu,
         cmdline=given.cmdline,
         modules=(given.module,) if given.module else (),

@@ -15,7 +15,11 @@ from coronel.errors import ArtifactError
 
 _PVH_ENTRY = 18  # XEN_ELFNOTE_PHYS32_ENTRY
 _PT_LOAD, _PT_NOTE = 1, 4
-_ISO_DESCRIPTOR = 16 * 2048
+_SECTOR = 2048
+_ISO_DESCRIPTOR = 16 * _SECTOR
+_BOOT_DESCRIPTOR = 17 * _SECTOR
+_CATALOGUE_ENTRY = 32
+_UEFI_PLATFORM = 0xEF
 
 
 def default_kernel() -> Path:
@@ -112,3 +116,20 @@ def check_iso(path: Path) -> None:
         raise ArtifactError(
             f"image {path} is cut off, {missing} bytes are missing: build it again with `make image`"
         )
+
+
+def check_uefi_entry(path: Path) -> None:
+    """ArtifactError unless the image's boot catalogue has a section for UEFI (El Torito 1.0, section 2.3)."""
+    with path.open("rb") as file:
+        file.seek(_BOOT_DESCRIPTOR)
+        descriptor = file.read(_SECTOR)
+        if descriptor[:5] == b"\0CD00" and descriptor[7:30] == b"EL TORITO SPECIFICATION":
+            file.seek(struct.unpack_from("<I", descriptor, 71)[0] * _SECTOR)
+            catalogue = file.read(_SECTOR)
+            # Section headers begin with 0x90, the last one with 0x91.
+            for start in range(0, len(catalogue) - 1, _CATALOGUE_ENTRY):
+                if catalogue[start] in (0x90, 0x91) and catalogue[start + 1] == _UEFI_PLATFORM:
+                    return
+    raise ArtifactError(
+        f"image {path} starts under BIOS only: install the package grub-efi-amd64-bin and build it again"
+    )

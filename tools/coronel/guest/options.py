@@ -14,6 +14,7 @@ from pathlib import Path
 
 from coronel.errors import SetupError, UsageError
 from coronel.guest import image, process
+from coronel.guest.firmware import UEFI_MEMORY_MINIMUM, Firmware, Uefi
 from coronel.memory import Segment
 
 MIB = 1 << 20
@@ -61,6 +62,7 @@ class GuestOptions:
     cpus: int = 1
     machine: str = "pc"
     cpu: str = "max"
+    firmware: Firmware | str = Firmware.bios  # what starts an iso: bios or uefi
     cmdline: str = ""
     modules: Sequence[str | os.PathLike[str]] = ()
     icount: int | None = None  # 2^icount ns per instruction; 0 is exact counting, for benchmarks
@@ -77,6 +79,7 @@ class GuestOptions:
             raise UsageError(f"cpus {self.cpus!r} is out of range: a machine has 1 to {CPUS_MAXIMUM}")
         if self.machine not in ("pc", "q35"):
             raise UsageError(f"machine {self.machine!r} is unknown: there are pc and q35")
+        self._check_firmware()
         if not re.fullmatch(r"[A-Za-z0-9][\w.,=+-]*", self.cpu):
             raise UsageError(f"cpu {self.cpu!r} is not a CPU model: write for example max or qemu64,+rdrand")
         if self.accel not in ("tcg", "kvm"):
@@ -98,6 +101,23 @@ class GuestOptions:
             object.__setattr__(self, "kernel", image.default_kernel())
         self._check_files()
 
+    def _check_firmware(self) -> None:
+        try:
+            object.__setattr__(self, "firmware", Firmware(self.firmware))
+        except ValueError:
+            raise UsageError(f"firmware {self.firmware!r} is unknown: there are bios and uefi") from None
+        if self.firmware is Firmware.bios:
+            return
+        if self.iso is None:
+            raise UsageError("firmware uefi starts an iso: a kernel is started directly, without firmware")
+        if self.machine != "q35":
+            raise UsageError(f"firmware uefi needs machine q35, not {self.machine}")
+        if self.memory_bytes < UEFI_MEMORY_MINIMUM:
+            least = UEFI_MEMORY_MINIMUM // MIB
+            raise UsageError(
+                f"memory {str(self.memory)!r} is too little for firmware uefi: at least {least}M"
+            )
+
     def _check_files(self) -> None:
         if self.accel == "kvm" and not os.access("/dev/kvm", os.R_OK | os.W_OK):
             raise SetupError(
@@ -109,6 +129,9 @@ class GuestOptions:
                     "an iso carries its own command line and modules, in its grub.cfg: build it with them"
                 )
             image.check_iso(Path(self.iso))
+            if self.firmware is Firmware.uefi:
+                Uefi.find()
+                image.check_uefi_entry(Path(self.iso))
             return
         assert self.kernel is not None
         image.check_kernel(Path(self.kernel))
@@ -152,6 +175,8 @@ class GuestOptions:
                 f"file={_escaped(self.iso)},format=raw,if=ide,index=2,media=cdrom,readonly=on",
             ]
             arguments += ["-boot", "d"]
+            if self.firmware is Firmware.uefi:
+                arguments += Uefi.find().arguments()
         else:
             arguments += ["-kernel", os.fspath(self.kernel or "")]
             arguments += ["-append", self.cmdline] if self.cmdline else []
