@@ -41,6 +41,15 @@ class PhysView {
     return record;
   }
 
+  // The sum of all bytes modulo 256. Precondition: contains(address, bytes).
+  std::uint8_t sum(PhysAddr address, std::uint64_t bytes) const {
+    const std::byte* const first = base_ + (address - first_);
+    std::uint8_t sum = 0;
+    for (std::uint64_t i = 0; i < bytes; ++i)
+      sum = static_cast<std::uint8_t>(sum + std::to_integer<unsigned>(first[i]));
+    return sum;
+  }
+
   // The characters from `address` to the first zero byte, at most `limit` of them and none beyond the window;
   // shows the memory itself. The text is as long as all that was looked at when there is no zero byte in it.
   std::string_view text(PhysAddr address, std::uint64_t limit) const {

@@ -23,7 +23,8 @@ constexpr std::string_view kRemarks[] = {
 // A wording that asks for more values than a note has would show a 0 that nobody gave.
 consteval bool within_values(std::string_view text) {
   std::size_t wanted = 0;
-  for (const char character : text) wanted += character == '#' || character == '@' || character == '%';
+  for (const char character : text)
+    wanted += std::string_view("#@%$").find(character) != std::string_view::npos;
   return wanted <= NoteValues{}.size();
 }
 #define WITHIN(name, wording) static_assert(within_values(wording));
@@ -40,6 +41,10 @@ void fill_in(memory::Writer& out, std::string_view wording, const NoteValues& va
       out.hex(*value++);
     } else if (character == '%') {
       out.size(*value++);
+    } else if (character == '$') {
+      std::array<char, 4> four{};
+      __builtin_memcpy(four.data(), value++, four.size());
+      out.quoted({four.data(), four.size()});
     } else {
       out.character(character);
     }

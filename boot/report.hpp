@@ -11,7 +11,7 @@
 namespace boot {
 
 // Why the machine cannot go on: FATAL(name, wording). In every wording # is the next value in decimal, @ in
-// hexadecimal and % as a size.
+// hexadecimal, % as a size and $ as four characters, the first in the lowest byte.
 #define BOOT_FATALS(FATAL)                                                                                  \
   FATAL(none, "no error")                                                                                   \
   FATAL(unknown_protocol,                                                                                   \
@@ -64,7 +64,20 @@ namespace boot {
   REMARK(command_line_open, "the kernel command line has no terminating zero")                               \
   REMARK(command_line_repeated, "more than one kernel command line; the first one counts")                   \
   REMARK(command_line_unreadable, "the kernel command line at @ cannot be read; no command line")            \
-  REMARK(rsdp_malformed, "the ACPI root pointer at @ is not one; ignored")
+  REMARK(rsdp_malformed, "the ACPI root pointer at @ is not one; ignored")                                   \
+  REMARK(acpi_rsdp_unreadable, "the ACPI root pointer at @ lies where nothing is mapped; no ACPI")           \
+  REMARK(acpi_rsdp_checksum, "the ACPI root pointer at @ has a wrong checksum; no ACPI")                     \
+  REMARK(acpi_rsdp_length,                                                                                   \
+         "the ACPI root pointer at @ says that it is # bytes long, which cannot be; no ACPI")                \
+  REMARK(acpi_no_list, "the ACPI root pointer at @ leads to no usable list of tables; no ACPI")              \
+  REMARK(acpi_unreadable, "the ACPI table at @ does not lie where firmware keeps tables; skipped")           \
+  REMARK(acpi_signature, "the ACPI table at @ has no signature; skipped")                                    \
+  REMARK(acpi_not_a_list, "the list of ACPI tables at @ has the signature $; skipped")                       \
+  REMARK(acpi_length, "the ACPI table $ at @ says that it is # bytes long, which cannot be; skipped")        \
+  REMARK(acpi_checksum, "the ACPI table $ at @ has a wrong checksum; skipped")                               \
+  REMARK(acpi_list_tail, "the list of ACPI tables at @: # bytes after its last whole entry ignored")         \
+  REMARK(acpi_list_cut, "the list of ACPI tables at @ has # entries; only # are looked at")                  \
+  REMARK(acpi_tables_dropped, "# ACPI tables did not fit in the table of #; not used")
 
 enum class Fatal : std::uint8_t {
 #define FATAL(name, wording) name,

@@ -6,6 +6,7 @@
 #include "boot/hold.hpp"
 #include "boot/options.hpp"
 #include "boot/receive.hpp"
+#include "kernel/acpi.hpp"
 #include "kernel/arch/x86_64/boot_cpu.hpp"
 #include "kernel/arch/x86_64/cpu.hpp"
 #include "kernel/arch/x86_64/power.hpp"
@@ -45,17 +46,6 @@ constinit std::array<memory::PerCpu*, 1> cpus{&boot_percpu};
   print(why);
   print("\n");
   power::leave(power::ExitCode::unusable);
-}
-
-void print_notes() {
-  for (std::size_t i = 0; i < boot_report.notes(); ++i) {
-    Line line;
-    line.text("boot: ");
-    boot::BootReport::describe(line, boot_report[i]);
-  }
-  if (boot_report.notes_lost() > 0) {
-    Line().text("boot: and ").number(boot_report.notes_lost()).text(" more remarks");
-  }
 }
 
 void print_loader(const memory::BootInfo& info) {
@@ -140,12 +130,23 @@ void write_counters(memory::Sink& sink) {
 
 }  // namespace
 
+void print_notes(const boot::BootReport& report) {
+  for (std::size_t i = 0; i < report.notes(); ++i) {
+    Line line;
+    line.text("boot: ");
+    boot::BootReport::describe(line, report[i]);
+  }
+  if (report.notes_lost() > 0) {
+    Line().text("boot: and ").number(report.notes_lost()).text(" more remarks");
+  }
+}
+
 const memory::BootInfo& receive_boot_info(std::uint32_t magic, std::uint32_t information) {
   const boot::PhysView view(reach(), kReachEnd);
   const memory::PhysRange kernel{physical(kernel_image_start), physical(kernel_image_end)};
   boot::Builder builder(view, kernel, memory_map, boot_info, boot_report);
   const auto received = boot::receive(builder, magic, PhysAddr{information});
-  print_notes();
+  print_notes(boot_report);
   if (!received.ok()) {
     memory::TextBuffer<240> why;
     boot_report.describe_failure(why);
@@ -178,6 +179,7 @@ void start_memory(const memory::BootInfo& info) {
   if (!made.ok()) refuse_machine("the machine has too little memory for the kernel's own tables");
   enable_global_pages();
   set_panic_details(write_counters);
+  find_acpi_tables(info, state.direct_map_end);
   print_memory();
   Line().text("Random numbers start from seed=").number(options.seed);
 }

@@ -3,6 +3,7 @@
 #pragma once
 #include <cstdint>
 
+#include "boot/report.hpp"
 #include "mm/base/boot_info.hpp"
 
 namespace kernel {
@@ -11,7 +12,11 @@ namespace kernel {
 // them; memory that an option holds is set aside. When nothing usable was left, says why and leaves the machine with ExitCode::unusable.
 const memory::BootInfo& receive_boot_info(std::uint32_t magic, std::uint32_t information);
 
-// Starts memory::manager(): from here on allocations work, and the page tables are the kernel's own. Leaves
+// Prints each remark of a parser of boot/ as a line.
+void print_notes(const boot::BootReport& report);
+
+// Starts memory::manager(): from here on allocations work, and the page tables are the kernel's own; and
+// looks for ACPI tables. Leaves
 // the machine with ExitCode::unusable when it is too small.
 void start_memory(const memory::BootInfo& info);
 

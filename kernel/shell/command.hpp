@@ -41,8 +41,9 @@ class Reply;
 void run_for_program(std::string_view line, Reply& reply);
 
 // -- the functions behind the table, by file
-Status run_help(Call& call);    // commands.cpp
-Status run_stacks(Call& call);  // commands_kernel.cpp
+Status run_help(Call& call);  // commands.cpp
+Status run_acpi(Call& call);  // commands_kernel.cpp
+Status run_stacks(Call& call);
 Status run_uptime(Call& call);
 Status run_panic(Call& call);
 Status run_reboot(Call& call);

@@ -16,6 +16,7 @@ constexpr std::uint8_t kAnyText = Command::kAnyText;
 
 // In alphabetical order: `help` prints it as it stands.
 constexpr std::array kCommands{
+    Command{"acpi", "", 0, 0, "the firmware's ACPI tables", run_acpi},
     Command{"alloc", "ORDER [COUNT]", 1, 2, "take COUNT blocks of 2^ORDER frames and hold them", run_alloc},
     Command{"break", "[FAULT]", 0, 1, "cause a fault on purpose; without FAULT, list them", run_break,
             View::list},

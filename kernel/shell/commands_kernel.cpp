@@ -1,5 +1,6 @@
 // Commands about the kernel itself.
 // SPDX-License-Identifier: MIT
+#include "kernel/acpi.hpp"
 #include "kernel/arch/x86_64/clock.hpp"
 #include "kernel/arch/x86_64/cpu.hpp"
 #include "kernel/arch/x86_64/power.hpp"
@@ -30,6 +31,24 @@ Status run_uptime(Call& call) {
   out.number("com1_overruns", as_number(com1.bytes_overrun()), Unit::none);
   out.number("com2_unsent", as_number(com2.bytes_unsent()), Unit::none);
   out.number("com2_overruns", as_number(com2.bytes_overrun()), Unit::none);
+  out.end_object();
+  return Status::success;
+}
+
+Status run_acpi(Call& call) {
+  memory::Inspector& out = call.out();
+  out.begin_object("", Layout::lines);
+  out.hex("root", acpi_root().value);
+  out.number("dropped", as_number(acpi_tables().dropped()), Unit::none);
+  out.begin_array("tables", Layout::table);
+  for (const boot::AcpiTable& table : acpi_tables().all()) {
+    out.begin_object("", Layout::row);
+    out.text("signature", table.signature());
+    out.hex("address", table.address.value);
+    out.number("bytes", table.bytes, Unit::none);
+    out.end_object();
+  }
+  out.end_array();
   out.end_object();
   return Status::success;
 }

@@ -59,6 +59,19 @@ struct BootInfo {
 
   PhysAddr rsdp{};  // 0: none was found
 
+  // Whether memory[i] is a place where firmware keeps its tables, which the kernel maps read-only: ACPI's own kinds,
+  // and reserved ranges that touch memory. A reserved range that stands alone is a device's, and so is the one that
+  // ends at 4 GiB: a flash chip, beside the memory above only by accident.
+  constexpr bool is_firmware(std::size_t i) const {
+    const MemoryRange& here = memory[i];
+    if (here.kind == MemoryKind::acpi_reclaimable || here.kind == MemoryKind::acpi_nvs) return true;
+    if (here.kind != MemoryKind::reserved || here.range.end.value == 4_GiB) return false;
+    const auto touches = [&](const MemoryRange& other) {
+      return other.kind != MemoryKind::bad && other.range.touches(here.range);
+    };
+    return (i > 0 && touches(memory[i - 1])) || (i + 1 < memory_ranges && touches(memory[i + 1]));
+  }
+
   std::string_view command_line() const { return {command_line_text.data(), command_line_size}; }
 };
 

@@ -68,8 +68,10 @@ Result<void> BootMap::back(VirtAddr at, std::uint64_t bytes) {
 
 Result<void> BootMap::map_kernel(const KernelImage& image, const BootInfo& info) {
   TRY(map_image(image));
-  for (std::size_t n = 0; n < info.memory_ranges; ++n)
+  for (std::size_t n = 0; n < info.memory_ranges; ++n) {
     if (info.memory[n].kind == MemoryKind::available) TRY(map_memory(info.memory[n].range));
+    if (info.is_firmware(n)) TRY(map_firmware(info.memory[n].range));
+  }
   return {};
 }
 
@@ -82,6 +84,11 @@ Result<void> BootMap::map_image(const KernelImage& image) {
     }
   }
   return {};
+}
+
+// Tables to read, no frames to describe: outside of the frame array.
+Result<void> BootMap::map_firmware(PhysRange tables) {
+  return map(kernel_space::kDirectMap + tables.first.value, tables.first, tables.bytes(), Access::read);
 }
 
 // The direct map of one range, and the part of the frame array that describes it.

@@ -38,7 +38,8 @@ class BootMap {
   Result<void> back(VirtAddr at, std::uint64_t bytes);
 
   // The kernel's whole map: its image by section without guard pages; the direct map of available memory; the
-  // frame array and the pageblocks over it. Page zero and everything else stay absent.
+  // frame array and the pageblocks over it; in the direct map, read-only, where firmware keeps tables
+  // (BootInfo::is_firmware). Page zero and everything else stay absent.
   Result<void> map_kernel(const KernelImage& image, const BootInfo& info);
 
   PhysAddr root() const { return root_; }
@@ -53,6 +54,7 @@ class BootMap {
   PageLevel level_for(VirtAddr at, PhysAddr to, std::uint64_t bytes) const;
   Result<void> map_image(const KernelImage& image);
   Result<void> map_memory(PhysRange memory);
+  Result<void> map_firmware(PhysRange tables);
 
   EarlyAllocator* early_;
   std::byte* reach_;

@@ -43,7 +43,8 @@ def available_memory(guest: Guest) -> list[tuple[int, int]]:
     """The physical ranges that the kernel took for its memory: its direct map, walked in raw RAM."""
     with guest.paused():
         cpu = guest.registers()[0]
-        found = merged(m for m in mappings(guest.ram, cpu["cr3"]) if DIRECT_MAP <= m.address < DIRECT_MAP_END)
+        tables = mappings(guest.ram, cpu["cr3"])
+        found = merged(m for m in tables if DIRECT_MAP <= m.address < DIRECT_MAP_END and m.writable)
     return [(mapping.physical, mapping.physical + mapping.size) for mapping in found]
 
 

@@ -58,6 +58,7 @@ BAD = {
     "help": ["nothing", "alloc free"],
     "break": ["nothing", "null read", "NULL-READ"],
     "meminfo": ["now", "--jsonx"],
+    "acpi": ["APIC", "-1", "--jsonx"],
     "buddyinfo": ["0"],
     "zoneinfo": ["0"],
     "stats": ["all"],
@@ -164,7 +165,7 @@ def test_blocks_of_every_order_are_aligned_disjoint_and_come_back(channel: Chann
 
 # What a program gets of these does not change between two calls.
 STEADY = ["meminfo", "buddyinfo", "zoneinfo", "stats", "frames", "frames 0 200", "frames 4000 5", "held",
-          "help", "help alloc", "break", "stress pages 3000 seed=11"]  # fmt: skip
+          "help", "help alloc", "break", "acpi", "stress pages 3000 seed=11"]  # fmt: skip
 
 
 def leaves(value: Any) -> Iterator[object]:
@@ -243,9 +244,8 @@ def test_help_knows_every_command_and_every_command_has_help(shell: Shell, chann
     listed = channel.call("help")["commands"]
     names = [row["command"] for row in listed]
     assert names == sorted(names)
-    wanted = (
-        "help meminfo buddyinfo zoneinfo frames stats alloc free stress ktest break panic reboot poweroff"
-    )
+    wanted = "help meminfo buddyinfo zoneinfo frames stats alloc free stress ktest break panic reboot"
+    wanted += " poweroff acpi"
     assert set(wanted.split()) <= set(names)
     for row in listed:
         assert channel.call("help", row["command"])["commands"] == [row]

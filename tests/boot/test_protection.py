@@ -43,6 +43,10 @@ class Space:
     stacks: list[dict[str, object]]
     guest: Guest
 
+    def memory(self) -> list[Mapping]:
+        """The direct map without what firmware keeps: see the test of that."""
+        return [mapping for mapping in self.window(DIRECT_MAP, FRAME_ARRAY) if mapping.writable]
+
     def window(self, start: int, end: int) -> list[Mapping]:
         return [mapping for mapping in self.all if start <= mapping.address < end]
 
@@ -141,7 +145,7 @@ def test_page_zero_is_nowhere(space: Space) -> None:
 
 def test_the_direct_map_is_the_memory_and_nothing_else(space: Space) -> None:
     """Every address shows itself; its bytes are those that the kernel counts; no device, no hole."""
-    found = merged(space.window(DIRECT_MAP, FRAME_ARRAY))
+    found = merged(space.memory())
     assert all(mapping.physical == mapping.address - DIRECT_MAP for mapping in found)
     assert {(mapping.rights, mapping.everywhere) for mapping in found} == {("rw-", True)}
     assert sum(mapping.size for mapping in found) == space.guest.channel.call("meminfo")["MemPresent"] << 10
@@ -153,11 +157,22 @@ def test_the_direct_map_is_the_memory_and_nothing_else(space: Space) -> None:
     assert (found[-1].physical >= 1 << 32) == (space.guest.options.memory_bytes > 1 << 32)
 
 
+def test_what_firmware_keeps_is_shown_read_only(space: Space) -> None:
+    """Its tables lie at the end of memory below 4 GiB, and below 1 MiB: RAM that the map reserves."""
+    tables = merged(m for m in space.window(DIRECT_MAP, FRAME_ARRAY) if not m.writable)
+    assert {mapping.rights for mapping in tables} == {"r--"}
+    assert all(mapping.physical == mapping.address - DIRECT_MAP for mapping in tables)
+    assert [mapping.physical for mapping in tables][:2] == [0x9F000, 0xF0000]
+    low = space.guest.options.segments()[0]
+    assert [mapping.physical + mapping.size for mapping in tables][2:] == [low.size]
+    assert sum(mapping.size for mapping in tables) < 1 << 20
+
+
 def test_every_present_frame_is_in_the_direct_map_and_no_other(space: Space) -> None:
     """The kernel's own account of its frames, at the edges of every range."""
     ranges = [
         (mapping.physical // PAGE_SIZE, (mapping.physical + mapping.size) // PAGE_SIZE)
-        for mapping in merged(space.window(DIRECT_MAP, FRAME_ARRAY))
+        for mapping in merged(space.memory())
     ]
     last = max(end for _, end in ranges)
     for first, end in ranges:
@@ -168,7 +183,7 @@ def test_every_present_frame_is_in_the_direct_map_and_no_other(space: Space) -> 
 
 
 def test_large_pages_are_used_where_they_fit(space: Space) -> None:
-    sizes = {mapping.size for mapping in space.window(DIRECT_MAP, FRAME_ARRAY)}
+    sizes = {mapping.size for mapping in space.memory()}
     large = space.guest.options.memory_bytes >= 1 << 32
     has_gib = large and space.guest.options.cpu == "max"
     assert sizes == {PAGE_SIZE, 2 << 20, *([1 << 30] if has_gib else [])}
@@ -184,7 +199,7 @@ def test_both_arrays_are_there_for_every_block_of_memory_and_no_other(
 ) -> None:
     bytes_per_block = record * per_block
     wanted = set()
-    for mapping in merged(space.window(DIRECT_MAP, FRAME_ARRAY)):
+    for mapping in merged(space.memory()):
         frames = mapping.physical // PAGE_SIZE, (mapping.physical + mapping.size - 1) // PAGE_SIZE
         for block in range(frames[0] // FRAMES_IN_BLOCK, frames[1] // FRAMES_IN_BLOCK + 1):
             first = base + block * bytes_per_block

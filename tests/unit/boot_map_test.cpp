@@ -187,6 +187,46 @@ TEST(boot_map, maps_available_memory_with_the_largest_pages_that_fit) {
   }
 }
 
+TEST(boot_map, shows_firmwares_tables_read_only_and_no_device) {
+  Ram ram(64);
+  BootInfo* const info = unit::fresh<BootInfo>();
+  ASSERT(ram.ok() && info != nullptr);
+  const auto add = [&](std::uint64_t first, std::uint64_t end, MemoryKind kind) {
+    info->memory[info->memory_ranges++] = {{PhysAddr{first}, PhysAddr{end}}, kind};
+  };
+  add(0x1000, 0x9f000, MemoryKind::available);
+  add(0x9f000, 0xa0000, MemoryKind::reserved);    // touches memory below
+  add(0xf0000, 0x10'0000, MemoryKind::reserved);  // above
+  add(0x10'0000, 0x20'0000, MemoryKind::available);
+  add(0x20'0000, 0x20'1000, MemoryKind::acpi_nvs);
+  add(0x20'1000, 0x20'2000, MemoryKind::reserved);  // touches memory of another kind
+  add(0x30'0000, 0x60'0000, MemoryKind::acpi_reclaimable);
+  add(0x60'0000, 0x60'1000, MemoryKind::bad);
+  add(0x60'1000, 0x60'2000, MemoryKind::reserved);      // touches only what is broken
+  add(0xb000'0000, 0xc000'0000, MemoryKind::reserved);  // alone: a device
+  add(0xc100'0000, 0xc200'0000, MemoryKind::held);
+  add(0xfffc'0000, 0x1'0000'0000, MemoryKind::reserved);  // a flash chip
+  add(0x1'0000'0000, 0x1'4000'0000, MemoryKind::held);
+  auto map = BootMap::create(*ram.early, ram.bytes, PageLevel::one_gib);
+  ASSERT(map.ok());
+  BootMap made = map.take();
+  ASSERT(made.map_kernel(kImage, *info).ok());
+  for (std::size_t i = 0; i < info->memory_ranges; ++i) {
+    const bool mapped = i < 7;
+    const bool write = i == 0 || i == 3;
+    const PhysRange range = info->memory[i].range;
+    for (const std::uint64_t at : {range.first.value, range.end.value - 1}) {
+      const Found found = ram.walk(made.root(), kernel_space::kDirectMap.value + at);
+      EXPECT_EQ(found.present, mapped);
+      EXPECT(!mapped || (found.physical == at && found.write == write && !found.execute));
+    }
+  }
+  Sums sums;
+  sum_table(ram, made.root().value, 39, 0, sums);
+  EXPECT_EQ(sums.frames, 16_KiB);  // 2 MiB of memory are described, and nothing of the firmware's
+  EXPECT_EQ(sums.leaves[1], 1u);   // of the reclaimable range
+}
+
 TEST(boot_map, backs_the_frame_array_with_cleared_frames_of_its_own) {
   static constexpr PhysRange kMemory[] = {{PhysAddr{4_MiB}, PhysAddr{6_MiB}}};
   Ram ram(64);
