@@ -18,7 +18,10 @@ namespace {
 constexpr std::string_view kPrompt = "coronel> ";
 
 constinit ConsoleSink console;
-constinit LineEditor editor{console};
+std::string_view command_name(std::size_t index) {
+  return index < commands().size() ? commands()[index].name : std::string_view{};
+}
+constinit LineEditor editor{console, command_name, kPrompt};
 constinit Link link;
 
 void end_line(LineEditor::Event event) {

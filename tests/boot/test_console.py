@@ -14,6 +14,7 @@ from coronel.guest import PROMPT, Channel, Guest, Shell
 pytestmark = pytest.mark.guest(memory="32M", timeout=20)
 
 MOST = 1024  # characters of a line
+HISTORY = 16  # lines
 END = "the-end-of-the-test"
 
 
@@ -59,10 +60,10 @@ SINGLE_LINES = [
     pytest.param(b"he\x00ld\n", "held", HELD, id="NUL"),
     pytest.param(b"\x00\x00\x00held\n", "held", HELD, id="NULs-first"),
     pytest.param(b"h\xffel\xfe\xc0d\n", "held", HELD, id="not-UTF-8"),
-    pytest.param(b"h\x1b[Ae\x1b[31;1ml\x1bOPd\x1b[200~\n", "held", HELD, id="escape-sequences"),
+    pytest.param(b"h\x1b[Ge\x1b[31;1ml\x1bOPd\x1b[200~\n", "held", HELD, id="escape-sequences"),
     pytest.param(b"he\x1b[12\x03held\n", None, HELD, id="control-byte-in-a-sequence"),
     pytest.param(b"\x1b\nheld\n", None, HELD, id="escape-then-a-line"),
-    pytest.param(b"h\x01e\x02l\x0e\x1ad\n", "held", HELD, id="control-bytes"),
+    pytest.param(b"h\x07e\x0fl\x14\x1ad\n", "held", HELD, id="control-bytes"),
     pytest.param(b"\x08\x7f\x08held\n", "held", HELD, id="backspace-at-column-0"),
     pytest.param(b"hx\x08elx\x7fd\n", "hx\b \belx\b \bd", HELD, id="backspace"),
     pytest.param(b"nonsense\x15held\n", "nonsense" + "\b \b" * 8 + "held", HELD, id="kill-line"),
@@ -172,6 +173,8 @@ def test_a_paste_of_short_commands_runs_each_of_them(shell: Shell) -> None:
 def test_random_bytes_do_no_harm(shell: Shell, coronel_seed: int) -> None:
     """Whatever comes, ^C and a line end bring the prompt back."""
     source = random.Random(coronel_seed)
+    # Noise holds ^P and line ends: what it may call back must be harmless.
+    typed(shell, b"".join(b"nothing-%d\n" % number for number in range(HISTORY)))
     for _ in range(8):
         noise = bytes(source.randrange(256) for _ in range(1024))
         shell.wait_prompt()
@@ -228,3 +231,62 @@ def test_a_program_is_served_while_nobody_reads_the_console(shared_guest: Guest)
     shared_guest.shell.console.send(b"hel")
     assert shared_guest.channel.call("held")["count"] == 0
     assert typed(shared_guest.shell, b"d\n")[0] == ("held", HELD)
+
+
+UP, DOWN, LEFT, RIGHT, HOME, END_KEY, DELETE = (
+    f"\x1b[{key}".encode() for key in ("A", "B", "D", "C", "H", "F", "3~")
+)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        pytest.param(b"eld" + HOME + b"h\n", id="home"),
+        pytest.param(b"hld" + LEFT * 2 + b"e\n", id="left"),
+        pytest.param(b"xeld" + HOME + RIGHT + b"\x7fh\n", id="right"),
+        pytest.param(b"el" + HOME + b"h" + END_KEY + b"d\n", id="end"),
+        pytest.param(b"xheld" + HOME + DELETE + b"\n", id="delete"),
+        pytest.param(b"held and more" + LEFT * 9 + b"\x0b\n", id="kill-rest"),
+        pytest.param(b"more\x02\x02\x15held\n", id="kill-line"),
+        pytest.param(b"eld\x01h\x05\n", id="control-keys"),
+        pytest.param(b"hel\x1bOD\x1bOD\x1bOCl\x7f\x1b[4~d\n", id="application-keys"),
+        pytest.param(b"helx\x02d\x06\x7f\n", id="backspace-at-the-end"),
+    ],
+)
+def test_a_line_is_edited_where_the_cursor_is(shell: Shell, keys: bytes) -> None:
+    ((_, said),) = typed(shell, keys)
+    assert said == HELD
+
+
+def test_the_last_lines_come_back(shell: Shell) -> None:
+    answers = typed(shell, b"held\nhelp held\nnonsense\n" + UP * 2 + b"\n" + UP * 4 + b"\n")
+    assert answers[3][1] == answers[1][1] != HELD
+    assert answers[4][1] == HELD
+    *_, (_, said) = typed(shell, b"he" + UP + DOWN + b"ld\n")
+    assert said == HELD, "what was being typed is back behind the last line"
+    *_, (_, said) = typed(shell, b"x\nheld\n" + b"\x10" * 40 + b"\x0e" * 39 + b"\x10\n")
+    assert said == HELD, "no further than to either end"
+
+
+def test_tab_completes_a_command(shell: Shell) -> None:
+    ((echo, said),) = typed(shell, b"hel\x7f\x7feld\t\n")
+    assert said == HELD
+    ((echo, said),) = typed(shell, b"mem\t--json\n")
+    assert echo == "meminfo --json"
+    assert said[0].startswith('{"status":0')
+
+
+def test_tab_lists_the_commands_that_it_could_be(shell: Shell) -> None:
+    shell.wait_prompt()
+    shell.console.send(b"f\t")
+    shell.console.expect_exact(f"fr\r\n  frames\r\n  free\r\n{PROMPT}fr")
+    shell.console.send(b"\x15")
+    shell.console.expect_exact("\b \b" * 2)
+    assert typed_after(shell)[0] == ("held", HELD)
+
+
+def test_tabs_in_a_paste_are_spaces(shell: Shell) -> None:
+    answers = typed(shell, b"\talloc\t2\t3\n\theld\nfree\tall\nfoo\tbar\n")
+    assert [echo for echo, _ in answers] == [" alloc 2 3", " held", "free all", "foo bar"]
+    assert answers[1][1][0].split() == ["count:", "3"]
+    assert answers[2][1][0].split() == ["freed:", "3"]
