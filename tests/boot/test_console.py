@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 import time
@@ -16,6 +17,7 @@ pytestmark = pytest.mark.guest(memory="32M", timeout=20)
 MOST = 1024  # characters of a line
 HISTORY = 16  # lines
 END = "the-end-of-the-test"
+MARKS = itertools.count()
 
 
 @pytest.fixture
@@ -184,9 +186,10 @@ def test_random_bytes_do_no_harm(shell: Shell, coronel_seed: int) -> None:
 
 
 def typed_after(shell: Shell) -> list[tuple[str, list[str]]]:
-    """`held` after anything: its answer is the last before the mark."""
-    shell.console.send(f"held\n{END}\n")
-    said = f"unknown command '{END}'; try 'help'\r\n{PROMPT}"
+    """`held` after anything: its answer is the last before the mark, which no key can have called back."""
+    mark = f"{END}-{next(MARKS)}"
+    shell.console.send(f"held\n{mark}\n")
+    said = f"unknown command '{mark}'; try 'help'\r\n{PROMPT}"
     shell.console.expect_exact(said, timeout=20)
     pieces = str(shell.console.before).replace("\r\n", "\n").split(PROMPT)
     lines = pieces[-2].split("\n")
