@@ -12,7 +12,8 @@ from coronel.mm.host import HostLibrary, HostMachine
 from coronel.mm.record import Tables
 from coronel.mm.walker import Walk
 from coronel.mm.zones import State
-from coronel.picture.cells import Survey, in_bytes, largest_block, survey, unusable_index
+from coronel.picture.cells import Survey, largest_block, survey, unusable_index
+from coronel.picture.legend import exactly, in_bytes
 from coronel.picture.palette import CACHED, FREE, RESERVED, SHADES, USED, Kind
 
 # As a PC has it: a hole below 1 MiB, an uneven end, and a second range far above, all with reserved frames.
@@ -107,12 +108,22 @@ def test_a_block_in_pieces_is_of_no_use_to_a_large_request() -> None:
 
 
 @pytest.mark.parametrize(
-    ("frames", "text"),
-    [(1, "4 KiB"), (0, "0 KiB"), (10, "40 KiB"), (512, "2 MiB"), (65536, "256 MiB"), (64795, "253.1 MiB"),
-     (262144, "1 GiB"), (1 << 24, "64 GiB"), (14301, "55.9 MiB"), (249, "996 KiB"), (251, "1.0 MiB")],
-)  # fmt: skip
-def test_sizes_for_people(frames: int, text: str) -> None:
-    assert in_bytes(frames) == text
+    ("frames", "amount", "exact"),
+    [
+        (0, "0 KiB", "0 KiB"),
+        (1, "4 KiB", "4 KiB"),
+        (249, "996 KiB", "996 KiB"),
+        (251, "1.0 MiB", "1004 KiB"),
+        (512, "2.0 MiB", "2 MiB"),
+        (14301, "55.9 MiB", "55.9 MiB"),
+        (65407, "255.5 MiB", "255.5 MiB"),
+        (65536, "256.0 MiB", "256 MiB"),
+        (262144, "1.0 GiB", "1 GiB"),
+        (1 << 24, "64.0 GiB", "64 GiB"),
+    ],
+)
+def test_sizes_for_people(frames: int, amount: str, exact: str) -> None:
+    assert (in_bytes(frames), exactly(frames)) == (amount, exact)
 
 
 def test_what_cannot_be_read_is_an_error_and_no_picture(library: HostLibrary) -> None:

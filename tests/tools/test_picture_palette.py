@@ -13,7 +13,8 @@ from coronel.picture.palette import ABSENT, BANDS, FREE, LAST, PAPER, SHADES, US
 
 Vector = NDArray[np.float64]
 
-# Linear RGB as dichromats see it: Vienot, Brettel and Mollon 1999. Each matrix projects along the axis of the missing receptor onto the plane through white and blue.
+# Linear RGB as dichromats see it: Vienot, Brettel and Mollon 1999. Each matrix projects along the axis of the
+# missing receptor onto the plane through white and blue.
 RGB_TO_LMS = np.array(
     [[17.8824, 43.5161, 4.11935], [3.45565, 27.1554, 3.86714], [0.0299566, 0.184309, 1.46709]]
 )

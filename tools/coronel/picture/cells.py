@@ -15,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coronel.errors import DecodeError
-from coronel.memory import PAGE_SIZE
 from coronel.mm.check_map import MapView
 from coronel.mm.derive import free_blocks, pair_up
 from coronel.mm.frames import Bools, FrameArray, read_frames
@@ -198,14 +197,3 @@ def _zone(tables: Tables, physical: Physical, array: FrameArray, free: Bools) ->
             )
         )
     return found
-
-
-def in_bytes(frames: int) -> str:
-    """A size for people: 4 KiB, 1.5 MiB, 12.0 GiB."""
-    size = float(frames * PAGE_SIZE)
-    for unit in ("KiB", "MiB", "GiB"):
-        size /= 1024
-        if size < 1000 or unit == "GiB":
-            break
-    exact = size == int(size) and (size < 10 or unit == "KiB" or int(size) & (int(size) - 1) == 0)
-    return f"{size:.0f} {unit}" if exact else f"{size:.1f} {unit}"
