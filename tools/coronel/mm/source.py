@@ -103,10 +103,13 @@ def run_commands(guest: Guest, lines: Sequence[str]) -> None:
 
 
 def described(given: argparse.Namespace) -> str:
-    """The machine in a few words, for a title."""
+    """The machine in a few words, and what it did before, for a title."""
     from coronel.guest.options import parse_memory  # noqa: PLC0415
 
     mebibytes = parse_memory(given.memory) >> 20
     size = f"{mebibytes >> 10} GiB" if mebibytes % 1024 == 0 else f"{mebibytes} MiB"
     where = "the host library" if given.host else "a guest in QEMU"
-    return f"{where}: {size}, {given.cpus} CPU{'s' if given.cpus > 1 else ''}"
+    machine = f"{where}: {size}, {given.cpus} CPU{'s' if given.cpus > 1 else ''}"
+    done = [f"stress of {given.stress} operations, seed {given.seed}"] if given.stress else []
+    done += given.commands
+    return machine + (f", after {'; '.join(done)}" if done else "")

@@ -137,14 +137,15 @@ class Activity:
         for order, count in enumerate(blocks):
             frames = count << order
             share = frames / free if free else 0.0
-            text = f"{order:>5}{exactly(1 << order):>10}{count:>8}{in_bytes(frames):>11}{percent(share):>9} "
+            sums = (in_bytes(frames), percent(share)) if count else ("-", "-")
+            text = f"{order:>5}{exactly(1 << order):>10}{count:>8}{sums[0]:>11}{sums[1]:>9} "
             yield [Segment(text), *bars.one(share, width - len(text), FREE[_band(order)].colour)]
 
     def _events(self, bars: _Bars, width: int) -> Iterator[Line]:
         rates = self.rates()
         names = "".join(f"{EVENTS[name]:>{COLUMN}}" for name in rates)
         yield [Segment(f"{'':8}{names}", FAINT)]
-        yield [Segment("per s   "), Segment("".join(f"{rate:>{COLUMN}.0f}" for rate in rates.values()))]
+        yield [Segment("per s   "), Segment("".join(f"{rate:>{COLUMN},.0f}" for rate in rates.values()))]
         if bars.eighths and len(self.history) > 1:
             room = width - 20
             yield [Segment("allocations / s     ", FAINT), Segment(sparkline(list(self.history)[-room:]))]

@@ -1,8 +1,8 @@
 """`survey`: what every frame is, one class for each, decoded from the frame array and the free bits.
 
-It proves nothing: that is the work of `coronel.mm.walker`, and takes it many times as long. This is for
-looking, also at a machine that runs: what a half-made change shows for a moment is in the class `cached`, and
-gone in the next picture.
+It proves nothing: that is the work of `coronel.mm.walker`, for a machine that stands still. This is for
+looking, also at one that runs: what a half-made change shows for a moment is in the class `cached`, and gone
+in the next picture.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ def sheet(grid: Grid, machine: str) -> Sheet:
     page.items += [
         Box(0, 0, page_width, page_height, PAPER, radius=12),
         Text(MARGIN, 42, "Physical memory", 21, bold=True),
-        Text(page_width - MARGIN, 42, machine, 13, FAINT, "end"),
+        Text(page_width - MARGIN, 42, _shortened(machine, (page_width - 300) // 7), 13, FAINT, "end"),
     ]
     page.items += _map(grid, MARGIN, HEAD, scale)
     page.items += _foot(notes, MARGIN, HEAD + height + 26)
@@ -135,6 +135,10 @@ def sheet(grid: Grid, machine: str) -> Sheet:
     else:
         page.items += _wide(grid, MARGIN, HEAD + height + foot + 20, width)
     return page
+
+
+def _shortened(text: str, letters: int) -> str:
+    return text if len(text) <= letters else f"{text[: letters - 3]}..."
 
 
 def _notes(grid: Grid) -> list[str]:
