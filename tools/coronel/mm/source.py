@@ -108,8 +108,8 @@ def described(given: argparse.Namespace) -> str:
 
     mebibytes = parse_memory(given.memory) >> 20
     size = f"{mebibytes >> 10} GiB" if mebibytes % 1024 == 0 else f"{mebibytes} MiB"
-    where = "the host library" if given.host else "a guest in QEMU"
+    where = "the host library" if given.host else "a guest"
     machine = f"{where}: {size}, {given.cpus} CPU{'s' if given.cpus > 1 else ''}"
-    done = [f"stress of {given.stress} operations, seed {given.seed}"] if given.stress else []
+    done = [f"stress {given.stress} seed={given.seed}"] if given.stress else []
     done += given.commands
     return machine + (f", after {'; '.join(done)}" if done else "")

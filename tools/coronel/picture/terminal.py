@@ -36,7 +36,7 @@ LEGEND_WIDTH = 46
 COLUMN = 27  # of the legend below a map
 WIDE = 112  # columns of a terminal that has room for a legend beside the map
 ROOMY = 28  # lines of one that has room for an empty line
-SMALLEST = (40, 12)
+SMALLEST = (40, 11)
 
 Line = list[Segment]
 
