@@ -38,7 +38,7 @@ def coronel(*words: object, columns: int = 80) -> subprocess.CompletedProcess[st
         input="",
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=30,
         check=False,
     )
 
@@ -137,6 +137,7 @@ def test_top_counts_what_the_kernel_counts(artifact: Build) -> None:
 def test_rates_are_those_between_two_samples(guest: Guest, artifact: Build) -> None:
     guest.wait_ready()
     tables = KernelState(guest, artifact.artifact).tables
+    guest.channel.call("stress", "pages", 1000, "seed=2")
     view = Activity("a machine")
     first = Sample.take(tables)
     view.add(first)
