@@ -21,6 +21,7 @@ from coronel.errors import SetupError
 from coronel.mm.host import HostLibrary, HostMachine
 from coronel.mm.walker import Walk
 from coronel.picture import png, svg
+from coronel.picture.activity import STEPS, Activity, Sample, sparkline
 from coronel.picture.cells import Survey, survey
 from coronel.picture.grid import NOWHERE, Grid
 from coronel.picture.legend import left_out, sections
@@ -281,6 +282,32 @@ def test_without_colours_there_are_letters(memory: Survey) -> None:
         text = "\n".join(plain(lines))
         assert "\N{UPPER HALF BLOCK}" not in text
         assert all(shade.letter * 2 in text for shade in (FREE[1], FREE[3], USED[1], USED[3]))
+
+
+@pytest.mark.parametrize("system", ["truecolor", "256", "standard", None])
+@pytest.mark.parametrize("edges", [(), (512, 2048, 4096)])
+def test_top_fits_a_small_terminal(library: HostLibrary, system: Any, edges: tuple[int, ...]) -> None:
+    view = Activity("a machine of tests")
+    with HostMachine("64M", library=library) as machine:
+        for seed in range(3):
+            machine.stress(500, seed, hold=False)
+            sample = Sample.take(machine.tables)
+            view.add(replace(sample, memory=zoned(sample.memory, *edges)))
+    file = io.StringIO()
+    Console(file=file, width=80, height=24, color_system=system, force_terminal=True).print(view)
+    lines = plain(file.getvalue().splitlines())
+    assert len(lines) < 24
+    assert max(map(len, lines)) <= 80
+    text = "\n".join(lines)
+    assert all(word in text for word in ("largest 8 MiB", "unusable free index", "allocations", "misuses"))
+    assert all(zone.name in text for zone in view.samples[-1].memory.zones)
+    assert ("#" in text) == (system in (None, "standard")), "letters where there are no colours"
+
+
+def test_the_rate_of_the_past_is_as_high_as_its_largest() -> None:
+    assert sparkline([0, 1, 4, 8]) == STEPS[0] + STEPS[1] + STEPS[4] + STEPS[7]
+    assert sparkline([0, 0]) == STEPS[0] * 2
+    assert sparkline([]) == ""
 
 
 def test_the_names_of_zones_stand_where_they_begin(memory: Survey) -> None:

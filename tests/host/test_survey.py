@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from coronel.errors import DecodeError
 from coronel.mm.host import HostLibrary, HostMachine
 from coronel.mm.record import Tables
 from coronel.mm.walker import Walk
-from coronel.mm.zones import State
+from coronel.mm.zones import Physical, State, Zone
 from coronel.picture.cells import Survey, largest_block, survey, unusable_index
 from coronel.picture.legend import exactly, in_bytes
 from coronel.picture.palette import CACHED, FREE, RESERVED, SHADES, USED, Kind
@@ -97,6 +99,34 @@ def test_gaps_are_what_the_picture_leaves_out(library: HostLibrary) -> None:
         assert survey(machine.tables).gaps() == [(10240, 20480), (24576, 262144)]
     with HostMachine([(4096, 8192)], library=library) as machine:
         assert survey(machine.tables).gaps() == [(0, 4096)]
+
+
+@pytest.mark.parametrize("edges", [(0, 4096, 16384), (0, 4096, 4096, 6144, 16384, 16384), (0, 4100, 16384)])
+def test_each_zone_counts_its_own(
+    library: HostLibrary, edges: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with HostMachine("64M", library=library) as machine:
+        machine.stress(3000, 5)
+        (only,) = Physical.of(machine.tables).zones(machine.tables)
+
+        def cut(_self: Physical, _tables: Tables) -> list[Zone]:
+            records: list[Any] = [
+                {"name": f"zone {first}", "first": first, "end": end, "present_frames": end - first}
+                for first, end in pairwise(edges)
+            ]
+            return [Zone(number, record, only.lists) for number, record in enumerate(records)]
+
+        whole = survey(machine.tables)
+        monkeypatch.setattr(Physical, "zones", cut)
+        seen = survey(machine.tables)
+    assert [(zone.first, zone.end) for zone in seen.zones] == list(pairwise(edges))
+    for zone in seen.zones:
+        assert zone.free == np.count_nonzero(whole.free_frames[zone.first : zone.end])
+        assert zone.free == sum(count << order for order, count in enumerate(zone.free_blocks))
+    if not any(edge % 2048 for edge in edges):  # no block reaches over these edges
+        assert (
+            tuple(map(sum, zip(*(zone.free_blocks for zone in seen.zones), strict=True))) == whole.free_blocks
+        )
 
 
 def test_a_block_in_pieces_is_of_no_use_to_a_large_request() -> None:

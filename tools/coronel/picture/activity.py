@@ -30,7 +30,7 @@ EVENTS = {
 }
 HISTORY = 64  # rates that are remembered
 COLUMN = 12
-BARS = "\N{FULL BLOCK}"
+BARS = "\N{LOWER SEVEN EIGHTHS BLOCK}"  # a line stays between one bar and the next
 STEPS = "".join(
     chr(0x2581 + step) for step in range(8)
 )  # one eighth to eight eighths of a character's height
@@ -139,7 +139,9 @@ class Activity:
             share = frames / free if free else 0.0
             sums = (in_bytes(frames), percent(share)) if count else ("-", "-")
             text = f"{order:>5}{exactly(1 << order):>10}{count:>8}{sums[0]:>11}{sums[1]:>9} "
-            yield [Segment(text), *bars.one(share, width - len(text), FREE[_band(order)].colour)]
+            # The brightest would be lost on white paper.
+            colour = FREE[max(_band(order), 1)].colour
+            yield [Segment(text), *bars.one(share, width - len(text), colour)]
 
     def _events(self, bars: _Bars, width: int) -> Iterator[Line]:
         rates = self.rates()
@@ -180,13 +182,13 @@ class _Bars:
         """Used and free, side by side over the whole width."""
         length = round(used * width)
         if self.colours:
-            yield Segment(" " * length, Style(bgcolor=USED[2].colour))
-            yield Segment(" " * (width - length), Style(bgcolor=FREE[2].colour))
+            yield Segment(BARS * length, Style(color=USED[2].colour))
+            yield Segment(BARS * (width - length), Style(color=FREE[2].colour))
         else:
             yield Segment("#" * length + "." * (width - length))
 
     def key(self) -> Iterable[Segment]:
         """What the two parts of `both` are."""
         for name, shade, letter in (("used", USED[2], "#"), ("free", FREE[2], ".")):
-            yield Segment("  ", Style(bgcolor=shade.colour)) if self.colours else Segment(letter * 2)
+            yield Segment(BARS * 2, Style(color=shade.colour)) if self.colours else Segment(letter * 2)
             yield Segment(f" {name}  ", FAINT)
