@@ -25,7 +25,7 @@ from coronel.picture.activity import STEPS, Activity, Sample, sparkline
 from coronel.picture.cells import Survey, survey
 from coronel.picture.grid import NOWHERE, Grid
 from coronel.picture.legend import left_out, sections
-from coronel.picture.palette import ABSENT, FREE, PAPER, RESERVED, SHADES, USED
+from coronel.picture.palette import ABSENT, CACHED, FREE, PAPER, RESERVED, SHADES, USED
 from coronel.picture.sheet import CELLS, Cells, Sheet, Text, sheet
 from coronel.picture.terminal import MapView
 
@@ -134,6 +134,19 @@ def test_the_legend_is_what_the_walker_counts(stressed: tuple[Survey, Walk]) -> 
     assert said == {row.shade.key: row.frames for row in rows}
     assert sum(frames for key, frames in said.items() if str(key).startswith("free")) == walk.free
     assert said["reserved"] == walk.reserved
+
+
+def test_frames_that_a_cpu_keeps_have_a_class_once_there_are_any(memory: Survey) -> None:
+    assert CACHED.key not in {row.shade.key for _, rows in sections(memory) for row in rows}
+    classes = memory.classes.copy()
+    classes[np.flatnonzero(memory.free_frames)[:32]] = CACHED.index
+    kept = replace(memory, classes=classes)
+    rows = {row.shade.key: row for _, rows in sections(kept) for row in rows}
+    assert rows[CACHED.key].frames == 32
+    assert sum(row.frames for row in rows.values()) == kept.present == memory.present
+    assert kept.free == memory.free - 32
+    assert "kept at hand by a CPU" in svg.render(page_of(kept))
+    assert any("cached" in line for line in plain(shown(kept, 80, 24)))
 
 
 def test_an_svg_is_compact_and_its_texts_are_texts(stressed: tuple[Survey, Walk]) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from coronel.picture.cells import Classes, Survey
 from coronel.picture.hilbert import LEVELS_LIMIT, strip
-from coronel.picture.palette import ABSENT, CACHED, FREE, RESERVED, SHADES, USED
+from coronel.picture.palette import ABSENT, FREE, OTHERS, SHADES, USED
 
 NOWHERE = 255  # in a picture: behind the end of the line
 FULL_ENOUGH = 0.75  # a square that is emptier than that gives way to smaller ones
@@ -79,12 +79,11 @@ class Grid:
         free = counts[:, FREE[0].index : FREE[-1].index + 1]
         used = counts[:, USED[0].index : USED[-1].index + 1]
         # In this order, for equal numbers: what is allocated is not hidden.
-        votes = (used.sum(axis=1), free.sum(axis=1), counts[:, RESERVED.index], counts[:, CACHED.index])
+        votes = (used.sum(axis=1), free.sum(axis=1), *(counts[:, shade.index] for shade in OTHERS))
         winners = (
             USED[0].index + used.argmax(axis=1),
             FREE[0].index + free.argmax(axis=1),
-            np.full(number, RESERVED.index),
-            np.full(number, CACHED.index),
+            *(np.full(number, shade.index) for shade in OTHERS),
         )
         found: Classes = np.choose(np.argmax(votes, axis=0), winners).astype(np.uint8)
         found[counts[:, ABSENT.index] == counts.sum(axis=1)] = ABSENT.index

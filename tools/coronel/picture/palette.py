@@ -69,3 +69,4 @@ USED = tuple(
     Shade(7 + band, Kind.used, _USED[band], "oxX@"[band], orders) for band, orders in enumerate(BANDS)
 )
 SHADES = (ABSENT, RESERVED, CACHED, *FREE, *USED)
+OTHERS = tuple(shade for shade in SHADES if shade not in (ABSENT, *FREE, *USED))
