@@ -26,9 +26,17 @@ PYTEST :=
 ARGS :=
 V :=
 PYTHON :=
-MAKE_VARIABLES := profile CXX WERROR FUZZ_SECONDS UNIT SEED PYTEST ARGS V JOBS PYTHON
+# Once .tools is there it is used, until ROOTLESS=0 says otherwise.
+ROOTLESS := $(if $(wildcard .tools/root),1)
+MAKE_VARIABLES := profile CXX WERROR FUZZ_SECONDS UNIT SEED PYTEST ARGS V JOBS PYTHON ROOTLESS
 ifneq ($(PYTHON),)
 export PYTHON
+endif
+ifneq ($(ROOTLESS),)
+export ROOTLESS
+endif
+ifneq ($(filter-out 0,$(ROOTLESS)),)
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
 endif
 PY := .venv/bin/python
 Q := $(if $(V),,@)
@@ -254,6 +262,7 @@ help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' Makefile | while IFS='|' read -r t h; do printf '  %-9s %s\n' $$t "$$h"; done
 	@echo
 	@echo 'variables: profile=release|debug  V=1 (show commands)  JOBS=N  CXX=g++-12  WERROR=  PYTHON=python3.12  FUZZ_SECONDS=600'
+	@echo '           ROOTLESS=1 (set up without root: unpack Debian packages into .tools)'
 	@echo '           ARGS="..." (of run, gdb, mutate)  PYTEST="-k name" (of test)  UNIT=suite SEED=N (of unit)'
 	@echo 'options (mm/base/config.def; each can be set by name, as in `make max_cpus=4 run`):'
 	@sed -n 's/^OPTION([a-z_:0-9]*, *\([a-z_]*\), *\([a-z0-9]*\), *"\(.*\)")/\1|\2|\3/p' mm/base/config.def | \

@@ -2,7 +2,8 @@
 # bootstrap.sh GOAL...: makes what `make GOAL` needs and no more. Goals: run test analyze fuzz.
 # SPDX-License-Identifier: MIT
 # Debian packages: as root it shows the apt-get command and runs it; with sudo it shows it and asks; otherwise it
-# prints the line. Python packages: a virtual environment in .venv, from tools/requirements.lock.
+# prints the line. With ROOTLESS=1 it does without: tools/rootless.sh. Python packages: a virtual environment in .venv,
+# from tools/requirements.lock.
 #
 #   bootstrap.sh --clang-version   prints the version of clang that analyze and fuzz use
 #
@@ -10,10 +11,11 @@
 # sudo is used only where it needs no password: whoever allows an unattended process that has decided already.
 #
 # Exit: 0 ready, 2 something is missing that only a person can supply, 3 an installation was tried and failed.
-# Environment: PYTHON (the interpreter to use), CORONEL_SYSROOT (tests: goes before absolute paths).
+# Environment: ROOTLESS=1, PYTHON (the interpreter to use), CORONEL_SYSROOT (tests: goes before absolute paths).
 set -eu
 cd "${0%/*}/.."
 . tools/setup_needs.sh
+. tools/rootless.sh
 
 say() { printf 'set-up: %s\n' "$*" >&2; }
 stop() {
@@ -33,9 +35,17 @@ find_missing() {
   [ "$venv_redo" != package ] || [ -e .venv/bin/pip ] || command -v uv >/dev/null 2>&1 || venv_redo=all
   if [ "$venv_redo" = all ]; then
     find_python
-    [ "$python_state" = good ] || { missing="$missing python3>=3.11+venv" packages="$packages python3 python3-venv"; }
+    if [ "$python_state" != good ]; then
+      missing="$missing python3>=3.11+venv"
+      if [ -z "$rootless" ]; then
+        packages="$packages python3 python3-venv"
+      else
+        [ "$python_state" = no-venv ] || packages="$packages python3"
+        packages="$packages python3-pip-whl"
+      fi
+    fi
     # Debian's pip trusts the system's certificates only; without them it says "from versions: none".
-    if debian_like && [ ! -s "$sysroot/etc/ssl/certs/ca-certificates.crt" ]; then
+    if debian_like && [ ! -s "$sysroot/etc/ssl/certs/ca-certificates.crt" ] && ! use_unpacked_certificates; then
       missing="$missing ca-certificates" packages="$packages ca-certificates"
     fi
   fi
@@ -56,7 +66,11 @@ find_python() {
     command -v "$candidate" >/dev/null 2>&1 || continue
     if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' </dev/null >/dev/null 2>&1; then
       state=no-venv
-      "$candidate" -c 'import venv, ensurepip' </dev/null >/dev/null 2>&1 && state=good
+      if "$candidate" -c 'import venv, ensurepip' </dev/null >/dev/null 2>&1; then
+        state=good
+      elif find_pip_wheel && "$candidate" -c 'import venv' </dev/null >/dev/null 2>&1; then
+        state=good
+      fi
     else
       state=old
     fi
@@ -65,8 +79,20 @@ find_python() {
   done
 }
 
+# Sets pip_wheel to the one that was unpacked, where Debian's ensurepip does not look.
+find_pip_wheel() {
+  for pip_wheel in .tools/root/usr/share/python-wheels/pip-*.whl; do
+    [ -n "$rootless" ] && [ -e "$pip_wheel" ] && return 0
+  done
+  return 1
+}
+
 # ---- Debian packages ---------------------------------------------------------------------------------------------------
 install_packages() {
+  if [ -n "$rootless" ]; then
+    install_unpacked
+    return 0
+  fi
   update='apt-get update'
   install="env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends$packages"
   say "missing:$missing"
@@ -79,7 +105,8 @@ install_packages() {
     as_root=''
   elif ! command -v sudo >/dev/null 2>&1; then
     stop 2 "run this as root, then say make again:
-  $update && $install"
+  $update && $install
+or, without root, into a folder of this checkout: make ROOTLESS=1 $first_goal"
   else
     as_root=sudo
     if [ -t 2 ] && (: </dev/tty) 2>/dev/null; then
@@ -92,7 +119,8 @@ install_packages() {
       say "+ sudo $update && sudo $install"
     else
       stop 2 "run this, then say make again (there is no terminal to ask on):
-  sudo $update && sudo $install"
+  sudo $update && sudo $install
+or, without root, into a folder of this checkout: make ROOTLESS=1 $first_goal"
     fi
   fi
   # Word splitting is meant. Standard input stays with make; standard output is not ours to fill.
@@ -123,7 +151,15 @@ make_venv() {
     installer=pip
     rm -rf .venv
   fi
-  "$python" -m venv .venv </dev/null >&2 || stop 3 "'$python -m venv .venv' failed: the reason is above."
+  if "$python" -c 'import ensurepip' </dev/null >/dev/null 2>&1; then
+    set -- "$python" -m venv .venv
+  else
+    find_pip_wheel
+    set -- "$python" -m venv --without-pip .venv
+  fi
+  "$@" </dev/null >&2 || stop 3 "'$*' failed: the reason is above."
+  [ -e .venv/bin/pip ] || .venv/bin/python "$pip_wheel/pip" install -q --no-index --no-deps "$pip_wheel" </dev/null >&2 ||
+    stop 3 "$pip_wheel does not install: the reason is above."
   with_pip --only-binary :all: -r tools/requirements.lock
 }
 
@@ -181,12 +217,13 @@ if [ "${1:-}" = --clang-version ]; then
   exit 0
 fi
 [ $# -gt 0 ] || stop 2 'usage: tools/bootstrap.sh GOAL..., goals: run test analyze fuzz'
-wanted=''
+first_goal=$1 wanted=''
 for goal; do
   groups_of "$goal" || stop 2 "unknown goal '$goal'; goals: run test analyze fuzz"
   wanted="$wanted $groups"
 done
 
+[ -z "$rootless" ] || check_unpacked
 find_missing
 if [ -n "$missing" ]; then
   [ "$missing" != ' python3>=3.11+venv' ] || [ "$python_state" != old ] || debian_like ||

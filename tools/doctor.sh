@@ -29,7 +29,7 @@ report_need() {
       unready="$unready $1"
     fi
   else
-    row "$name" present "${2#path:}"
+    row "$name" present "$path"
   fi
 }
 
@@ -101,6 +101,7 @@ verdict() { # GOAL GROUP...
 read_os_release
 unready=''
 printf 'Coronel on %s, %s CPUs\n' "$os_name" "$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo '?')"
+[ -z "$rootless" ] || printf 'Without root: programs of .tools come first (ROOTLESS=0, or no .tools, ends that)\n'
 report_group run 'For everything'
 report_python
 report_group test 'For make test and make gdb'

@@ -2,7 +2,12 @@
 # SPDX-License-Identifier: MIT
 # Everything here is built-in commands of a POSIX shell, so a set-up that is complete is found so in milliseconds.
 # CORONEL_SYSROOT (tests) goes before every absolute path that is looked at.
+# With ROOTLESS (by default where .tools is) programs and files of .tools count, and come first.
 sysroot=${CORONEL_SYSROOT:-}
+rootless=${ROOTLESS-}
+[ -n "${ROOTLESS+given}" ] || [ ! -e .tools/root ] || rootless=1
+[ "$rootless" != 0 ] || rootless=''
+[ -z "$rootless" ] || PATH=$PWD/.tools/bin:$PATH
 
 # each_need COMMAND...: calls COMMAND GROUP PROBE PACKAGES for every need. PROBE is program:NAME or path:PATH.
 each_need() {
@@ -55,14 +60,17 @@ choose_clang() {
   [ "$os_id$os_version" != debian12 ] || clang=16
 }
 
-# present PROBE
+# present PROBE; sets path to the file that a PATH stands for.
 present() {
   case $1 in
     program:*) command -v "${1#program:}" >/dev/null 2>&1 ;;
     path:*) # the pattern is expanded here, so neither path may contain spaces
       # shellcheck disable=SC2086
-      set -- $sysroot${1#path:}
-      [ -e "$1" ]
+      set -- $sysroot${1#path:} ${rootless:+.tools/root${1#path:}}
+      for path; do
+        [ ! -e "$path" ] || return 0
+      done
+      return 1
       ;;
   esac
 }

@@ -139,6 +139,21 @@ def test_each_goal_asks_for_its_own_set_up(tree: Path) -> None:
     assert asked("format") == "setup test"
 
 
+def test_unpacked_tools_come_first(tree: Path) -> None:
+    (tree / "tools/bootstrap.sh").write_text('echo "$ROOTLESS $PATH" >setup.log\n', encoding="utf-8")
+
+    def seen(*arguments: str) -> str:
+        make(tree, "setup", *arguments)
+        return (tree / "setup.log").read_text(encoding="utf-8").strip()
+
+    assert ".tools" not in seen()
+    assert seen("ROOTLESS=1").startswith(f"1 {tree}/.tools/bin:")
+    (tree / ".tools/root").mkdir(parents=True)
+    assert seen().startswith(f"1 {tree}/.tools/bin:")
+    assert seen("ROOTLESS=0").startswith("0 ")
+    assert ".tools" not in seen("ROOTLESS=0")
+
+
 def test_help_needs_nothing_and_lists_everything(tree: Path) -> None:
     shutil.rmtree(tree / "tools")
     text = subprocess.run(["make"], cwd=tree, capture_output=True, text=True, check=True).stdout

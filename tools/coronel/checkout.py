@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -16,6 +17,25 @@ def built(name: str, profile: str | None = None) -> Path | None:
         if path.is_file():
             return path
     return None
+
+
+def system_path(path: str) -> Path:
+    """Where a file of a Debian package is: in .tools, if the set-up unpacked it there, else in the system."""
+    unpacked = ROOT / ".tools" / "root" / path.lstrip("/")
+    return unpacked if unpacked.exists() and uses_unpacked_tools() else Path(path)
+
+
+def uses_unpacked_tools() -> bool:
+    """Whether programs of .tools (tools/rootless.sh) count; ROOTLESS=0 says no."""
+    return os.environ.get("ROOTLESS") != "0" and (ROOT / ".tools" / "bin").is_dir()
+
+
+def find_unpacked_tools() -> None:
+    """Lets this process find the programs of .tools; make has done so for its own."""
+    folder = str(ROOT / ".tools" / "bin")
+    path = os.environ.get("PATH", os.defpath)
+    if uses_unpacked_tools() and folder not in path.split(os.pathsep):
+        os.environ["PATH"] = folder + os.pathsep + path
 
 
 def add_build_arguments(parser: argparse.ArgumentParser) -> None:
