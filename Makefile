@@ -53,9 +53,11 @@ goals := $(or $(MAKECMDGOALS),help)
 setup_goals := $(strip \
   $(if $(filter setup $(build_goals) build/%,$(goals)),run) \
   $(if $(filter test gdb mutate format,$(goals)),test) \
-  $(filter analyze fuzz,$(goals)))
+  $(if $(filter test_python install,$(goals)),build) \
+  $(filter analyze fuzz valgrind coverage,$(goals)))
 
-.PHONY: help setup all debug release run test unit image gdb analyze fuzz mutate format clean doctor force
+.PHONY: help setup all debug release run test test_python unit image gdb analyze fuzz valgrind coverage mutate install \
+  uninstall format clean doctor force
 setup:
 	@sh tools/bootstrap.sh $(setup_goals)
 
@@ -98,6 +100,9 @@ release_flags := -O2 -flto=auto $(gcc_flags)
 debug_flags := -Og $(gcc_flags)
 asan_flags := $(gcc_flags) -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 tsan_flags := $(gcc_flags) -O1 -fsanitize=thread
+valgrind_flags := $(gcc_flags) -O1
+# No instruction counts for two CPUs at once, hence atomic. Inlined functions would not be seen where they are called.
+gcov_flags := $(gcc_flags) -O0 --coverage -fprofile-update=atomic
 fuzz_flags := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all \
   -fprofile-instr-generate -fcoverage-mapping
 
@@ -171,7 +176,7 @@ $(call flavour,$1,host,$(CXX),$(host_flags) -fPIC $2,$(mm_sources))
 $(call kernel_rules,$1,$2)
 endef
 
-define sanitizer_profile
+define unit_profile
 $(call profile_rules,$1)
 $(call flavour,$1,host,$(CXX),$(host_flags) $2,$(host_test_sources))
 build/$1/unit: $$(objects_$1_host)
@@ -181,10 +186,12 @@ endef
 
 # Only what the goals reach is expanded, so that `make run` does not read the dependencies of the sanitizers.
 wants = $(filter $1 build/%,$(goals))
-$(if $(call wants,all release run test unit image gdb mutate),$(eval $(call kernel_profile,release,$(release_flags))))
-$(if $(call wants,all debug run test unit image gdb mutate),$(eval $(call kernel_profile,debug,$(debug_flags))))
-$(if $(call wants,test unit mutate),$(eval $(call sanitizer_profile,asan,$(asan_flags))))
-$(if $(call wants,test unit mutate),$(eval $(call sanitizer_profile,tsan,$(tsan_flags))))
+$(if $(call wants,all release test_python install run test unit image gdb mutate),$(eval $(call kernel_profile,release,$(release_flags))))
+$(if $(call wants,all debug test_python run test unit image gdb mutate),$(eval $(call kernel_profile,debug,$(debug_flags))))
+$(if $(call wants,test unit mutate),$(eval $(call unit_profile,asan,$(asan_flags))))
+$(if $(call wants,test unit mutate),$(eval $(call unit_profile,tsan,$(tsan_flags))))
+$(if $(call wants,valgrind),$(eval $(call unit_profile,valgrind,$(valgrind_flags))))
+$(if $(call wants,coverage),$(eval $(call unit_profile,gcov,$(gcov_flags))))
 
 ifneq ($(filter analyze fuzz,$(goals)),)
 clang := $(shell sh tools/bootstrap.sh --clang-version)
@@ -231,10 +238,18 @@ run: build/$(profile)/coronel.iso ## boot the image in QEMU; the console is this
 test: release debug build/asan/unit build/tsan/unit ## every test there is; PYTEST='...' passes arguments on
 	@$(PY) -m pytest -n $(JOBS) $(PYTEST)
 
+test_python: $(foreach p,release debug,build/$p/libcoronel_mm.so) ## only what Python tests without a machine: tools, host library
+	@$(PY) -m pytest -n $(JOBS) tests/tools tests/host --ignore tests/tools/test_unit_programs.py $(PYTEST)
+
 # setarch -R: GCC 12's ThreadSanitizer dies where vm.mmap_rnd_bits is more than 28, as on many machines.
 unit: build/asan/unit build/tsan/unit ## the unit tests on the host; UNIT=suite[.name] chooses, SEED=N repeats
 	@UBSAN_OPTIONS=print_stacktrace=1 build/asan/unit $(if $(SEED),--seed=$(SEED)) $(UNIT)
 	@setarch -R build/tsan/unit $(if $(SEED),--seed=$(SEED)) $(UNIT)
+
+# memcheck makes threads take turns and everything 30 times slower, hence the deadline of each test.
+valgrind: build/valgrind/unit ## the unit tests on the host under valgrind's memcheck; UNIT= and SEED= as above
+	@valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect,possible \
+	  --fair-sched=yes build/valgrind/unit --deadline=900 $(if $(SEED),--seed=$(SEED)) $(UNIT)
 
 gdb: build/$(profile)/coronel.elf ## boot paused, with GDB and Coronel's printers in this terminal
 	@$(PY) -m coronel debug $(if $(filter-out release,$(profile)),--profile $(profile)) $(ARGS)
@@ -259,7 +274,7 @@ doctor: ## what is present and what is missing; changes nothing
 
 help: ## this list
 	@echo 'make TARGET [option=value ...]'
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' Makefile | while IFS='|' read -r t h; do printf '  %-9s %s\n' $$t "$$h"; done
+	@sed -n 's/^\([a-z_]*\):.*## \(.*\)/  \1|\2/p' Makefile | while IFS='|' read -r t h; do printf '  %-11s %s\n' $$t "$$h"; done
 	@echo
 	@echo 'variables: profile=release|debug  V=1 (show commands)  JOBS=N  CXX=g++-12  WERROR=  PYTHON=python3.12  FUZZ_SECONDS=600'
 	@echo '           ROOTLESS=1 (set up without root: unpack Debian packages into .tools)'

@@ -1,5 +1,5 @@
 #!/bin/sh
-# bootstrap.sh GOAL...: makes what `make GOAL` needs and no more. Goals: run test analyze fuzz.
+# bootstrap.sh GOAL...: makes what `make GOAL` needs and no more. Goals: build run test analyze fuzz valgrind coverage.
 # SPDX-License-Identifier: MIT
 # Debian packages: as root it shows the apt-get command and runs it; with sudo it shows it and asks; otherwise it
 # prints the line. With ROOTLESS=1 it does without: tools/rootless.sh. Python packages: a virtual environment in .venv,
@@ -31,8 +31,14 @@ find_missing() {
   missing='' packages=''
   each_need note_missing
   check_venv
+  case " $wanted " in
+    *' coverage '*)
+      if [ -z "$venv_redo" ] && [ ! -e .venv/coronel.extra.coverage ]; then
+        venv_redo=extra venv_state='without the extra coverage'
+      fi ;;
+  esac
   # An environment that uv made has no pip.
-  [ "$venv_redo" != package ] || [ -e .venv/bin/pip ] || command -v uv >/dev/null 2>&1 || venv_redo=all
+  [ -z "$venv_redo" ] || [ -e .venv/bin/pip ] || command -v uv >/dev/null 2>&1 || venv_redo=all
   if [ "$venv_redo" = all ]; then
     find_python
     if [ "$python_state" != good ]; then
@@ -131,10 +137,26 @@ or, without root, into a folder of this checkout: make ROOTLESS=1 $first_goal"
 
 # ---- Python packages ----------------------------------------------------------------------------------------------------
 install_venv() {
-  [ "$venv_redo" = package ] || make_venv
-  say "+ coronel itself, editable, into .venv ($venv_state)"
-  with_pip --no-build-isolation -e tools
+  [ "$venv_redo" != all ] || make_venv
+  case " $wanted " in *' coverage '*) install_extra coverage ;; esac
+  if [ "$venv_redo" != extra ]; then
+    say "+ coronel itself, editable, into .venv ($venv_state)"
+    with_pip --no-build-isolation -e tools
+  fi
   remember_venv
+}
+
+install_extra() {
+  [ ! -e ".venv/coronel.extra.$1" ] || return 0
+  say "+ the extra $1 of tools/requirements.lock, into .venv"
+  install_rows "$1"
+  : >".venv/coronel.extra.$1"
+}
+
+# install_rows [EXTRA]
+install_rows() {
+  lock_rows "$@" >.venv/coronel.rows
+  with_pip --only-binary :all: -r .venv/coronel.rows
 }
 
 make_venv() {
@@ -145,8 +167,7 @@ make_venv() {
   rm -rf .venv
   installer=pip
   if command -v uv >/dev/null 2>&1; then
-    uv venv -q --no-config -p "$python" .venv </dev/null >&2 && installer=uv && with_pip --only-binary :all: \
-      -r tools/requirements.lock && return 0
+    uv venv -q --no-config -p "$python" .venv </dev/null >&2 && installer=uv && install_rows && return 0
     say 'uv did not manage it; trying venv and pip.'
     installer=pip
     rm -rf .venv
@@ -160,7 +181,7 @@ make_venv() {
   "$@" </dev/null >&2 || stop 3 "'$*' failed: the reason is above."
   [ -e .venv/bin/pip ] || .venv/bin/python "$pip_wheel/pip" install -q --no-index --no-deps "$pip_wheel" </dev/null >&2 ||
     stop 3 "$pip_wheel does not install: the reason is above."
-  with_pip --only-binary :all: -r tools/requirements.lock
+  install_rows
 }
 
 # Installs into .venv without looking at dependencies: the lock holds them all.
@@ -216,10 +237,10 @@ if [ "${1:-}" = --clang-version ]; then
   echo "$clang"
   exit 0
 fi
-[ $# -gt 0 ] || stop 2 'usage: tools/bootstrap.sh GOAL..., goals: run test analyze fuzz'
+[ $# -gt 0 ] || stop 2 'usage: tools/bootstrap.sh GOAL..., goals: build run test analyze fuzz valgrind coverage'
 first_goal=$1 wanted=''
 for goal; do
-  groups_of "$goal" || stop 2 "unknown goal '$goal'; goals: run test analyze fuzz"
+  groups_of "$goal" || stop 2 "unknown goal '$goal'; goals: build run test analyze fuzz valgrind coverage"
   wanted="$wanted $groups"
 done
 

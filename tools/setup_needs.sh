@@ -16,12 +16,13 @@ each_need() {
   "$@" run path:/usr/lib/grub/i386-pc/modinfo.sh grub-pc-bin
   "$@" run program:xorriso xorriso
   "$@" run program:mformat mtools
-  "$@" run program:g++ g++
-  "$@" run program:ld binutils
-  "$@" run program:objdump binutils
+  "$@" build program:g++ g++
+  "$@" build program:ld binutils
+  "$@" build program:objdump binutils
   "$@" run program:setarch util-linux
-  "$@" run program:make make
+  "$@" build program:make make
   "$@" test program:gdb gdb
+  "$@" valgrind program:valgrind valgrind
   choose_clang
   "$@" clang "program:clang++-$clang" "clang-$clang"
   "$@" clang "program:clang-tidy-$clang" "clang-tidy-$clang"
@@ -78,11 +79,23 @@ present() {
 # Which groups of needs a goal has.
 groups_of() {
   case $1 in
-    run) groups='run' ;;
-    test) groups='run test' ;;
-    analyze | fuzz) groups='run clang' ;;
+    build) groups='build' ;;
+    run) groups='build run' ;;
+    test) groups='build run test' ;;
+    valgrind) groups='build valgrind' ;;
+    coverage) groups='build run coverage' ;;
+    analyze | fuzz) groups='build run clang' ;;
     *) return 1 ;;
   esac
+}
+
+# lock_rows [EXTRA]: prints the rows of tools/requirements.lock that everybody gets, or those of an extra, which end
+# with its name. An extra is the group of needs of that name; .venv/coronel.extra.NAME says that it is installed.
+lock_rows() {
+  while read -r row _ extra; do
+    case $row in '' | \#*) continue ;; esac
+    [ "$extra" != "${1:-}" ] || printf '%s\n' "$row"
+  done <tools/requirements.lock
 }
 
 # The virtual environment's state: sets venv_state to ready, missing, or a clause that says what is wrong; and

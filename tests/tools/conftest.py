@@ -50,7 +50,8 @@ case "$*" in
     mkdir -p .venv/bin; : >.venv/pyvenv.cfg; ln -s "$SELF" .venv/bin/python ;;
   *'.whl/pip install'*) : >.venv/bin/pip ;;
   *realpath*) echo "$SELF" ;;
-  *'-r tools/requirements.lock'*) printf '%s\\n' "${FAKE_PIP_SAYS:-}" >&2; exit "${FAKE_PIP:-0}" ;;
+  *'-r .venv/coronel.rows'*) echo "rows $(tr '\\n' ' ' <.venv/coronel.rows)" >>"$LOG"
+    printf '%s\\n' "${FAKE_PIP_SAYS:-}" >&2; exit "${FAKE_PIP:-0}" ;;
   -V) echo 'Python 3.9.2' ;;
 esac
 """
@@ -75,7 +76,7 @@ for package; do
       echo x >"$tree/usr/share/ca-certificates/mozilla/One.crt"
       [ -n "${archives:-}" ] || echo x >"$tree/etc/ssl/certs/ca-certificates.crt" ;;
     python3-pip-whl) mkdir -p "$tree/usr/share/python-wheels"; : >"$tree/usr/share/python-wheels/pip-1.whl" ;;
-    xorriso | g++ | gdb | make) names=$package ;;
+    xorriso | g++ | gdb | make | valgrind) names=$package ;;
     install | -*) continue ;;
   esac
   for name in $names; do

@@ -41,6 +41,9 @@ def test_each_goal_gets_no_more_than_it_needs(machine: Machine) -> None:
     fuzz = machine.run("fuzz")
     assert fuzz.called("apt-get install")[0].endswith(" clang-16 clang-tidy-16 libclang-rt-16-dev llvm-16")
     assert "qemu-system-gui" not in fuzz.text
+    assert machine.run("valgrind").called("apt-get install")[0].endswith("--no-install-recommends valgrind")
+    (machine.bin / "xorriso").unlink()
+    assert machine.run("build").called("apt-get") == []
 
 
 def test_debian_13_gets_clang_19(machine: Machine) -> None:
@@ -152,6 +155,20 @@ def test_a_changed_package_is_installed_alone(machine: Machine) -> None:
     again = machine.run("run")
     assert [call.split()[-2:] for call in again.called("python -m pip")] == [["-e", "tools"]]
     assert again.called("python -m venv") == []
+    assert machine.run("run").calls == []
+
+
+def test_an_extra_comes_with_the_target_that_needs_it(machine: Machine) -> None:
+    machine.complete()
+    everybody = " ".join(machine.run("run").called("rows"))
+    assert " pytest==" in everybody
+    assert "gcovr" not in everybody
+    coverage = machine.run("coverage")
+    (extra,) = coverage.called("rows")
+    assert " gcovr==" in extra
+    assert " pytest==" not in extra
+    assert coverage.called("python -m venv") == []
+    assert machine.run("coverage").calls == []
     assert machine.run("run").calls == []
 
 
@@ -277,6 +294,6 @@ def test_set_up_costs_little_when_there_is_nothing_to_do() -> None:
     times = []
     for _ in range(5):
         start = time.perf_counter()
-        subprocess.run(["sh", "tools/bootstrap.sh", "run"], cwd=ROOT, check=True)
+        subprocess.run(["sh", "tools/bootstrap.sh", "build"], cwd=ROOT, check=True)
         times.append(time.perf_counter() - start)
     assert min(times) < 0.2
