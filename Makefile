@@ -101,8 +101,12 @@ debug_flags := -Og $(gcc_flags)
 asan_flags := $(gcc_flags) -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 tsan_flags := $(gcc_flags) -O1 -fsanitize=thread
 valgrind_flags := $(gcc_flags) -O1
-# No instruction counts for two CPUs at once, hence atomic. Inlined functions would not be seen where they are called.
-gcov_flags := $(gcc_flags) -O0 --coverage -fprofile-update=atomic
+# atomic: threads and CPUs count together.
+gcov_flags := $(gcc_flags) -O0 -fprofile-arcs -ftest-coverage -fprofile-update=atomic
+# The kernel has no libgcov: Python finds the counters by this section, and knows them by the number of their merge
+# function, which nobody calls.
+gcov_kernel_flags := $(gcov_flags) -fprofile-info-section
+gcov_link_flags := -Wl,--defsym=__gcov_merge_add=1
 fuzz_flags := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all \
   -fprofile-instr-generate -fcoverage-mapping
 
@@ -143,19 +147,19 @@ build/%: own_flags =
 $(foreach p,release debug,build/$p/kernel/kernel/runtime/%): own_flags = -fno-lto -fno-builtin \
   -fno-tree-loop-distribute-patterns -fno-stack-protector
 
-# $(call kernel_rules,PROFILE,FLAGS): two links with the symbol table between them, then the artifact checks.
+# $(call kernel_rules,PROFILE,FLAGS,LINK FLAGS): two links with the symbol table between them, then the artifact checks.
 define kernel_rules
 build/$1/coronel.unnamed.elf: $$(objects_$1_kernel) linker.ld
 	$(if $(V),,@echo '  LINK  $$@')
-	$(Q)$(CXX) $(kernel_flags) $2 $(kernel_link_flags) -o $$@ $$(objects_$1_kernel)
+	$(Q)$(CXX) $(kernel_flags) $2 $(kernel_link_flags) $3 -o $$@ $$(objects_$1_kernel)
 build/$1/symbols.S: build/$1/coronel.unnamed.elf tools/coronel/build/symbols.py tools/coronel/artifact/elf.py
 	@$(PY) -m coronel.build.symbols $$< --output $$@
 build/$1/coronel.elf: build/$1/symbols.S tools/coronel/artifact/checks.py
 	$(if $(V),,@echo '  LINK  $$@')
 	$(Q)$(CXX) $(kernel_flags) -c build/$1/symbols.S -o build/$1/symbols.o
-	$(Q)$(CXX) $(kernel_flags) $2 $(kernel_link_flags) -o $$@ $$(objects_$1_kernel) build/$1/symbols.o
+	$(Q)$(CXX) $(kernel_flags) $2 $(kernel_link_flags) $3 -o $$@ $$(objects_$1_kernel) build/$1/symbols.o
 	@$(PY) -m coronel.build.symbols $$@ --verify
-	@$(PY) -m coronel.artifact $$@ --profile $1
+	@$(PY) -m coronel.artifact $$@ --profile $(if $(filter release,$1),release,debug)
 build/$1/coronel.iso: build/$1/coronel.elf boot/grub.cfg tools/coronel/build/image.py
 	$(if $(V),,@echo '  ISO   $$@')
 	@$(PY) -m coronel.build.image build/$1/coronel.elf --output $$@
@@ -176,22 +180,33 @@ $(call flavour,$1,host,$(CXX),$(host_flags) -fPIC $2,$(mm_sources))
 $(call kernel_rules,$1,$2)
 endef
 
-define unit_profile
-$(call profile_rules,$1)
+define unit_rules
 $(call flavour,$1,host,$(CXX),$(host_flags) $2,$(host_test_sources))
 build/$1/unit: $$(objects_$1_host)
 	$(if $(V),,@echo '  LINK  $$@')
 	$(Q)$(CXX) $(host_flags) $2 -o $$@ $$(objects_$1_host) -pthread
 endef
 
+define unit_profile
+$(call profile_rules,$1)
+$(call unit_rules,$1,$2)
+endef
+
+define gcov_profile
+$(call profile_rules,gcov)
+$(call unit_rules,gcov,-fPIC $(gcov_flags))
+$(call flavour,gcov,kernel,$(CXX),$(kernel_flags) $(gcov_kernel_flags),$(kernel_sources_debug))
+$(call kernel_rules,gcov,$(gcov_kernel_flags),$(gcov_link_flags))
+endef
+
 # Only what the goals reach is expanded, so that `make run` does not read the dependencies of the sanitizers.
 wants = $(filter $1 build/%,$(goals))
 $(if $(call wants,all release test_python install run test unit image gdb mutate),$(eval $(call kernel_profile,release,$(release_flags))))
-$(if $(call wants,all debug test_python run test unit image gdb mutate),$(eval $(call kernel_profile,debug,$(debug_flags))))
+$(if $(call wants,all debug test_python coverage run test unit image gdb mutate),$(eval $(call kernel_profile,debug,$(debug_flags))))
 $(if $(call wants,test unit mutate),$(eval $(call unit_profile,asan,$(asan_flags))))
 $(if $(call wants,test unit mutate),$(eval $(call unit_profile,tsan,$(tsan_flags))))
 $(if $(call wants,valgrind),$(eval $(call unit_profile,valgrind,$(valgrind_flags))))
-$(if $(call wants,coverage),$(eval $(call unit_profile,gcov,$(gcov_flags))))
+$(if $(call wants,coverage),$(eval $(gcov_profile)))
 
 ifneq ($(filter analyze fuzz,$(goals)),)
 clang := $(shell sh tools/bootstrap.sh --clang-version)
@@ -250,6 +265,9 @@ unit: build/asan/unit build/tsan/unit ## the unit tests on the host; UNIT=suite[
 valgrind: build/valgrind/unit ## the unit tests on the host under valgrind's memcheck; UNIT= and SEED= as above
 	@valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect,possible \
 	  --fair-sched=yes build/valgrind/unit --deadline=900 $(if $(SEED),--seed=$(SEED)) $(UNIT)
+
+coverage: $(addprefix build/gcov/,unit libcoronel_mm.so coronel.elf coronel.iso) build/debug/libcoronel_mm.so ## lines that tests reach, here and in the kernel
+	@$(PY) -m coronel.build.coverage --gcov $(subst g++,gcov,$(CXX)) --jobs $(JOBS) -- $(PYTEST)
 
 gdb: build/$(profile)/coronel.elf ## boot paused, with GDB and Coronel's printers in this terminal
 	@$(PY) -m coronel debug $(if $(filter-out release,$(profile)),--profile $(profile)) $(ARGS)

@@ -138,6 +138,7 @@ def test_each_goal_asks_for_its_own_set_up(tree: Path) -> None:
     assert asked("format") == "setup test"
     assert asked("test_python") == "setup build"
     assert asked("valgrind") == "setup valgrind"
+    assert asked("coverage") == "setup coverage"
 
 
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
@@ -168,9 +169,11 @@ def test_unpacked_tools_come_first(tree: Path) -> None:
 def test_help_needs_nothing_and_lists_everything(tree: Path) -> None:
     shutil.rmtree(tree / "tools")
     text = subprocess.run(["make"], cwd=tree, capture_output=True, text=True, check=True).stdout
-    for target in (
-        "all debug release run test test_python unit valgrind image gdb analyze fuzz mutate clean doctor help"
-    ).split():
+    listed = (
+        "all debug release run test test_python unit valgrind coverage image gdb analyze fuzz mutate clean"
+        " doctor help"
+    )
+    for target in listed.split():
         assert f"\n  {target} " in text
     assert "max_cpus" in text
     assert not (tree / "build").exists()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILES = ("release", "debug")
+COVERAGE_PROFILE = "gcov"  # never taken without being asked for
 
 
 def built(name: str, profile: str | None = None) -> Path | None:
@@ -41,6 +42,9 @@ def find_unpacked_tools() -> None:
 def add_build_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of every command that takes a build: --profile and --build."""
     parser.add_argument(
-        "--profile", choices=PROFILES, default=PROFILES[0], help="which build (default: %(default)s)"
+        "--profile",
+        choices=(*PROFILES, COVERAGE_PROFILE),
+        default=PROFILES[0],
+        help="which build (default: %(default)s)",
     )
     parser.add_argument("--build", type=Path, default=Path("build"), metavar="DIR", help="where builds are")
