@@ -25,10 +25,12 @@ SEED :=
 PYTEST :=
 ARGS :=
 V :=
+PREFIX := /usr/local
+DESTDIR ?=
 PYTHON :=
 # Once .tools is there it is used, until ROOTLESS=0 says otherwise.
 ROOTLESS := $(if $(wildcard .tools/root),1)
-MAKE_VARIABLES := profile CXX WERROR FUZZ_SECONDS UNIT SEED PYTEST ARGS V JOBS PYTHON ROOTLESS
+MAKE_VARIABLES := profile CXX WERROR FUZZ_SECONDS UNIT SEED PYTEST ARGS V JOBS PYTHON ROOTLESS PREFIX DESTDIR
 ifneq ($(PYTHON),)
 export PYTHON
 endif
@@ -53,7 +55,7 @@ goals := $(or $(MAKECMDGOALS),help)
 setup_goals := $(strip \
   $(if $(filter setup $(build_goals) build/%,$(goals)),run) \
   $(if $(filter test gdb mutate format,$(goals)),test) \
-  $(if $(filter test_python install,$(goals)),build) \
+  $(if $(filter test_python install uninstall,$(goals)),build) \
   $(filter analyze fuzz valgrind coverage,$(goals)))
 
 .PHONY: help setup all debug release run test test_python unit image gdb analyze fuzz valgrind coverage mutate install \
@@ -280,6 +282,13 @@ fuzz: $(fuzz_programs) ## every fuzzer for FUZZ_SECONDS; prints executions and l
 mutate: release debug build/asan/unit ## apply each defect of tests/mutations to a copy: a named test must fail
 	@$(PY) -m coronel mutate $(ARGS)
 
+# The library is the release profile's. What Python needs besides (tools/pyproject.toml) is not installed.
+install: build/release/libcoronel_mm.so ## host library, its headers, the Python package; PREFIX=/usr/local DESTDIR=
+	@$(PY) -m coronel.build.install install --prefix $(call quote,$(PREFIX)) --destdir $(call quote,$(DESTDIR)) --library $<
+
+uninstall: | setup ## what the last install put there
+	@$(PY) -m coronel.build.install uninstall --prefix $(call quote,$(PREFIX)) --destdir $(call quote,$(DESTDIR))
+
 format: | setup ## rewrite C++ and Python in the one form that the tests accept
 	@.venv/bin/ruff format -q . && .venv/bin/ruff check -q --fix --exit-zero .
 	@.venv/bin/clang-format -i $(foreach d,boot kernel mm user tests bench,$(call rwildcard,$d,*.cpp *.hpp *.h))
@@ -296,7 +305,7 @@ help: ## this list
 	@echo
 	@echo 'variables: profile=release|debug  V=1 (show commands)  JOBS=N  CXX=g++-12  WERROR=  PYTHON=python3.12  FUZZ_SECONDS=600'
 	@echo '           ROOTLESS=1 (set up without root: unpack Debian packages into .tools)'
-	@echo '           ARGS="..." (of run, gdb, mutate)  PYTEST="-k name" (of test)  UNIT=suite SEED=N (of unit)'
+	@echo '           ARGS="..." (of run, gdb, mutate)  PYTEST="-k name" (of test)  UNIT=suite SEED=N (of unit)  PREFIX=/usr/local DESTDIR= (of install)'
 	@echo 'options (mm/base/config.def; each can be set by name, as in `make max_cpus=4 run`):'
 	@sed -n 's/^OPTION([a-z_:0-9]*, *\([a-z_]*\), *\([a-z0-9]*\), *"\(.*\)")/\1|\2|\3/p' mm/base/config.def | \
 	  while IFS='|' read -r n d h; do printf '  %-21s %-6s %s\n' "$$n" "$$d" "$$h"; done

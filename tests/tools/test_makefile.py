@@ -136,7 +136,7 @@ def test_each_goal_asks_for_its_own_set_up(tree: Path) -> None:
     assert asked(UNIT) == "setup run"
     assert asked("setup") == "setup run"
     assert asked("format") == "setup test"
-    assert asked("test_python") == "setup build"
+    assert asked("test_python") == asked("install") == asked("uninstall") == "setup build"
     assert asked("valgrind") == "setup valgrind"
     assert asked("coverage") == "setup coverage"
 
@@ -170,8 +170,8 @@ def test_help_needs_nothing_and_lists_everything(tree: Path) -> None:
     shutil.rmtree(tree / "tools")
     text = subprocess.run(["make"], cwd=tree, capture_output=True, text=True, check=True).stdout
     listed = (
-        "all debug release run test test_python unit valgrind coverage image gdb analyze fuzz mutate clean"
-        " doctor help"
+        "all debug release run test test_python unit valgrind coverage image gdb analyze fuzz mutate install"
+        " uninstall clean doctor help"
     )
     for target in listed.split():
         assert f"\n  {target} " in text

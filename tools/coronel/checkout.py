@@ -1,4 +1,4 @@
-"""Where the checkout is that this package was installed from, and what has been built in it."""
+"""Where the checkout is that this package belongs to and what is built in it, or where it was installed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,25 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PROFILES = ("release", "debug")
 COVERAGE_PROFILE = "gcov"  # never taken without being asked for
+
+# The host library and its headers: in the checkout, and below the PREFIX of `make install`.
+LIBRARY = "libcoronel_mm.so"
+HEADERS = ("mm/mm.h", "mm/host/mm_host.h")
+INSTALLED_LIBRARY = f"lib/{LIBRARY}"
+INSTALLED_HEADERS = tuple(f"include/coronel/{Path(name).name}" for name in HEADERS)
+
+
+def in_checkout() -> bool:
+    """Whether this package lies in a checkout; if not, it was installed."""
+    return (ROOT / "Makefile").is_file() and (ROOT / HEADERS[0]).is_file()
+
+
+def installed(name: str) -> Path | None:
+    """The file of that name below the PREFIX that this package was installed to, or None."""
+    if in_checkout():
+        return None
+    found = (folder / name for folder in Path(__file__).resolve().parents)
+    return next((path for path in found if path.is_file()), None)
 
 
 def built(name: str, profile: str | None = None) -> Path | None:
