@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -31,6 +33,26 @@ def test_the_console_session_is_what_the_console_says(artifact: Build) -> None:
 def test_the_session_covers_what_the_readme_lists() -> None:
     assert len(readme.blocks("console")) == 1
     assert len(readme.blocks("python")) == 3
+
+
+def words_of(picture: Path) -> list[str]:
+    """The texts of an SVG file, numbers and units made the same."""
+    texts = ElementTree.parse(picture).getroot().iter("{http://www.w3.org/2000/svg}text")
+    plain = (re.sub(r"(0x[0-9a-f]+|<?\d+(\.\d+)?)( [KMGT]iB)?", "N", text.text or "") for text in texts)
+    return list(plain)
+
+
+def test_the_map_is_what_a_machine_draws_now(artifact: Build, tmp_path: Path) -> None:
+    assert f"]({readme.MAP.relative_to(ROOT).as_posix()})" in (ROOT / "README.md").read_text(encoding="utf-8")
+    readme.draw_map(artifact.profile, tmp_path / "map.svg")
+    shown = words_of(readme.MAP)
+    assert shown == words_of(tmp_path / "map.svg"), "draw it again: python -m coronel.build.readme"
+    assert {"Physical memory", "reserved", "Normal"} <= set(shown)
+
+
+def test_the_map_shows_what_the_readme_says_to_run() -> None:
+    line = shlex.join(readme.MAP_COMMAND).replace("'", '"')
+    assert f".venv/bin/coronel {line} " in "".join(readme.blocks("sh"))
 
 
 @pytest.mark.parametrize("number", range(3))

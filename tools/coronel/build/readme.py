@@ -1,6 +1,6 @@
-"""README.md's console session: what it shows, what the machine says to it, and the picture of that.
+"""README.md's console session and its pictures: what they show comes from a machine.
 
-`python -m coronel.build.readme` draws docs/pictures/console.svg from a machine that runs now.
+`python -m coronel.build.readme` draws docs/pictures/console.svg and map.svg from machines that run now.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from io import StringIO
+from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
@@ -17,6 +18,8 @@ from coronel.checkout import ROOT
 
 PROMPT = "coronel> "
 PICTURE = ROOT / "docs/pictures/console.svg"
+MAP = ROOT / "docs/pictures/map.svg"
+MAP_COMMAND = ["map", "--command", "stress pages 100000 seed=42 hold"]
 
 
 def blocks(language: str) -> list[str]:
@@ -32,9 +35,18 @@ def commands(session: str) -> list[str]:
 
 def say(typed: list[str], profile: str) -> str:
     """The whole console of a machine that these lines are typed into; the last one switches it off."""
+    return _coronel("run", "--profile", profile, typed="".join(f"{line}\n" for line in typed))
+
+
+def draw_map(profile: str, path: Path) -> None:
+    """Writes the map of a machine's memory after the session's random operations, what is live held."""
+    _coronel(*MAP_COMMAND, "--profile", profile, "--output", str(path))
+
+
+def _coronel(*words: str, typed: str = "") -> str:
     run = subprocess.run(
-        [sys.executable, "-m", "coronel", "run", "--profile", profile],
-        input="".join(f"{line}\n" for line in typed),
+        [sys.executable, "-m", "coronel", *words],
+        input=typed,
         capture_output=True,
         text=True,
         timeout=60,
@@ -42,7 +54,7 @@ def say(typed: list[str], profile: str) -> str:
         check=False,
     )
     if run.returncode != 0:
-        raise RuntimeError(f"the session ended with {run.returncode}\n{run.stdout}{run.stderr}")
+        raise RuntimeError(f"coronel {words[0]} ended with {run.returncode}\n{run.stdout}{run.stderr}")
     return run.stdout
 
 
@@ -60,10 +72,12 @@ def draw(said: str) -> str:
 
 
 def main() -> None:
-    """Draws the picture of the release build's session."""
+    """Draws the pictures of the release build."""
     (session,) = blocks("console")
     PICTURE.write_text(draw(say(commands(session), "release")), encoding="utf-8")
-    print(PICTURE.relative_to(ROOT))
+    draw_map("release", MAP)
+    for path in (PICTURE, MAP):
+        print(path.relative_to(ROOT))
 
 
 if __name__ == "__main__":

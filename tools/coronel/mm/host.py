@@ -15,7 +15,8 @@ import errno
 import functools
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -307,6 +308,11 @@ class HostMachine:
         return bool(answer)
 
     # -- what it holds
+
+    @contextmanager
+    def still(self) -> Iterator[Tables]:
+        """The tables. Nothing happens here unless this process does it."""
+        yield self.tables
 
     def counters(self) -> dict[str, int]:
         """Every counter by name."""

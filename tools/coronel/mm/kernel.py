@@ -10,6 +10,8 @@ with Guest() as guest:
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from coronel.artifact import Artifact
@@ -55,6 +57,12 @@ class KernelState:
         self.memory.invalidate()
         self.tables = Tables.load(self.memory, self.tables.record.address)
         return self.tables
+
+    @contextmanager
+    def still(self) -> Iterator[Tables]:
+        """The tables as they are now, of a guest that stands still until the block ends."""
+        with self.guest.paused():
+            yield self.refresh()
 
     def counters(self) -> dict[str, int]:
         """Every counter by name."""
