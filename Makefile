@@ -25,10 +25,20 @@ SEED :=
 PYTEST :=
 ARGS :=
 V :=
+PREFIX := /usr/local
+DESTDIR ?=
 PYTHON :=
-MAKE_VARIABLES := profile CXX WERROR FUZZ_SECONDS UNIT SEED PYTEST ARGS V JOBS PYTHON
+# Once .tools is there it is used, until ROOTLESS=0 says otherwise.
+ROOTLESS := $(if $(wildcard .tools/root),1)
+MAKE_VARIABLES := profile CXX WERROR FUZZ_SECONDS UNIT SEED PYTEST ARGS V JOBS PYTHON ROOTLESS PREFIX DESTDIR
 ifneq ($(PYTHON),)
 export PYTHON
+endif
+ifneq ($(ROOTLESS),)
+export ROOTLESS
+endif
+ifneq ($(filter-out 0,$(ROOTLESS)),)
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
 endif
 PY := .venv/bin/python
 Q := $(if $(V),,@)
@@ -45,9 +55,11 @@ goals := $(or $(MAKECMDGOALS),help)
 setup_goals := $(strip \
   $(if $(filter setup $(build_goals) build/%,$(goals)),run) \
   $(if $(filter test gdb mutate format,$(goals)),test) \
-  $(filter analyze fuzz,$(goals)))
+  $(if $(filter test_python install uninstall,$(goals)),build) \
+  $(filter analyze fuzz valgrind coverage,$(goals)))
 
-.PHONY: help setup all debug release run test unit image gdb analyze fuzz mutate format clean doctor force
+.PHONY: help setup all debug release run test test_python unit image gdb analyze fuzz valgrind coverage mutate install \
+  uninstall format clean doctor force
 setup:
 	@sh tools/bootstrap.sh $(setup_goals)
 
@@ -90,6 +102,13 @@ release_flags := -O2 -flto=auto $(gcc_flags)
 debug_flags := -Og $(gcc_flags)
 asan_flags := $(gcc_flags) -O1 -fsanitize=address,undefined -fno-sanitize-recover=all
 tsan_flags := $(gcc_flags) -O1 -fsanitize=thread
+valgrind_flags := $(gcc_flags) -O1
+# atomic: threads and CPUs count together.
+gcov_flags := $(gcc_flags) -O0 -fprofile-arcs -ftest-coverage -fprofile-update=atomic
+# The kernel has no libgcov: Python finds the counters by this section, and knows them by the number of their merge
+# function, which nobody calls.
+gcov_kernel_flags := $(gcov_flags) -fprofile-info-section
+gcov_link_flags := -Wl,--defsym=__gcov_merge_add=1
 fuzz_flags := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all \
   -fprofile-instr-generate -fcoverage-mapping
 
@@ -131,21 +150,22 @@ $(foreach p,release debug,build/$p/kernel/kernel/runtime/%): own_flags = -fno-lt
   -fno-tree-loop-distribute-patterns -fno-stack-protector
 
 # GRUB's platforms that are installed: an image made before its UEFI part came is made again.
-grub_platforms := $(patsubst /usr/lib/grub/%/modinfo.sh,%,$(wildcard /usr/lib/grub/*/modinfo.sh))
+grub_platforms := $(sort $(patsubst %/modinfo.sh,%,$(wildcard .tools/root/usr/lib/grub/*/modinfo.sh \
+  /usr/lib/grub/*/modinfo.sh)))
 
-# $(call kernel_rules,PROFILE,FLAGS): two links with the symbol table between them, then the artifact checks.
+# $(call kernel_rules,PROFILE,FLAGS,LINK FLAGS): two links with the symbol table between them, then the artifact checks.
 define kernel_rules
 build/$1/coronel.unnamed.elf: $$(objects_$1_kernel) linker.ld
 	$(if $(V),,@echo '  LINK  $$@')
-	$(Q)$(CXX) $(kernel_flags) $2 $(kernel_link_flags) -o $$@ $$(objects_$1_kernel)
+	$(Q)$(CXX) $(kernel_flags) $2 $(kernel_link_flags) $3 -o $$@ $$(objects_$1_kernel)
 build/$1/symbols.S: build/$1/coronel.unnamed.elf tools/coronel/build/symbols.py tools/coronel/artifact/elf.py
 	@$(PY) -m coronel.build.symbols $$< --output $$@
 build/$1/coronel.elf: build/$1/symbols.S tools/coronel/artifact/checks.py
 	$(if $(V),,@echo '  LINK  $$@')
 	$(Q)$(CXX) $(kernel_flags) -c build/$1/symbols.S -o build/$1/symbols.o
-	$(Q)$(CXX) $(kernel_flags) $2 $(kernel_link_flags) -o $$@ $$(objects_$1_kernel) build/$1/symbols.o
+	$(Q)$(CXX) $(kernel_flags) $2 $(kernel_link_flags) $3 -o $$@ $$(objects_$1_kernel) build/$1/symbols.o
 	@$(PY) -m coronel.build.symbols $$@ --verify
-	@$(PY) -m coronel.artifact $$@ --profile $1
+	@$(PY) -m coronel.artifact $$@ --profile $(if $(filter release,$1),release,debug)
 build/$1/image.platforms: | setup
 	@mkdir -p build/$1
 	@printf '%s\n' '$(grub_platforms)' >$$@
@@ -171,20 +191,33 @@ $(call flavour,$1,host,$(CXX),$(host_flags) -fPIC $2,$(mm_sources))
 $(call kernel_rules,$1,$2)
 endef
 
-define sanitizer_profile
-$(call profile_rules,$1)
+define unit_rules
 $(call flavour,$1,host,$(CXX),$(host_flags) $2,$(host_test_sources))
 build/$1/unit: $$(objects_$1_host)
 	$(if $(V),,@echo '  LINK  $$@')
 	$(Q)$(CXX) $(host_flags) $2 -o $$@ $$(objects_$1_host) -pthread
 endef
 
+define unit_profile
+$(call profile_rules,$1)
+$(call unit_rules,$1,$2)
+endef
+
+define gcov_profile
+$(call profile_rules,gcov)
+$(call unit_rules,gcov,-fPIC $(gcov_flags))
+$(call flavour,gcov,kernel,$(CXX),$(kernel_flags) $(gcov_kernel_flags),$(kernel_sources_debug))
+$(call kernel_rules,gcov,$(gcov_kernel_flags),$(gcov_link_flags))
+endef
+
 # Only what the goals reach is expanded, so that `make run` does not read the dependencies of the sanitizers.
 wants = $(filter $1 build/%,$(goals))
-$(if $(call wants,all release run test unit image gdb mutate),$(eval $(call kernel_profile,release,$(release_flags))))
-$(if $(call wants,all debug run test unit image gdb mutate),$(eval $(call kernel_profile,debug,$(debug_flags))))
-$(if $(call wants,test unit mutate),$(eval $(call sanitizer_profile,asan,$(asan_flags))))
-$(if $(call wants,test unit mutate),$(eval $(call sanitizer_profile,tsan,$(tsan_flags))))
+$(if $(call wants,all release test_python install run test unit image gdb mutate),$(eval $(call kernel_profile,release,$(release_flags))))
+$(if $(call wants,all debug test_python coverage run test unit image gdb mutate),$(eval $(call kernel_profile,debug,$(debug_flags))))
+$(if $(call wants,test unit mutate),$(eval $(call unit_profile,asan,$(asan_flags))))
+$(if $(call wants,test unit mutate),$(eval $(call unit_profile,tsan,$(tsan_flags))))
+$(if $(call wants,valgrind),$(eval $(call unit_profile,valgrind,$(valgrind_flags))))
+$(if $(call wants,coverage),$(eval $(gcov_profile)))
 
 ifneq ($(filter analyze fuzz,$(goals)),)
 clang := $(shell sh tools/bootstrap.sh --clang-version)
@@ -231,10 +264,21 @@ run: build/$(profile)/coronel.iso ## boot the image in QEMU; the console is this
 test: release debug build/asan/unit build/tsan/unit ## every test there is; PYTEST='...' passes arguments on
 	@$(PY) -m pytest -n $(JOBS) $(PYTEST)
 
+test_python: $(foreach p,release debug,build/$p/libcoronel_mm.so) ## only what Python tests without a machine: tools, host library
+	@$(PY) -m pytest -n $(JOBS) tests/tools tests/host --ignore tests/tools/test_unit_programs.py $(PYTEST)
+
 # setarch -R: GCC 12's ThreadSanitizer dies where vm.mmap_rnd_bits is more than 28, as on many machines.
 unit: build/asan/unit build/tsan/unit ## the unit tests on the host; UNIT=suite[.name] chooses, SEED=N repeats
 	@UBSAN_OPTIONS=print_stacktrace=1 build/asan/unit $(if $(SEED),--seed=$(SEED)) $(UNIT)
 	@setarch -R build/tsan/unit $(if $(SEED),--seed=$(SEED)) $(UNIT)
+
+# memcheck makes threads take turns and everything 30 times slower, hence the deadline of each test.
+valgrind: build/valgrind/unit ## the unit tests on the host under valgrind's memcheck; UNIT= and SEED= as above
+	@valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect,possible \
+	  --fair-sched=yes build/valgrind/unit --deadline=900 $(if $(SEED),--seed=$(SEED)) $(UNIT)
+
+coverage: $(addprefix build/gcov/,unit libcoronel_mm.so coronel.elf coronel.iso) build/debug/libcoronel_mm.so ## lines that tests reach, here and in the kernel
+	@$(PY) -m coronel.build.coverage --gcov $(subst g++,gcov,$(CXX)) --jobs $(JOBS) -- $(PYTEST)
 
 gdb: build/$(profile)/coronel.elf ## boot paused, with GDB and Coronel's printers in this terminal
 	@$(PY) -m coronel debug $(if $(filter-out release,$(profile)),--profile $(profile)) $(ARGS)
@@ -246,6 +290,13 @@ fuzz: $(fuzz_programs) ## every fuzzer for FUZZ_SECONDS; prints executions and l
 
 mutate: release debug build/asan/unit ## apply each defect of tests/mutations to a copy: a named test must fail
 	@$(PY) -m coronel mutate $(ARGS)
+
+# The library is the release profile's. What Python needs besides (tools/pyproject.toml) is not installed.
+install: build/release/libcoronel_mm.so ## host library, its headers, the Python package; PREFIX=/usr/local DESTDIR=
+	@$(PY) -m coronel.build.install install --prefix $(call quote,$(PREFIX)) --destdir $(call quote,$(DESTDIR)) --library $<
+
+uninstall: | setup ## what the last install put there
+	@$(PY) -m coronel.build.install uninstall --prefix $(call quote,$(PREFIX)) --destdir $(call quote,$(DESTDIR))
 
 format: | setup ## rewrite C++ and Python in the one form that the tests accept
 	@.venv/bin/ruff format -q . && .venv/bin/ruff check -q --fix --exit-zero .
@@ -259,10 +310,11 @@ doctor: ## what is present and what is missing; changes nothing
 
 help: ## this list
 	@echo 'make TARGET [option=value ...]'
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1|\2/p' Makefile | while IFS='|' read -r t h; do printf '  %-9s %s\n' $$t "$$h"; done
+	@sed -n 's/^\([a-z_]*\):.*## \(.*\)/  \1|\2/p' Makefile | while IFS='|' read -r t h; do printf '  %-11s %s\n' $$t "$$h"; done
 	@echo
 	@echo 'variables: profile=release|debug  V=1 (show commands)  JOBS=N  CXX=g++-12  WERROR=  PYTHON=python3.12  FUZZ_SECONDS=600'
-	@echo '           ARGS="..." (of run, gdb, mutate)  PYTEST="-k name" (of test)  UNIT=suite SEED=N (of unit)'
+	@echo '           ROOTLESS=1 (set up without root: unpack Debian packages into .tools)'
+	@echo '           ARGS="..." (of run, gdb, mutate)  PYTEST="-k name" (of test)  UNIT=suite SEED=N (of unit)  PREFIX=/usr/local DESTDIR= (of install)'
 	@echo 'options (mm/base/config.def; each can be set by name, as in `make max_cpus=4 run`):'
 	@sed -n 's/^OPTION([a-z_:0-9]*, *\([a-z_]*\), *\([a-z0-9]*\), *"\(.*\)")/\1|\2|\3/p' mm/base/config.def | \
 	  while IFS='|' read -r n d h; do printf '  %-21s %-6s %s\n' "$$n" "$$d" "$$h"; done

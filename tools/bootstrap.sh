@@ -1,8 +1,9 @@
 #!/bin/sh
-# bootstrap.sh GOAL...: makes what `make GOAL` needs and no more. Goals: run test analyze fuzz.
+# bootstrap.sh GOAL...: makes what `make GOAL` needs and no more. Goals: build run test analyze fuzz valgrind coverage.
 # SPDX-License-Identifier: MIT
 # Debian packages: as root it shows the apt-get command and runs it; with sudo it shows it and asks; otherwise it
-# prints the line. Python packages: a virtual environment in .venv, from tools/requirements.lock.
+# prints the line. With ROOTLESS=1 it does without: tools/rootless.sh. Python packages: a virtual environment in .venv,
+# from tools/requirements.lock.
 #
 #   bootstrap.sh --clang-version   prints the version of clang that analyze and fuzz use
 #
@@ -10,10 +11,11 @@
 # sudo is used only where it needs no password: whoever allows an unattended process that has decided already.
 #
 # Exit: 0 ready, 2 something is missing that only a person can supply, 3 an installation was tried and failed.
-# Environment: PYTHON (the interpreter to use), CORONEL_SYSROOT (tests: goes before absolute paths).
+# Environment: ROOTLESS=1, PYTHON (the interpreter to use), CORONEL_SYSROOT (tests: goes before absolute paths).
 set -eu
 cd "${0%/*}/.."
 . tools/setup_needs.sh
+. tools/rootless.sh
 
 say() { printf 'set-up: %s\n' "$*" >&2; }
 stop() {
@@ -29,13 +31,27 @@ find_missing() {
   missing='' packages=''
   each_need note_missing
   check_venv
+  case " $wanted " in
+    *' coverage '*)
+      if [ -z "$venv_redo" ] && [ ! -e .venv/coronel.extra.coverage ]; then
+        venv_redo=extra venv_state='without the extra coverage'
+      fi ;;
+  esac
   # An environment that uv made has no pip.
-  [ "$venv_redo" != package ] || [ -e .venv/bin/pip ] || command -v uv >/dev/null 2>&1 || venv_redo=all
+  [ -z "$venv_redo" ] || [ -e .venv/bin/pip ] || command -v uv >/dev/null 2>&1 || venv_redo=all
   if [ "$venv_redo" = all ]; then
     find_python
-    [ "$python_state" = good ] || { missing="$missing python3>=3.11+venv" packages="$packages python3 python3-venv"; }
+    if [ "$python_state" != good ]; then
+      missing="$missing python3>=3.11+venv"
+      if [ -z "$rootless" ]; then
+        packages="$packages python3 python3-venv"
+      else
+        [ "$python_state" = no-venv ] || packages="$packages python3"
+        packages="$packages python3-pip-whl"
+      fi
+    fi
     # Debian's pip trusts the system's certificates only; without them it says "from versions: none".
-    if debian_like && [ ! -s "$sysroot/etc/ssl/certs/ca-certificates.crt" ]; then
+    if debian_like && [ ! -s "$sysroot/etc/ssl/certs/ca-certificates.crt" ] && ! use_unpacked_certificates; then
       missing="$missing ca-certificates" packages="$packages ca-certificates"
     fi
   fi
@@ -56,7 +72,11 @@ find_python() {
     command -v "$candidate" >/dev/null 2>&1 || continue
     if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' </dev/null >/dev/null 2>&1; then
       state=no-venv
-      "$candidate" -c 'import venv, ensurepip' </dev/null >/dev/null 2>&1 && state=good
+      if "$candidate" -c 'import venv, ensurepip' </dev/null >/dev/null 2>&1; then
+        state=good
+      elif find_pip_wheel && "$candidate" -c 'import venv' </dev/null >/dev/null 2>&1; then
+        state=good
+      fi
     else
       state=old
     fi
@@ -65,8 +85,20 @@ find_python() {
   done
 }
 
+# Sets pip_wheel to the one that was unpacked, where Debian's ensurepip does not look.
+find_pip_wheel() {
+  for pip_wheel in .tools/root/usr/share/python-wheels/pip-*.whl; do
+    [ -n "$rootless" ] && [ -e "$pip_wheel" ] && return 0
+  done
+  return 1
+}
+
 # ---- Debian packages ---------------------------------------------------------------------------------------------------
 install_packages() {
+  if [ -n "$rootless" ]; then
+    install_unpacked
+    return 0
+  fi
   update='apt-get update'
   install="env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends$packages"
   say "missing:$missing"
@@ -79,7 +111,8 @@ install_packages() {
     as_root=''
   elif ! command -v sudo >/dev/null 2>&1; then
     stop 2 "run this as root, then say make again:
-  $update && $install"
+  $update && $install
+or, without root, into a folder of this checkout: make ROOTLESS=1 $first_goal"
   else
     as_root=sudo
     if [ -t 2 ] && (: </dev/tty) 2>/dev/null; then
@@ -92,7 +125,8 @@ install_packages() {
       say "+ sudo $update && sudo $install"
     else
       stop 2 "run this, then say make again (there is no terminal to ask on):
-  sudo $update && sudo $install"
+  sudo $update && sudo $install
+or, without root, into a folder of this checkout: make ROOTLESS=1 $first_goal"
     fi
   fi
   # Word splitting is meant. Standard input stays with make; standard output is not ours to fill.
@@ -103,10 +137,26 @@ install_packages() {
 
 # ---- Python packages ----------------------------------------------------------------------------------------------------
 install_venv() {
-  [ "$venv_redo" = package ] || make_venv
-  say "+ coronel itself, editable, into .venv ($venv_state)"
-  with_pip --no-build-isolation -e tools
+  [ "$venv_redo" != all ] || make_venv
+  case " $wanted " in *' coverage '*) install_extra coverage ;; esac
+  if [ "$venv_redo" != extra ]; then
+    say "+ coronel itself, editable, into .venv ($venv_state)"
+    with_pip --no-build-isolation -e tools
+  fi
   remember_venv
+}
+
+install_extra() {
+  [ ! -e ".venv/coronel.extra.$1" ] || return 0
+  say "+ the extra $1 of tools/requirements.lock, into .venv"
+  install_rows "$1"
+  : >".venv/coronel.extra.$1"
+}
+
+# install_rows [EXTRA]
+install_rows() {
+  lock_rows "$@" >.venv/coronel.rows
+  with_pip --only-binary :all: -r .venv/coronel.rows
 }
 
 make_venv() {
@@ -117,14 +167,21 @@ make_venv() {
   rm -rf .venv
   installer=pip
   if command -v uv >/dev/null 2>&1; then
-    uv venv -q --no-config -p "$python" .venv </dev/null >&2 && installer=uv && with_pip --only-binary :all: \
-      -r tools/requirements.lock && return 0
+    uv venv -q --no-config -p "$python" .venv </dev/null >&2 && installer=uv && install_rows && return 0
     say 'uv did not manage it; trying venv and pip.'
     installer=pip
     rm -rf .venv
   fi
-  "$python" -m venv .venv </dev/null >&2 || stop 3 "'$python -m venv .venv' failed: the reason is above."
-  with_pip --only-binary :all: -r tools/requirements.lock
+  if "$python" -c 'import ensurepip' </dev/null >/dev/null 2>&1; then
+    set -- "$python" -m venv .venv
+  else
+    find_pip_wheel
+    set -- "$python" -m venv --without-pip .venv
+  fi
+  "$@" </dev/null >&2 || stop 3 "'$*' failed: the reason is above."
+  [ -e .venv/bin/pip ] || .venv/bin/python "$pip_wheel/pip" install -q --no-index --no-deps "$pip_wheel" </dev/null >&2 ||
+    stop 3 "$pip_wheel does not install: the reason is above."
+  install_rows
 }
 
 # Installs into .venv without looking at dependencies: the lock holds them all.
@@ -180,13 +237,14 @@ if [ "${1:-}" = --clang-version ]; then
   echo "$clang"
   exit 0
 fi
-[ $# -gt 0 ] || stop 2 'usage: tools/bootstrap.sh GOAL..., goals: run test analyze fuzz'
-wanted=''
+[ $# -gt 0 ] || stop 2 'usage: tools/bootstrap.sh GOAL..., goals: build run test analyze fuzz valgrind coverage'
+first_goal=$1 wanted=''
 for goal; do
-  groups_of "$goal" || stop 2 "unknown goal '$goal'; goals: run test analyze fuzz"
+  groups_of "$goal" || stop 2 "unknown goal '$goal'; goals: build run test analyze fuzz valgrind coverage"
   wanted="$wanted $groups"
 done
 
+[ -z "$rootless" ] || check_unpacked
 find_missing
 if [ -n "$missing" ]; then
   [ "$missing" != ' python3>=3.11+venv' ] || [ "$python_state" != old ] || debian_like ||

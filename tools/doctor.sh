@@ -29,7 +29,7 @@ report_need() {
       unready="$unready $1"
     fi
   else
-    row "$name" present "${2#path:}"
+    row "$name" present "$path"
   fi
 }
 
@@ -58,14 +58,20 @@ report_python() {
   row .venv '' "$venv_state"
   [ "$venv_state" = ready ] || unready="$unready venv"
   case $venv_state in missing | made*) return 0 ;; esac
-  while IFS='=' read -r name _ version; do
-    case $name in '' | \#*) continue ;; esac
+  lock_rows | while IFS='=' read -r name _ version; do
     there=''
     for info in .venv/lib/python3*/site-packages/"$(printf %s "$name" | tr -- -. __)"-*.dist-info; do
       [ ! -e "$info" ] || { there=${info%.dist-info} there=${there##*-}; }
     done
     [ "$there" = "$version" ] || row "  $name" "${there:-MISSING}" "the lock says $version"
-  done <tools/requirements.lock
+  done
+}
+
+# What only some targets or tests want: never a reason to call anything unready but those.
+report_optional() {
+  row_state=absent
+  [ ! -e .venv/coronel.extra.coverage ] || row_state=present
+  row gcovr "$row_state" 'the extra coverage of tools/requirements.lock; `make coverage` installs it'
 }
 
 report_machine() {
@@ -101,15 +107,22 @@ verdict() { # GOAL GROUP...
 read_os_release
 unready=''
 printf 'Coronel on %s, %s CPUs\n' "$os_name" "$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo '?')"
-report_group run 'For everything'
+[ -z "$rootless" ] || printf 'Without root: programs of .tools come first (ROOTLESS=0, or no .tools, ends that)\n'
+report_group build 'For everything'
+report_group run 'For make run and all that boots'
 report_python
 report_group test 'For make test and make gdb'
 report_group clang 'For make analyze and make fuzz'
+report_group valgrind 'For make valgrind'
+printf 'Optional\n'
+report_optional
 report_machine
 printf 'Verdict\n'
 status=0
-verdict run run venv || status=1
-verdict test run venv test || status=1
-verdict analyze run venv clang || :
-verdict fuzz run venv clang || :
+verdict run build run venv || status=1
+verdict test build run venv test || status=1
+verdict valgrind build venv valgrind || :
+verdict coverage build run venv || :
+verdict analyze build run venv clang || :
+verdict fuzz build run venv clang || :
 exit $status

@@ -2,7 +2,12 @@
 # SPDX-License-Identifier: MIT
 # Everything here is built-in commands of a POSIX shell, so a set-up that is complete is found so in milliseconds.
 # CORONEL_SYSROOT (tests) goes before every absolute path that is looked at.
+# With ROOTLESS (by default where .tools is) programs and files of .tools count, and come first.
 sysroot=${CORONEL_SYSROOT:-}
+rootless=${ROOTLESS-}
+[ -n "${ROOTLESS+given}" ] || [ ! -e .tools/root ] || rootless=1
+[ "$rootless" != 0 ] || rootless=''
+[ -z "$rootless" ] || PATH=$PWD/.tools/bin:$PATH
 
 # each_need COMMAND...: calls COMMAND GROUP PROBE PACKAGES for every need. PROBE is program:NAME or path:PATH.
 each_need() {
@@ -11,14 +16,15 @@ each_need() {
   "$@" run path:/usr/lib/grub/i386-pc/modinfo.sh grub-pc-bin
   "$@" run program:xorriso xorriso
   "$@" run program:mformat mtools
-  "$@" run program:g++ g++
-  "$@" run program:ld binutils
-  "$@" run program:objdump binutils
+  "$@" build program:g++ g++
+  "$@" build program:ld binutils
+  "$@" build program:objdump binutils
   "$@" run program:setarch util-linux
-  "$@" run program:make make
+  "$@" build program:make make
   "$@" test program:gdb gdb
   "$@" test path:/usr/lib/grub/x86_64-efi/modinfo.sh grub-efi-amd64-bin
   "$@" test path:/usr/share/OVMF/OVMF_CODE_4M.fd ovmf
+  "$@" valgrind program:valgrind valgrind
   choose_clang
   "$@" clang "program:clang++-$clang" "clang-$clang"
   "$@" clang "program:clang-tidy-$clang" "clang-tidy-$clang"
@@ -57,14 +63,17 @@ choose_clang() {
   [ "$os_id$os_version" != debian12 ] || clang=16
 }
 
-# present PROBE
+# present PROBE; sets path to the file that a PATH stands for.
 present() {
   case $1 in
     program:*) command -v "${1#program:}" >/dev/null 2>&1 ;;
     path:*) # the pattern is expanded here, so neither path may contain spaces
       # shellcheck disable=SC2086
-      set -- $sysroot${1#path:}
-      [ -e "$1" ]
+      set -- $sysroot${1#path:} ${rootless:+.tools/root${1#path:}}
+      for path; do
+        [ ! -e "$path" ] || return 0
+      done
+      return 1
       ;;
   esac
 }
@@ -72,11 +81,23 @@ present() {
 # Which groups of needs a goal has.
 groups_of() {
   case $1 in
-    run) groups='run' ;;
-    test) groups='run test' ;;
-    analyze | fuzz) groups='run clang' ;;
+    build) groups='build' ;;
+    run) groups='build run' ;;
+    test) groups='build run test' ;;
+    valgrind) groups='build valgrind' ;;
+    coverage) groups='build run coverage' ;;
+    analyze | fuzz) groups='build run clang' ;;
     *) return 1 ;;
   esac
+}
+
+# lock_rows [EXTRA]: prints the rows of tools/requirements.lock that everybody gets, or those of an extra, which end
+# with its name. An extra is the group of needs of that name; .venv/coronel.extra.NAME says that it is installed.
+lock_rows() {
+  while read -r row _ extra; do
+    case $row in '' | \#*) continue ;; esac
+    [ "$extra" != "${1:-}" ] || printf '%s\n' "$row"
+  done <tools/requirements.lock
 }
 
 # The virtual environment's state: sets venv_state to ready, missing, or a clause that says what is wrong; and

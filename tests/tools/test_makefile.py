@@ -38,9 +38,8 @@ def tree(tmp_path: Path) -> Path:
 
 def make(tree: Path, *arguments: str, code: int = 0) -> list[str]:
     """Run make; return the sources it compiled and what it linked."""
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))
-    }
+    foreign = ("MAKE", "MFLAGS", "ROOTLESS")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     done = subprocess.run(
         ["make", *arguments],
         cwd=tree,
@@ -137,12 +136,44 @@ def test_each_goal_asks_for_its_own_set_up(tree: Path) -> None:
     assert asked(UNIT) == "setup run"
     assert asked("setup") == "setup run"
     assert asked("format") == "setup test"
+    assert asked("test_python") == asked("install") == asked("uninstall") == "setup build"
+    assert asked("valgrind") == "setup valgrind"
+    assert asked("coverage") == "setup coverage"
+
+
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
+def test_valgrind_ends_at_an_error(tree: Path) -> None:
+    make(tree, "valgrind")
+    main = tree / "tests/unit/host_main.cpp"
+    leak = "int main() { int* volatile lost = new int(a()); lost = nullptr; return lost != nullptr; }"
+    main.write_text(f'#include "mm/base/a.hpp"\n{leak}\n', encoding="utf-8")
+    assert any("definitely lost" in line for line in make(tree, "valgrind", code=2))
+
+
+def test_unpacked_tools_come_first(tree: Path) -> None:
+    (tree / "tools/bootstrap.sh").write_text('echo "$ROOTLESS $PATH" >setup.log\n', encoding="utf-8")
+
+    def seen(*arguments: str) -> str:
+        make(tree, "setup", *arguments)
+        return (tree / "setup.log").read_text(encoding="utf-8").strip()
+
+    ours = f"{tree}/.tools/bin:"
+    assert ours not in seen()
+    assert seen("ROOTLESS=1").startswith(f"1 {ours}")
+    (tree / ".tools/root").mkdir(parents=True)
+    assert seen().startswith(f"1 {ours}")
+    assert seen("ROOTLESS=0").startswith("0 ")
+    assert ours not in seen("ROOTLESS=0")
 
 
 def test_help_needs_nothing_and_lists_everything(tree: Path) -> None:
     shutil.rmtree(tree / "tools")
     text = subprocess.run(["make"], cwd=tree, capture_output=True, text=True, check=True).stdout
-    for target in "all debug release run test unit image gdb analyze fuzz mutate clean doctor help".split():
+    listed = (
+        "all debug release run test test_python unit valgrind coverage image gdb analyze fuzz mutate install"
+        " uninstall clean doctor help"
+    )
+    for target in listed.split():
         assert f"\n  {target} " in text
     assert "max_cpus" in text
     assert not (tree / "build").exists()

@@ -1,186 +1,27 @@
-"""The set-up, on machines that do not exist: a PATH of stubs, a root and a checkout of their own.
+"""The set-up with root, with sudo, and with neither: what it installs, says and repairs."""
 
-Every stub writes its command line to a log, so a test sees what was run and what was not.
-"""
+from __future__ import annotations
 
-import os
 import shutil
-import stat
 import subprocess
-import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pexpect
 import pytest
 
+if TYPE_CHECKING:
+    from tests.tools.conftest import Machine
+
 ROOT = Path(__file__).resolve().parents[2]
-UTILITIES = (
-    "sh cat cmp cp env getconf grep head ls mkdir mv printf rm rmdir sed tail tr true uname chmod ln dirname"
-)
-RUN_TOOLS = [
-    "qemu-system-x86_64",
-    "grub-mkrescue",
-    "xorriso",
-    "mformat",
-    "g++",
-    "ld",
-    "objdump",
-    "setarch",
-    "make",
-]
-INSTALL_RUN = (
-    "apt-get update && env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends"
-    " qemu-system-x86 grub-common grub-pc-bin xorriso mtools g++ binutils util-linux make"
-    " python3 python3-venv ca-certificates"
-)
-DEBIAN_12 = 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nVERSION_ID="12"\nID=debian\n'
-
-# A python3 that says it is $FAKE_VERSION, makes virtual environments of itself, and is pip as well.
-PYTHON = """#!/bin/sh
-echo "python $*" >>"$LOG"
-case "$*" in
-  *'sys.version_info < (3, 11)'*) echo 3.11.2; exit "${FAKE_PYTHON_OLD:-0}" ;;
-  *ensurepip*) exit "${FAKE_NO_ENSUREPIP:-0}" ;;
-  '-m venv .venv')
-    mkdir -p .venv/bin .venv/lib/python3.11/site-packages/numpy
-    : >.venv/pyvenv.cfg; : >.venv/bin/pip; : >.venv/bin/ruff; ln -s "$SELF" .venv/bin/python ;;
-  *realpath*) echo "$SELF" ;;
-  *'-r tools/requirements.lock'*) printf '%s\\n' "${FAKE_PIP_SAYS:-}" >&2; exit "${FAKE_PIP:-0}" ;;
-  -V) echo 'Python 3.9.2' ;;
-esac
-"""
-APT_GET = """#!/bin/sh
-echo "apt-get $*" >>"$LOG"
-case $1 in update) exit "${FAKE_APT_UPDATE:-0}" ;; esac
-[ -z "${FAKE_APT_USELESS:-}" ] || exit 0
-put() { mkdir -p "$CORONEL_SYSROOT/$1"; : >"$CORONEL_SYSROOT/$1/$2"; }
-for package; do
-  case $package in
-    qemu-system-x86) names=qemu-system-x86_64 ;; grub-common) names=grub-mkrescue ;; mtools) names=mformat ;;
-    binutils) names='ld objdump' ;; util-linux) names=setarch ;; python3) names=python3 ;;
-    grub-pc-bin) put usr/lib/grub/i386-pc modinfo.sh; names='' ;;
-    grub-efi-amd64-bin) put usr/lib/grub/x86_64-efi modinfo.sh; names='' ;;
-    ovmf) put usr/share/OVMF OVMF_CODE_4M.fd; names='' ;;
-    ca-certificates) mkdir -p "$CORONEL_SYSROOT/etc/ssl/certs"
-      echo x >"$CORONEL_SYSROOT/etc/ssl/certs/ca-certificates.crt"; names='' ;;
-    xorriso | g++ | gdb | make) names=$package ;; *) names='' ;;
-  esac
-  for name in $names; do
-    if [ "$name" = python3 ]; then cp "$STUBS/python3" "$BIN/python3"; else cp "$STUBS/tool" "$BIN/$name"; fi
-  done
-done
-"""
-SUDO = """#!/bin/sh
-echo "sudo $*" >>"$LOG"
-case $1 in -n) shift; [ -n "${FAKE_SUDO_FREE:-}" ] || exit 1 ;; esac
-exec "$@"
-"""
-UV = """#!/bin/sh
-echo "uv $*" >>"$LOG"
-[ -z "${FAKE_UV_BROKEN:-}" ] || exit 1
-case $1 in venv) exec "$BIN/python3" -m venv .venv ;; esac
-"""
-
-
-@dataclass
-class Machine:
-    """A pretended computer with a checkout of the project."""
-
-    checkout: Path
-    sysroot: Path
-    bin: Path
-    stubs: Path
-    log: Path
-    environment: dict[str, str]
-
-    def install(self, *names: str, text: str = '#!/bin/sh\necho "tool version 1.2.3"\n') -> None:
-        for name in names:
-            self.bin.joinpath(name).write_text(text, encoding="utf-8")
-            self.bin.joinpath(name).chmod(0o755)
-
-    def be_root(self, root: bool) -> None:
-        self.install("id", text=f"#!/bin/sh\necho {0 if root else 1000}\n")
-
-    def complete(self) -> None:
-        """Give it everything but .venv."""
-        self.install(*RUN_TOOLS)
-        shutil.copy(self.stubs / "python3", self.bin / "python3")
-        for name in ("usr/lib/grub/i386-pc/modinfo.sh", "etc/ssl/certs/ca-certificates.crt"):
-            path = self.sysroot / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("x", encoding="utf-8")
-
-    def run(self, *goals: str, script: str = "bootstrap.sh", **environment: str) -> "Run":
-        self.log.write_text("", encoding="utf-8")
-        done = subprocess.run(
-            ["sh", f"tools/{script}", *goals],
-            cwd=self.checkout,
-            env=self.environment | environment,
-            input="for the kernel's console",
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=False,
-        )
-        assert done.stdout == "" or script != "bootstrap.sh", "standard output belongs to make's target"
-        return Run(
-            done.returncode, done.stdout + done.stderr, self.log.read_text(encoding="utf-8").splitlines()
-        )
-
-
-@dataclass
-class Run:
-    """What one call of the set-up did."""
-
-    code: int
-    text: str
-    calls: Sequence[str]
-
-    def called(self, start: str) -> list[str]:
-        return [call for call in self.calls if call.startswith(start)]
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Machine:
-    """A bare Debian 12 with root, without python3."""
-    made = {name: tmp_path / name for name in ("checkout", "sysroot", "bin", "stubs")}
-    for path in made.values():
-        path.mkdir()
-    (made["checkout"] / "tools").mkdir()
-    for name in ("bootstrap.sh", "doctor.sh", "setup_needs.sh", "requirements.lock", "pyproject.toml"):
-        shutil.copy(ROOT / "tools" / name, made["checkout"] / "tools")
-    for name in UTILITIES.split():
-        found = shutil.which(name)
-        assert found, name
-        (made["bin"] / name).symlink_to(found)
-    log = tmp_path / "log"
-    environment = {
-        "PATH": str(made["bin"]),
-        "CORONEL_SYSROOT": str(made["sysroot"]),
-        "LOG": str(log),
-        "BIN": str(made["bin"]),
-        "STUBS": str(made["stubs"]),
-        "SELF": str(made["bin"] / "python3"),
-    }
-    computer = Machine(made["checkout"], made["sysroot"], made["bin"], made["stubs"], log, environment)
-    for name, text in (("python3", PYTHON), ("tool", '#!/bin/sh\necho "tool version 1.2.3"\n')):
-        (made["stubs"] / name).write_text(text, encoding="utf-8")
-        (made["stubs"] / name).chmod(0o755)
-    computer.install("apt-get", text=APT_GET)
-    computer.be_root(True)
-    (made["sysroot"] / "etc").mkdir()
-    (made["sysroot"] / "etc/os-release").write_text(DEBIAN_12, encoding="utf-8")
-    return computer
 
 
 # ---- Debian packages ---------------------------------------------------------------------------------------
 def test_root_is_shown_the_command_and_it_runs(machine: Machine) -> None:
     first = machine.run("run")
     assert first.code == 0, first.text
-    assert f"+ {INSTALL_RUN}\n" in first.text
+    assert f"+ {machine.INSTALL_RUN}\n" in first.text
     assert first.called("apt-get")[0] == "apt-get update"
     assert len(first.called("apt-get")) == 2
     assert (machine.checkout / ".venv/coronel.installed").exists()
@@ -200,11 +41,14 @@ def test_each_goal_gets_no_more_than_it_needs(machine: Machine) -> None:
     fuzz = machine.run("fuzz")
     assert fuzz.called("apt-get install")[0].endswith(" clang-16 clang-tidy-16 libclang-rt-16-dev llvm-16")
     assert "qemu-system-gui" not in fuzz.text
+    assert machine.run("valgrind").called("apt-get install")[0].endswith("--no-install-recommends valgrind")
+    (machine.bin / "xorriso").unlink()
+    assert machine.run("build").called("apt-get") == []
 
 
 def test_debian_13_gets_clang_19(machine: Machine) -> None:
     machine.complete()
-    text = DEBIAN_12.replace('"12"', '"13"')
+    text = machine.DEBIAN_12.replace('"12"', '"13"')
     (machine.sysroot / "etc/os-release").write_text(text, encoding="utf-8")
     assert "clang-19 clang-tidy-19 libclang-rt-19-dev llvm-19" in machine.run("analyze").text
 
@@ -223,16 +67,18 @@ def test_without_root_and_sudo_the_exact_line_is_printed(machine: Machine) -> No
     machine.be_root(False)
     stopped = machine.run("run")
     assert stopped.code == 2
-    assert f"as root, then say make again:\n  {INSTALL_RUN}\n" in stopped.text
+    assert f"as root, then say make again:\n  {machine.INSTALL_RUN}\n" in stopped.text
+    assert "or, without root, into a folder of this checkout: make ROOTLESS=1 run\n" in stopped.text
     assert list(stopped.calls) == []
 
 
 def test_sudo_without_a_terminal_runs_only_when_it_asks_nothing(machine: Machine) -> None:
     machine.be_root(False)
-    machine.install("sudo", text=SUDO)
+    machine.install("sudo", text=machine.SUDO)
     stopped = machine.run("run")
     assert stopped.code == 2
-    assert f"  sudo {INSTALL_RUN.replace('&& ', '&& sudo ')}\n" in stopped.text
+    assert f"  sudo {machine.INSTALL_RUN.replace('&& ', '&& sudo ')}\n" in stopped.text
+    assert "make ROOTLESS=1 run\n" in stopped.text
     assert stopped.called("apt-get") == []
     assert machine.run("run", FAKE_SUDO_FREE="1").code == 0
 
@@ -241,7 +87,7 @@ def test_sudo_without_a_terminal_runs_only_when_it_asks_nothing(machine: Machine
 @pytest.mark.usefixtures("pseudo_terminals")
 def test_sudo_asks_on_the_terminal(machine: Machine, answer: str, code: int) -> None:
     machine.be_root(False)
-    machine.install("sudo", text=SUDO)
+    machine.install("sudo", text=machine.SUDO)
     command = "echo for-the-kernel | { sh tools/bootstrap.sh run; echo code=$?; cat; }"
     child = pexpect.spawn(
         "sh",
@@ -253,7 +99,7 @@ def test_sudo_asks_on_the_terminal(machine: Machine, answer: str, code: int) -> 
         dimensions=(24, 400),
     )
     child.expect_exact("run it now? [Y/n] ")
-    assert f"+ sudo {INSTALL_RUN.replace('&& ', '&& sudo ')}" in (child.before or "")
+    assert f"+ sudo {machine.INSTALL_RUN.replace('&& ', '&& sudo ')}" in (child.before or "")
     assert machine.log.exists() is False
     child.sendline(answer)
     child.expect(r"code=(\d+)")
@@ -268,7 +114,7 @@ def test_another_distribution_is_told_the_programs(machine: Machine) -> None:
     stopped = machine.run("test")
     assert stopped.code == 2
     assert "this is Fedora 41" in stopped.text
-    for name in [*RUN_TOOLS, "gdb", "python3>=3.11+venv"]:
+    for name in [*machine.RUN_TOOLS, "gdb", "python3>=3.11+venv"]:
         assert f" {name}" in stopped.text.splitlines()[0]
     assert "apt-get" not in stopped.text
     assert list(stopped.calls) == []
@@ -309,6 +155,20 @@ def test_a_changed_package_is_installed_alone(machine: Machine) -> None:
     again = machine.run("run")
     assert [call.split()[-2:] for call in again.called("python -m pip")] == [["-e", "tools"]]
     assert again.called("python -m venv") == []
+    assert machine.run("run").calls == []
+
+
+def test_an_extra_comes_with_the_target_that_needs_it(machine: Machine) -> None:
+    machine.complete()
+    everybody = " ".join(machine.run("run").called("rows"))
+    assert " pytest==" in everybody
+    assert "gcovr" not in everybody
+    coverage = machine.run("coverage")
+    (extra,) = coverage.called("rows")
+    assert " gcovr==" in extra
+    assert " pytest==" not in extra
+    assert coverage.called("python -m venv") == []
+    assert machine.run("coverage").calls == []
     assert machine.run("run").calls == []
 
 
@@ -399,7 +259,7 @@ def test_pips_failures_are_explained(machine: Machine, pip: str, why: str) -> No
 
 def test_uv_is_used_where_it_is_and_replaced_where_it_fails(machine: Machine) -> None:
     machine.complete()
-    machine.install("uv", text=UV)
+    machine.install("uv", text=machine.UV)
     done = machine.run("run")
     assert done.code == 0, done.text
     assert done.called("uv pip install")
@@ -434,66 +294,6 @@ def test_set_up_costs_little_when_there_is_nothing_to_do() -> None:
     times = []
     for _ in range(5):
         start = time.perf_counter()
-        subprocess.run(["sh", "tools/bootstrap.sh", "run"], cwd=ROOT, check=True)
+        subprocess.run(["sh", "tools/bootstrap.sh", "build"], cwd=ROOT, check=True)
         times.append(time.perf_counter() - start)
     assert min(times) < 0.2
-
-
-# ---- doctor ------------------------------------------------------------------------------------------------
-def snapshot(*folders: Path) -> dict[Path, tuple[int, int]]:
-    return {
-        path: (path.lstat().st_mtime_ns, stat.S_IFMT(path.lstat().st_mode))
-        for folder in folders
-        for path in [folder, *folder.rglob("*")]
-    }
-
-
-def test_doctor_on_a_bare_machine_changes_nothing(machine: Machine) -> None:
-    before = snapshot(machine.checkout, machine.sysroot)
-    report = machine.run(script="doctor.sh")
-    assert report.code == 1
-    assert snapshot(machine.checkout, machine.sysroot) == before
-    assert list(report.calls) == []
-    for name in [*RUN_TOOLS, "gdb", "grub-pc-bin", "grub-efi-amd64-bin", "ovmf", "python3", "clang++-16"]:
-        assert any(line.split()[:2] == [name, "MISSING"] for line in report.text.splitlines()), name
-    assert "make run        lacks" in report.text
-
-
-def test_doctor_on_a_ready_machine(machine: Machine) -> None:
-    machine.complete()
-    machine.install("gdb")
-    machine.run("test")
-    before = snapshot(machine.checkout, machine.sysroot)
-    report = machine.run(script="doctor.sh")
-    assert snapshot(machine.checkout, machine.sysroot) == before
-    assert "make test       ready" in report.text
-    assert "make fuzz       lacks" in report.text
-    assert any(line.split()[:2] == ["gdb", "1.2.3"] for line in report.text.splitlines())
-
-
-def test_doctor_finds_what_does_not_run_and_what_differs(machine: Machine) -> None:
-    machine.complete()
-    machine.install("gdb")
-    machine.run("test")
-    machine.install(
-        "xorriso", text="#!/bin/sh\necho 'libburn.so.4: cannot open shared object file' >&2\nexit 127\n"
-    )
-    packages = machine.checkout / ".venv/lib/python3.11/site-packages"
-    (packages / "pytest-1.0.dist-info").mkdir()
-    report = machine.run(script="doctor.sh")
-    assert report.code == 1
-    assert "DOES NOT RUN   libburn.so.4" in report.text
-    assert any(
-        line.split()[:2] == ["pytest", "1.0"] and "the lock says" in line for line in report.text.splitlines()
-    )
-
-
-def test_doctor_of_this_checkout_agrees_with_the_lock() -> None:
-    if not (ROOT / ".venv/coronel.installed").exists():
-        pytest.skip("this checkout's .venv was not made by tools/bootstrap.sh")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("CORONEL_")}
-    report = subprocess.run(
-        ["sh", "tools/doctor.sh"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-    assert "the lock says" not in report.stdout
-    assert sys.version.split()[0] in report.stdout or "/usr/bin/python3" in report.stdout

@@ -28,6 +28,7 @@ from typing import Any
 import pytest
 
 from coronel.artifact import Artifact
+from coronel.checkout import find_unpacked_tools
 from coronel.errors import ArtifactError, CoronelError, DecodeError, GuestError, UsageError
 from coronel.guest import Channel, Guest, Shell
 from coronel.guest.features import Options, options_of
@@ -87,6 +88,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Registers the markers and draws the seed: the controller of pytest-xdist for all of its workers."""
+    find_unpacked_tools()
     config.addinivalue_line("markers", "guest(**machine): the machine that the fixture `guest` starts")
     config.addinivalue_line("markers", "needs(*options): skip unless the built kernel has these options on")
     if config.option.coronel_seed is None:

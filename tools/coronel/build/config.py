@@ -20,6 +20,8 @@ PROFILE_DEFAULTS: Mapping[str, Mapping[str, str]] = {
     "asan": DEBUG_DEFAULTS,
     "tsan": DEBUG_DEFAULTS,
     "fuzz": DEBUG_DEFAULTS,
+    "valgrind": DEBUG_DEFAULTS,
+    "gcov": DEBUG_DEFAULTS,
     "analyze": DEBUG_DEFAULTS,
 }
 BOOLEANS: Mapping[str, str] = {

@@ -7,7 +7,9 @@ boot/grub/grub.cfg, so that both firmwares do the same.
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-GRUB_PLATFORM = Path("/usr/lib/grub/x86_64-efi")
+from coronel.checkout import system_path
+
+GRUB_PLATFORM = system_path("/usr/lib/grub/x86_64-efi")
 GRUB_PACKAGE = "grub-efi-amd64-bin"
 MODULES = (
     "normal multiboot2 boot serial terminal echo test true configfile iorw halt iso9660 search search_fs_file"

@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from coronel.build import efi
-from coronel.checkout import ROOT
+from coronel.checkout import ROOT, system_path
 from coronel.errors import ArtifactError
 
 GRUB_CFG = ROOT / "boot" / "grub.cfg"
-GRUB_PLATFORM = Path("/usr/lib/grub/i386-pc")
+GRUB_PLATFORM = system_path("/usr/lib/grub/i386-pc")
 # What grub.cfg uses; grub-mkrescue adds what these need.
 GRUB_MODULES = "normal multiboot2 boot serial terminal echo test true configfile iorw halt biosdisk iso9660"
 WORD_LIMIT = 4000  # bytes: GRUB stops for good at a word of more than 8191 (grub-core/script/yylex.l, YYLMAX)

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 
 from coronel import __version__
+from coronel.checkout import find_unpacked_tools
 from coronel.errors import CoronelError
 
 COMMANDS = tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
@@ -38,6 +39,7 @@ def parser_for(arguments: Sequence[str]) -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status and lets no expected error become a traceback."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    find_unpacked_tools()
     try:
         given = parser_for(words).parse_args(words)
         return int(given.run(given))

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from coronel.checkout import system_path
 from coronel.errors import SetupError
 
-FOLDER = Path("/usr/share/OVMF")
+FOLDER = system_path("/usr/share/OVMF")
 # Code and variables, the one that every Debian has first.
 PAIRS = (("OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"), ("OVMF_CODE.fd", "OVMF_VARS.fd"))
 UEFI_MEMORY_MINIMUM = 128 << 20  # with less than half of it, OVMF hangs in silence

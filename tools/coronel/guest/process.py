@@ -11,6 +11,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Sequence
 
+from coronel.checkout import find_unpacked_tools
 from coronel.errors import SetupError
 from coronel.guest.loop import loop_thread
 
@@ -24,6 +25,7 @@ _GUARD = 'test "$PPID" = "$1" && shift && exec "$@"'
 
 def find(program: str) -> str:
     """The program's path, or SetupError."""
+    find_unpacked_tools()
     path = shutil.which(program)
     if path is None:
         advice = "`make doctor` lists what is missing" if os.sep not in program else "no such program"

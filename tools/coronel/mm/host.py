@@ -24,7 +24,16 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import cffi
 
-from coronel.checkout import PROFILES, ROOT, built
+from coronel.checkout import (
+    HEADERS,
+    INSTALLED_HEADERS,
+    INSTALLED_LIBRARY,
+    LIBRARY,
+    PROFILES,
+    ROOT,
+    built,
+    installed,
+)
 from coronel.errors import DecodeError, MMError, SetupError, UsageError
 from coronel.memory import PAGE_SHIFT, PAGE_SIZE
 from coronel.mm import stats
@@ -33,8 +42,6 @@ from coronel.mm.record import Tables
 if TYPE_CHECKING:
     from coronel.mm.walker import Walk
 
-HEADERS = ("mm/mm.h", "mm/host/mm_host.h")
-LIBRARY = "libcoronel_mm.so"
 LIBRARY_VARIABLE = "CORONEL_MM_LIBRARY"  # a path to use instead of the build's
 
 Misuse = Literal["refuse", "panic"]
@@ -82,14 +89,15 @@ def declarations(header: str) -> str:
 def find_library(profile: str | None = None) -> Path:
     """The library of a profile, by default of the first that is built; SetupError says how to build it.
 
-    The environment's CORONEL_MM_LIBRARY, a path, goes before everything.
+    A package that `make install` has installed takes the library beside it. The environment's
+    CORONEL_MM_LIBRARY, a path, goes before everything.
     """
     override = os.environ.get(LIBRARY_VARIABLE)
     if override:
         if not Path(override).is_file():
             raise SetupError(f"{LIBRARY_VARIABLE} names {override}, which is no file")
         return Path(override)
-    path = built(LIBRARY, profile)
+    path = installed(INSTALLED_LIBRARY) or built(LIBRARY, profile)
     if path is None:
         wanted = ROOT / "build" / (profile or PROFILES[0]) / LIBRARY
         raise SetupError(f"the host library {wanted} is not built: run `make {profile or 'all'}` in {ROOT}")
@@ -99,13 +107,12 @@ def find_library(profile: str | None = None) -> Path:
 @functools.cache
 def _interface() -> cffi.FFI:
     ffi = cffi.FFI()
-    for name in HEADERS:
+    for name, installed_name in zip(HEADERS, INSTALLED_HEADERS, strict=True):
+        path = installed(installed_name) or ROOT / name
         try:
-            text = (ROOT / name).read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8")
         except OSError as error:
-            raise SetupError(
-                f"the host library's header {ROOT / name} cannot be read: {error.strerror}"
-            ) from None
+            raise SetupError(f"the host library's header {path} cannot be read: {error.strerror}") from None
         ffi.cdef(declarations(text))
     return ffi
 
