@@ -158,6 +158,14 @@ const memory::BootInfo& receive_boot_info(std::uint32_t magic, std::uint32_t inf
   return boot_info;
 }
 
+bool is_held(memory::PhysRange range) {
+  for (std::size_t n = 0; n < boot_info.memory_ranges; ++n) {
+    const memory::MemoryRange& known = boot_info.memory[n];
+    if (known.kind == memory::MemoryKind::held && !range.empty() && known.range.contains(range)) return true;
+  }
+  return false;
+}
+
 void start_memory(const memory::BootInfo& info) {
   seed_random(options.seed);
 

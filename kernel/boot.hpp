@@ -12,6 +12,9 @@ namespace kernel {
 // them; memory that an option holds is set aside. When nothing usable was left, says why and leaves the machine with ExitCode::unusable.
 const memory::BootInfo& receive_boot_info(std::uint32_t magic, std::uint32_t information);
 
+// Whether every byte of `range` is memory that the option hold= kept back, and there is one.
+bool is_held(memory::PhysRange range);
+
 // Prints each remark of a parser of boot/ as a line.
 void print_notes(const boot::BootReport& report);
 

@@ -11,7 +11,10 @@ namespace memory {
 namespace {
 
 std::uint64_t limit_of(const MachineShape& shape) {  // frames, whole pageblocks
-  return shape.memory.back().end.aligned_up(FrameMap::kFramesPerBlock * kPageSize).value / kPageSize;
+  return std::max(shape.memory.back().end, shape.room_end)
+             .aligned_up(FrameMap::kFramesPerBlock * kPageSize)
+             .value /
+         kPageSize;
 }
 
 std::size_t arrays_bytes(std::uint64_t limit) {
@@ -52,7 +55,7 @@ Error Machine::check(const MachineShape& shape) {
                      [&](const PhysRange& memory) { return memory.contains(reserved); }))
       return Error::invalid;
   constexpr std::uint64_t kLimit = FrameMap::kMaxSections * FrameMap::kFramesPerSection * kPageSize;
-  return shape.memory.back().end.value > kLimit ? Error::too_big : Error::ok;
+  return std::max(shape.memory.back().end, shape.room_end).value > kLimit ? Error::too_big : Error::ok;
 }
 
 Result<Machine*> Machine::create(std::span<std::byte> storage, Contents contents, const MachineShape& shape) {
@@ -66,11 +69,14 @@ Result<Machine*> Machine::create(std::span<std::byte> storage, Contents contents
   auto* const frames = reinterpret_cast<Frame*>(storage.data() + sizeof(Machine));
   return new (storage.data()) Machine(shape, {.frames = frames,
                                               .blocks = reinterpret_cast<Pageblock*>(frames + limit),
-                                              .direct_map = storage.data() + arrays});
+                                              .direct_map = storage.data() + arrays,
+                                              .direct_end = shape.direct_end});
 }
 
 Machine::Machine(const MachineShape& shape, const MemoryManager::Storage& storage)
     : cpu_count_(shape.cpus),
+      caching_(shape.caching),
+      room_(PhysAddr{limit_of(shape) * kPageSize}),
       manager_(storage, std::span<PerCpu* const>(cpu_pointers_.data(), shape.cpus), record_,
                shape.on_misuse) {
   for (unsigned n = 0; n < cpu_count_; ++n) {
@@ -82,7 +88,16 @@ Machine::Machine(const MachineShape& shape, const MemoryManager::Storage& storag
   for (const PhysRange& range : shape.reserved) info_.reserved[info_.reserved_ranges++] = range;
 }
 
+// Storage for all frames up to the room's end is there from the start, and cleared.
+Result<std::size_t> Machine::Room::map(PhysRange memory, PhysAddr) {
+  if (memory.end > end_) return Error::too_big;
+  return std::size_t{0};
+}
+
+Result<void> Machine::add_memory(PhysRange memory) { return physical().add_memory(memory, room_); }
+
 void Machine::start() {
+  physical().set_caching(caching_);
   early_.emplace(info_, PhysAddr{config::max_memory_gib * 1_GiB});  // too large for a kernel stack
   manager_.start(info_, *early_);
 }

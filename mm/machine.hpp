@@ -16,6 +16,9 @@ struct MachineShape {
   std::span<const PhysRange> reserved{};  // inside `memory`, never handed out; ascending, disjoint
   unsigned cpus = 1;                      // at most config::max_cpus
   MisusePolicy on_misuse = MisusePolicy::refuse;
+  PhysAddr direct_end{config::max_memory_gib * 1_GiB};  // frames from here on are HIGHMEM
+  PhysAddr room_end{};                                  // memory may be added up to here
+  FrameCaches::Service caching = FrameCaches::Service::on;
 };
 
 // Runs the same start as the kernel, less page tables and the CPU. Its storage holds it, its frame array and
@@ -54,7 +57,19 @@ class Machine {
   // the caller stands on it. Once.
   void start();
 
+  // As Physical::add_memory; too_big beyond the shape's room_end.
+  Result<void> add_memory(PhysRange memory);
+
  private:
+  class Room final : public StorageMapper {
+   public:
+    explicit Room(PhysAddr end) : end_(end) {}
+    Result<std::size_t> map(PhysRange memory, PhysAddr direct_end) override;
+
+   private:
+    PhysAddr end_;
+  };
+
   Machine(const MachineShape& shape, const MemoryManager::Storage& storage);
   static Error check(const MachineShape& shape);
 
@@ -63,6 +78,8 @@ class Machine {
   std::array<PerCpu, config::max_cpus> cpus_{};
   std::array<PerCpu*, config::max_cpus> cpu_pointers_{};
   unsigned cpu_count_;
+  FrameCaches::Service caching_;
+  Room room_;
   stats::Record record_;
   MemoryManager manager_;
 };

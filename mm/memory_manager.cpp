@@ -2,11 +2,13 @@
 // SPDX-License-Identifier: MIT
 #include "mm/memory_manager.hpp"
 
+#include <algorithm>
 #include <new>
 
 #include "mm/base/format.hpp"
 #include "mm/layout.hpp"
 #include "mm/stats/inspector.hpp"
+#include "mm/virtual/added_map.hpp"
 #include "mm/virtual/kernel_space.hpp"
 #include "mm/virtual/protection.hpp"
 
@@ -25,13 +27,14 @@ struct Room {  // static storage for an object that is made when its time has co
 
 constinit Room<EarlyAllocator> early_room{};
 constinit Room<MemoryManager> manager_room{};
+constinit Room<AddedMap> added_map_room{};
 constinit bool initialized = false;
 
 }  // namespace
 
 MemoryManager::MemoryManager(const Storage& storage, std::span<PerCpu* const> cpus, stats::Record& record,
                              MisusePolicy on_misuse)
-    : physical_(storage.frames, storage.blocks, storage.direct_map),
+    : physical_(storage.frames, storage.blocks, storage.direct_map, storage.direct_end),
       cpus_(cpus),
       on_misuse_(on_misuse),
       manager_record_{.physical = &physical_.record()} {
@@ -40,21 +43,14 @@ MemoryManager::MemoryManager(const Storage& storage, std::span<PerCpu* const> cp
   record.manager = reinterpret_cast<std::uint64_t>(&manager_record_);
 }
 
-Result<FrameNumber> MemoryManager::alloc_pages(Order order) {
-  Frame* frame = TRY(physical_.allocate(order));
-  return physical_.frames().number_of(*frame);
-}
-
-Result<void> MemoryManager::free_pages(FrameNumber number, Order order) {
-  const auto released = physical_.release(number, order);
-  if (is_misuse(released.error()) && on_misuse_ == MisusePolicy::panic) {
-    TextBuffer<120> why;
-    why.text(text_of(released.error())).text(": frame ").hex(raw(number)).text(", order ").number(raw(order));
-    if (released.error() == Error::wrong_order)
-      why.text(", allocated with order ").number(raw(physical_.frames()[number].order()));
-    platform::panic(why.view());
-  }
-  return released;
+// Panics where the policy says so.
+[[gnu::noinline]] void MemoryManager::meet_misuse(Error error, FrameNumber number, Order order) const {
+  if (!is_misuse(error) || on_misuse_ != MisusePolicy::panic) return;
+  TextBuffer<120> why;
+  why.text(text_of(error)).text(": frame ").hex(raw(number)).text(", order ").number(raw(order));
+  if (error == Error::wrong_order)
+    why.text(", allocated with order ").number(raw(physical_.frames()[number].order()));
+  platform::panic(why.view());
 }
 
 void MemoryManager::describe_counters(Inspector& to) const {
@@ -69,9 +65,11 @@ void MemoryManager::describe_counters(Inspector& to) const {
 Result<MemoryManager*> initialize(const BootInfo& info, const KernelImage& image, const BootState& state,
                                   std::span<PerCpu* const> cpus) {
   CHECK(!initialized);
-  auto& early = *new (early_room.bytes) EarlyAllocator(info, state.reach_end);
+  // Tables are reached through the direct map later, so they come out of it.
+  const PhysAddr direct_end = std::min(state.direct_map_end, PhysAddr{config::max_memory_gib * 1_GiB});
+  auto& early = *new (early_room.bytes) EarlyAllocator(info, std::min(state.reach_end, direct_end));
   BootMap map = TRY(BootMap::create(early, state.reach, state.largest_page));
-  TRY(map.map_kernel(image, info));
+  TRY(map.map_kernel(image, info, direct_end));
   verify_protection(map.root(), state.reach);
   platform::load_root(map.root());
   coronel_record.root = map.root().value;
@@ -79,11 +77,17 @@ Result<MemoryManager*> initialize(const BootInfo& info, const KernelImage& image
   const MemoryManager::Storage storage{
       .frames = reinterpret_cast<Frame*>(kernel_space::kFrameArray.value),
       .blocks = reinterpret_cast<Pageblock*>(kernel_space::kPageblocks.value),
-      .direct_map = reinterpret_cast<std::byte*>(kernel_space::kDirectMap.value)};
+      .direct_map = reinterpret_cast<std::byte*>(kernel_space::kDirectMap.value),
+      .direct_end = direct_end};
   auto& made = *new (manager_room.bytes) MemoryManager(storage, cpus, coronel_record, state.on_misuse);
   made.start(info, early);
+  new (added_map_room.bytes) AddedMap(made.physical().frames(), map.root(), state.largest_page);
   initialized = true;
   return &made;
+}
+
+Result<void> add_memory(PhysRange memory) {
+  return manager().physical().add_memory(memory, *added_map_room.made());
 }
 
 MemoryManager& manager() {

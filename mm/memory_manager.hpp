@@ -28,6 +28,7 @@ class MemoryManager {
     Frame* frames;
     Pageblock* blocks;
     std::byte* direct_map;
+    PhysAddr direct_end;
   };
 
   // `cpus` and `record` outlive the manager.
@@ -40,10 +41,19 @@ class MemoryManager {
   Physical& physical() { return physical_; }
   const Physical& physical() const { return physical_; }
 
-  // The face. As Physical's, but a misuse is met with the policy: panics with what was wrong, or returns the
+  // The face. As Physical's, but flags that make no sense are invalid, and a misuse is met with the policy: panics with what was wrong, or returns the
   // error.
-  Result<FrameNumber> alloc_pages(Order order);
-  Result<void> free_pages(FrameNumber number, Order order);
+  [[gnu::always_inline]] Result<FrameNumber> alloc_pages(Order order, Gfp flags = Gfp::kernel) {
+    if (!memory::valid(flags)) [[unlikely]]
+      return Error::invalid;
+    return physical_.allocate(order, flags);
+  }
+  [[gnu::always_inline]] Result<void> free_pages(FrameNumber number, Order order) {
+    const auto released = physical_.release(number, order);
+    if (!released.ok()) [[unlikely]]
+      meet_misuse(released.error(), number, order);
+    return released;
+  }
 
   MisusePolicy on_misuse() const { return on_misuse_; }
   void set_on_misuse(MisusePolicy policy) { on_misuse_ = policy; }
@@ -56,6 +66,8 @@ class MemoryManager {
   bool valid() const { return physical_.valid(); }
 
  private:
+  void meet_misuse(Error error, FrameNumber number, Order order) const;
+
   Physical physical_;
   std::span<PerCpu* const> cpus_;
   MisusePolicy on_misuse_;
@@ -76,6 +88,10 @@ struct BootState {
 // can follow.
 Result<MemoryManager*> initialize(const BootInfo& info, const KernelImage& image, const BootState& state,
                                   std::span<PerCpu* const> cpus);
+
+// KOS's buddy_add_memory for the kernel's memory manager. As Physical::add_memory; `memory` is RAM. Precondition:
+// initialize() succeeded.
+Result<void> add_memory(PhysRange memory);
 
 // The kernel's memory manager. Precondition: initialize() succeeded.
 MemoryManager& manager();

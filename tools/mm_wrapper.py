@@ -24,6 +24,7 @@ from typing import Any, Self
 from coronel.errors import DecodeError, MMError
 from coronel.memory import PAGE_SIZE
 from coronel.mm.host import HostMachine, StressReport
+from coronel.mm.magazines import read_caches
 from coronel.mm.zones import Physical, frame_at
 
 __all__ = [
@@ -57,7 +58,8 @@ class MemInfo:
     """Levels of memory, in bytes."""
 
     total: int  # given to the frame allocator
-    free: int
+    free: int  # in the zones and in the CPUs' magazines
+    cached: int  # of these, in the magazines
     used: int
     present: int  # what the machine has
     reserved: int  # present, never handed out
@@ -69,7 +71,9 @@ class PageInfo:
 
     pfn: int
     address: int  # physical
-    state: str  # absent, reserved, free, allocated (first frame of a block), inside (the rest of it)
+    # absent, reserved, free, allocated (first frame of a block), cached (that of a free block which is in a
+    # CPU's magazine), inside (the rest of either)
+    state: str
     order: int  # of the block that it heads, else 0
     references: int
     mappings: int
@@ -111,10 +115,12 @@ class KernelMM:
         zones = physical.zones(tables)
         present = int(physical.map["present_frames"])
         managed = sum(int(zone.lists["managed_frames"]) for zone in zones)
-        free = sum(int(zone.lists["free_frames"]) for zone in zones)
+        cached = sum(cache.frames for cache in read_caches(tables, physical))
+        free = sum(int(zone.lists["free_frames"]) for zone in zones) + cached
         return MemInfo(
             total=managed * PAGE_SIZE,
             free=free * PAGE_SIZE,
+            cached=cached * PAGE_SIZE,
             used=(managed - free) * PAGE_SIZE,
             present=present * PAGE_SIZE,
             reserved=(present - managed) * PAGE_SIZE,
@@ -132,11 +138,19 @@ class KernelMM:
         return PageInfo(pfn, pfn * PAGE_SIZE, one.state_name, **numbers)
 
     def get_buddy_stats(self) -> dict[str, Any]:
-        """Free blocks of each order, from the bits; levels in frames; every counter by name."""
+        """Free blocks of each order, from the zones' bits, and of each zone that has memory; levels in
+        frames; every counter by name.
+        """
         walk = self.machine.walk()
         return {
             "free_blocks": list(walk.free_blocks),
-            "free_frames": walk.free,
+            "zone_free_blocks": {
+                zone.name: list(blocks)
+                for zone, blocks in zip(walk.zones, walk.zone_free_blocks, strict=True)
+                if zone.populated
+            },
+            "free_frames": walk.available,
+            "cached_frames": walk.cached,
             "managed_frames": walk.managed,
             "largest_free_order": max(
                 (n for n, blocks in enumerate(walk.free_blocks) if blocks), default=None

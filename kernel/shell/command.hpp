@@ -59,5 +59,11 @@ Status run_alloc(Call& call);
 Status run_free(Call& call);
 Status run_held(Call& call);
 Status run_stress(Call& call);
+Status run_bench(Call& call);  // commands_bench.cpp
+Status run_extfrag(Call& call);
+Status run_pages(Call& call);  // commands_pages.cpp
+Status run_addmem(Call& call);
+Status run_failnth(Call& call);
+Status run_quiesce(Call& call);
 
 }  // namespace kernel::shell

@@ -6,6 +6,7 @@
 #include <array>
 #include <optional>
 
+#include "kernel/shell/changing.hpp"
 #include "kernel/shell/command.hpp"
 #include "mm/memory_manager.hpp"
 #include "mm/physical/stress.hpp"
@@ -54,19 +55,6 @@ class HeldBlocks {
 constinit HeldBlocks held;
 constinit std::optional<memory::Stress> stress;  // a run that holds its blocks
 
-// Odd while frames change hands, so that a reader of raw memory knows when its walk was disturbed.
-class Changing {
- public:
-  Changing() { step(); }
-  ~Changing() { step(); }
-  Changing(const Changing&) = delete;
-
- private:
-  static void step() {
-    std::atomic_ref<std::uint64_t>(coronel_record.generation).fetch_add(1, std::memory_order_seq_cst);
-  }
-};
-
 std::int64_t as_number(std::uint64_t value) { return static_cast<std::int64_t>(value); }
 
 Status interrupted(Call& call) {
@@ -81,11 +69,11 @@ void give_back(std::size_t index) {
 }
 
 // Takes `count` blocks or none.
-Status take_blocks(Call& call, Order order, std::size_t count) {
+Status take_blocks(Call& call, Order order, std::size_t count, memory::Gfp flags) {
   for (std::size_t taken = 0; taken < count; ++taken) {
     const bool stop = Call::interrupted();
     const auto block =
-        stop ? memory::Result<FrameNumber>(memory::Error::busy) : memory::manager().alloc_pages(order);
+        stop ? memory::Result<FrameNumber>(memory::Error::busy) : memory::manager().alloc_pages(order, flags);
     if (block.ok()) {
       held.add({block.take(), order});
       continue;
@@ -102,6 +90,22 @@ Status take_blocks(Call& call, Order order, std::size_t count) {
     return status_of(block.error());
   }
   return Status::success;
+}
+
+// The flags that a person names, or nothing and the error is set.
+std::optional<memory::Gfp> parse_flags(Call& call, std::string_view word) {
+  using memory::Gfp;
+  constexpr std::pair<std::string_view, Gfp> kNames[] = {{"kernel", Gfp::kernel},
+                                                         {"atomic", Gfp::atomic},
+                                                         {"user", Gfp::user},
+                                                         {"highmem", Gfp::highmem},
+                                                         {"dma", Gfp::dma}};
+  for (const auto& [name, flags] : kNames)
+    if (word == name) return flags;
+  call.error().text("FLAGS must be one of");
+  for (const auto& [name, flags] : kNames) call.error().text(" ").text(name);
+  call.error().text(", not ").quoted(word);
+  return std::nullopt;
 }
 
 // The blocks from `first` on: their first frames' numbers in one line.
@@ -157,11 +161,14 @@ Status run_alloc(Call& call) {
   const auto order = call.number(0, "ORDER", 0, raw(memory::kMaxOrder));
   if (!order) return Status::invalid;
   std::uint64_t count = 1;
-  if (call.arguments() == 2) {
+  if (call.arguments() >= 2) {
     const auto number = call.number(1, "COUNT", 1, HeldBlocks::kMost);
     if (!number) return Status::invalid;
     count = *number;
   }
+  auto flags = std::optional(memory::Gfp::kernel);
+  if (call.arguments() == 3) flags = parse_flags(call, call.argument(2));
+  if (!flags) return Status::invalid;
   if (count > held.room()) {
     call.error().text("room for ").number(held.room()).text(" more blocks, not ").number(count);
     call.error().text("; 'free' some first");
@@ -170,7 +177,7 @@ Status run_alloc(Call& call) {
   const std::size_t first = held.count();
   {
     const Changing changing;
-    const Status status = take_blocks(call, Order{static_cast<std::uint8_t>(*order)}, count);
+    const Status status = take_blocks(call, Order{static_cast<std::uint8_t>(*order)}, count, *flags);
     if (status != Status::success) return status;
   }
   call.out().begin_object("", Layout::lines);

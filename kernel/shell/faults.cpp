@@ -136,7 +136,8 @@ Error write_after_free(Victim& victim) {
 // The free lists are checked before they are followed: taking the damaged pageblock off its list finds it.
 Error clobber_link(Victim&) {
   memory::Physical& physical = memory::manager().physical();
-  const memory::BuddyLists& lists = *physical.zone().record().lists;
+  const memory::BuddyLists& lists =
+      *physical.zone(physical.node().first_zone(memory::Gfp::kernel)).record().lists;
   for (unsigned order = memory::Pageblock::kWholeOrder; order <= memory::raw(memory::kMaxOrder); ++order) {
     const std::uint32_t head =
         lists.heads[memory::BuddyLists::kPartial + order - memory::Pageblock::kWholeOrder];

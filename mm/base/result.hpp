@@ -23,7 +23,8 @@ namespace memory {
   ERROR(wrong_order, 22, "freed with another order than it was allocated with") \
   ERROR(wild_free, 22, "free of a frame that does not exist")                   \
   ERROR(reserved_free, 22, "free of a reserved frame")                          \
-  ERROR(interior_free, 22, "free of the inside of a block")
+  ERROR(interior_free, 22, "free of the inside of a block")                     \
+  ERROR(shared_free, 22, "free of a block that others still refer to")
 
 enum class [[nodiscard]] Error : std::uint8_t {
 #define ERROR(name, number, text) name,
@@ -31,7 +32,7 @@ enum class [[nodiscard]] Error : std::uint8_t {
 #undef ERROR
 };
 
-constexpr bool is_misuse(Error error) { return error >= Error::double_free && error <= Error::interior_free; }
+constexpr bool is_misuse(Error error) { return error >= Error::double_free && error <= Error::shared_free; }
 
 // The error's name as it is spelt here ("no_memory"), for programs.
 constexpr std::string_view name_of(Error error) {

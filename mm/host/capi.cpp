@@ -58,8 +58,9 @@ std::vector<PhysRange> ranges_of(const mm_range* ranges, std::size_t count) {
 
 int64_t alloc_pages(unsigned order, unsigned gfp_flags) {
   return on_machine([&](memory::Machine& machine) -> int64_t {
-    if (order > raw(kMaxOrder) || gfp_flags != GFP_KERNEL) return negative(Error::invalid);
-    const auto number = machine.manager().alloc_pages(Order{static_cast<std::uint8_t>(order)});
+    if (order > raw(kMaxOrder) || gfp_flags >= kGfpEnd) return negative(Error::invalid);
+    const auto number = machine.manager().alloc_pages(Order{static_cast<std::uint8_t>(order)},
+                                                      Gfp{static_cast<std::uint8_t>(gfp_flags)});
     return number.ok() ? static_cast<int64_t>(raw(number.take())) : negative(number.error());
   });
 }
@@ -72,17 +73,19 @@ int free_pages(uint64_t pfn, unsigned order) {
   });
 }
 
-int mm_machine_create(const mm_range* memory, size_t memory_ranges, const mm_range* reserved,
-                      size_t reserved_ranges, unsigned cpus, int misuse_policy, mm_machine** out) {
-  const std::vector<PhysRange> memory_list = ranges_of(memory, memory_ranges);
-  const std::vector<PhysRange> reserved_list = ranges_of(reserved, reserved_ranges);
-  if (misuse_policy != MM_MISUSE_PANIC && misuse_policy != MM_MISUSE_REFUSE) return -EINVAL;
+int mm_machine_create(const mm_shape* shape, mm_machine** out) {
+  const std::vector<PhysRange> memory_list = ranges_of(shape->memory, shape->memory_ranges);
+  const std::vector<PhysRange> reserved_list = ranges_of(shape->reserved, shape->reserved_ranges);
+  if (shape->misuse_policy != MM_MISUSE_PANIC && shape->misuse_policy != MM_MISUSE_REFUSE) return -EINVAL;
+  MachineShape wanted{
+      .memory = memory_list,
+      .reserved = reserved_list,
+      .cpus = shape->cpus,
+      .on_misuse = shape->misuse_policy == MM_MISUSE_PANIC ? MisusePolicy::panic : MisusePolicy::refuse,
+      .room_end = PhysAddr{shape->room_end}};
+  if (shape->direct_end != 0) wanted.direct_end = PhysAddr{shape->direct_end};
   try {
-    const auto machine = host::Machine::create(
-        {.memory = memory_list,
-         .reserved = reserved_list,
-         .cpus = cpus,
-         .on_misuse = misuse_policy == MM_MISUSE_PANIC ? MisusePolicy::panic : MisusePolicy::refuse});
+    const auto machine = host::Machine::create(wanted);
     if (!machine.ok()) return -errno_of(machine.error());
     std::unique_ptr<host::Machine> owner(machine.take());
     *out = new mm_machine{.machine = std::move(owner), .panic = std::nullopt};
@@ -116,6 +119,31 @@ uint64_t mm_record(const mm_machine* machine) {
 }
 
 const char* mm_last_error(void) { return text_of(here.last_error).data(); }
+
+int buddy_add_memory(uint64_t first, uint64_t end) {
+  return on_machine([&](memory::Machine& machine) -> int {
+    return negative(machine.add_memory({PhysAddr{first}, PhysAddr{end}}).error());
+  });
+}
+
+int mm_quiesce(void) {
+  return on_machine([](memory::Machine& machine) {
+    machine.physical().quiesce();
+    return 0;
+  });
+}
+
+int mm_fail_nth(uint64_t n) {
+  return on_machine([&](memory::Machine& machine) {
+    machine.physical().fail_nth(n);
+    return 0;
+  });
+}
+
+int mm_fail_pending(void) {
+  return on_machine(
+      [](memory::Machine& machine) { return static_cast<int>(machine.physical().fail_plan().pending()); });
+}
 
 int mm_valid(void) {
   return on_machine([](memory::Machine& machine) { return static_cast<int>(machine.manager().valid()); });

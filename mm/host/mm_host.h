@@ -21,11 +21,21 @@ struct mm_range {
 
 enum mm_misuse_policy { MM_MISUSE_PANIC = 0, MM_MISUSE_REFUSE = 1 };
 
-/* A machine with that memory, of which `reserved` (inside it) is never handed out. All ranges ascend and do not
- * overlap. Sets *out and returns 0; or -EINVAL for ranges that are not so, -E2BIG for too many ranges or CPUs or memory
- * beyond the library's limit, -ENOMEM. Its memory is the process's, touched only when used. */
-int mm_machine_create(const struct mm_range* memory, size_t memory_ranges, const struct mm_range* reserved,
-                      size_t reserved_ranges, unsigned cpus, int misuse_policy, struct mm_machine** out);
+struct mm_shape {
+  const struct mm_range* memory; /* of which `reserved` (inside it) is never handed out */
+  size_t memory_ranges;
+  const struct mm_range* reserved;
+  size_t reserved_ranges;
+  unsigned cpus;
+  int misuse_policy;
+  uint64_t direct_end; /* bytes from here on are HIGHMEM; 0: none are */
+  uint64_t room_end;   /* buddy_add_memory() may add memory up to here; 0: none */
+};
+
+/* Makes a machine of that shape. All ranges ascend and do not overlap. Sets *out and returns 0; or -EINVAL for ranges
+ * that are not so, -E2BIG for too many ranges or CPUs or memory beyond the library's limit, -ENOMEM. Its memory is the
+ * process's, touched only when used. */
+int mm_machine_create(const struct mm_shape* shape, struct mm_machine** out);
 
 /* Frees a machine, dead or alive. Precondition: no thread is on it. NULL is nothing to do. */
 void mm_machine_destroy(struct mm_machine* machine);
@@ -41,6 +51,17 @@ uint64_t mm_record(const struct mm_machine* machine);
 
 /* Why the last free_pages() on this thread was refused, in words ("double free"); "success" when it was not. */
 const char* mm_last_error(void);
+
+/* Sends home what all CPUs' magazines hold: then levels, counters and a walk agree. Precondition: nobody else is on the
+ * machine. 0 or a negative errno. */
+int mm_quiesce(void);
+
+/* Lets the n-th allocation from now on fail, once; 0 ends the plan. While one is armed the magazines are out of
+ * service. 0 or a negative errno. */
+int mm_fail_nth(uint64_t n);
+
+/* 1 while the armed failure is still to come, else 0; negative errno on a dead machine. */
+int mm_fail_pending(void);
 
 /* 1 when every invariant of the entered machine holds, 0 when not, negative errno on a dead machine. */
 int mm_valid(void);

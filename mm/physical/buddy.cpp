@@ -21,10 +21,12 @@
 //   B2  a pageblock is on the list that list_for() names, or is the inside of a whole run, or has nothing free
 //   B3  lists_.nonempty and lists_.heads agree; links go both ways
 //   B4  lists_.free_frames is the number of set bits
-//   B5  each managed frame is free (bit set, Frame `managed` and clear) or covered by exactly one allocated block;
-//       absent and reserved frames are never free
+//   B5  each managed frame is free (bit set, Frame `managed` and clear) or covered by exactly one block that is out
+//       (its first Frame `allocated`, or `cached` and clear); absent and reserved frames are never free
 //   B6  no two free buddies of equal order exist
 #include "mm/physical/buddy.hpp"
+
+#include <algorithm>
 
 #include "mm/base/bits.hpp"
 #include "mm/stats/stats.hpp"
@@ -89,7 +91,7 @@ unsigned Buddy::list_for(const Pageblock& block) {
 
 // Whether a link of that list leads to a pageblock that says that it is on it.
 [[gnu::always_inline]] inline bool Buddy::linked(std::uint32_t number, unsigned list) const {
-  return frames_.block_present(number) && frames_.block(number).list == 1 + list;
+  return holds(number) && frames_.block(number).list == 1 + list;
 }
 
 // Links a pageblock that is on no list in front of one.
@@ -161,89 +163,101 @@ unsigned Buddy::list_for(const Pageblock& block) {
   return order - smallest;
 }
 
-// ---- handing out ------------------------------------------------------------------------------------------------
+// ---- out of the zone --------------------------------------------------------------------------------------------
 
-inline Frame& Buddy::hand_out(FrameNumber number, Order order) {
-  Frame& frame = frames_[number];
-  CHECK(frame.state_order == Frame::packed(FrameState::managed));  // B5: a free frame is not in use
-  frame.set(FrameState::allocated, order);
-  frame.references.store(1, std::memory_order_relaxed);
-  lists_.free_frames -= frames_in(order);
-  if constexpr (config::poison_frames) verify_poison(number, order);
-  stats::add(Counter::frame_allocations);
-  stats::add(Counter::frames_free, -static_cast<std::int64_t>(frames_in(order)));
-  return frame;
+inline void Buddy::count_free(std::int64_t frames) {
+  lists_.free_frames += static_cast<std::uint64_t>(frames);
+  stats::add(Counter::frames_free, frames);
 }
 
-[[gnu::noinline]] Error Buddy::no_memory() {
-  ++lists_.failures;
-  stats::add(Counter::frame_failures);
-  return Error::no_memory;
+inline void Buddy::leaves(FrameNumber number, Order order) {
+  Frame& frame = frames_[number];
+  CHECK(frame.is(FrameState::managed));  // B5: a free frame is not in use
+  frame.set(FrameState::cached, order);
 }
 
 // Orders 0-8: of the fullest pageblock that has such a block, or of a fresh pageblock.
-Result<Frame*> Buddy::allocate_part(Order order) {
+Result<FrameNumber> Buddy::take_part(Order order) {
   const std::uint64_t fitting = lists_.nonempty & kFits[raw(order)];
   const std::uint32_t number = fitting != 0 ? lists_.heads[lowest_bit(fitting)] : fresh_block();
   if (number == Pageblock::kNone) [[unlikely]]
-    return no_memory();
+    return Error::no_memory;
   Pageblock& block = frames_.block(number);
   unsigned splits = 0;
   const unsigned position = block.take(raw(order), splits);
   stats::add(Counter::frame_splits, splits);
   relist(block, number);
-  return &hand_out(first_frame(number) + position, order);
+  const FrameNumber first = first_frame(number) + position;
+  leaves(first, order);
+  count_free(-static_cast<std::int64_t>(frames_in(order)));
+  return first;
 }
 
 // A whole pageblock for parts to be taken of, on no list yet.
 [[gnu::noinline]] std::uint32_t Buddy::fresh_block() { return cut_run(Pageblock::kWholeOrder); }
 
 // Orders 9-11.
-Result<Frame*> Buddy::allocate_run(Order order) {
-  if (order > kMaxOrder) [[unlikely]]
-    return Error::invalid;
+Result<FrameNumber> Buddy::take_run(Order order) {
   const std::uint32_t number = cut_run(raw(order));
   if (number == Pageblock::kNone) [[unlikely]]
-    return no_memory();
+    return Error::no_memory;
   for (Pageblock& block : frames_.blocks(number, blocks_in(raw(order)))) block.take_whole();
-  return &hand_out(first_frame(number), order);
+  leaves(first_frame(number), order);
+  count_free(-static_cast<std::int64_t>(frames_in(order)));
+  return first_frame(number);
 }
 
-// ---- taking back ------------------------------------------------------------------------------------------------
-
-// True when `number` is the first frame of an allocated block of that order.
-inline bool Buddy::is_allocated(FrameNumber number, Order order) const {
-  return frames_.has(number) && frames_[number].state_order == Frame::packed(FrameState::allocated, order);
-}
-
-inline void Buddy::take_back(FrameNumber number, Order order) {
-  Frame& frame = frames_[number];
-  if constexpr (config::poison_frames) poison(number, order);
-  frame.references.store(0, std::memory_order_relaxed);
-  frame.tag = 0;
-  frame.set(FrameState::managed);
-  lists_.free_frames += frames_in(order);
-  stats::add(Counter::frame_releases);
-  stats::add(Counter::frames_free, static_cast<std::int64_t>(frames_in(order)));
-}
-
-// Orders 0-8.
-Result<void> Buddy::release_part(FrameNumber first, Order order) {
-  if (!is_allocated(first, order)) [[unlikely]]
-    return refuse(first, order);
-  take_back(first, order);
-  const std::uint32_t number = block_of(first);
-  Pageblock& block = frames_.block(number);
-  CHECK(block.all_taken(position_of(first), raw(order)));  // B5: an allocated block has no free frame
-  unsigned merges = 0;
-  block.give(position_of(first), raw(order), merges);
-  if (block.free_frames != kBlockFrames) [[likely]] {
-    relist(block, number);
-  } else {
-    merges += whole_again(block, number);
+std::size_t Buddy::take_many(Order order, std::span<std::uint32_t> blocks) {
+  if (order == Order{0}) return take_singles(blocks);
+  std::size_t count = 0;
+  for (; count < blocks.size(); ++count) {
+    const auto block = take_part(order);
+    if (!block.ok()) break;
+    blocks[count] = raw(block.take());
   }
-  stats::add(Counter::frame_merges, merges);
-  return {};
+  return count;
+}
+
+// A word of bits is up to 64 frames: they are read off it, not searched one by one.
+std::size_t Buddy::take_singles(std::span<std::uint32_t> blocks) {
+  constexpr unsigned kAtOnce = 64;
+  std::uint16_t positions[kAtOnce];
+  std::size_t count = 0;
+  while (count < blocks.size()) {
+    const std::uint64_t fitting = lists_.nonempty;
+    const std::uint32_t number = fitting != 0 ? lists_.heads[lowest_bit(fitting)] : fresh_block();
+    if (number == Pageblock::kNone) break;
+    Pageblock& block = frames_.block(number);
+    const unsigned before = block.free_blocks();
+    const auto room = static_cast<unsigned>(blocks.size() - count);
+    const unsigned taken = block.take_singles(room < kAtOnce ? room : kAtOnce, positions);
+    CHECK(taken > 0);  // B2: a listed pageblock has a free frame
+    for (unsigned n = 0; n < taken; ++n) {
+      const FrameNumber frame = first_frame(number) + positions[n];
+      leaves(frame, Order{0});
+      blocks[count++] = raw(frame);
+    }
+    stats::add(Counter::frame_splits, std::int64_t{taken} + block.free_blocks() - before);
+    count_free(-std::int64_t{taken});
+    relist(block, number);
+  }
+  return count;
+}
+
+// ---- back into the zone -----------------------------------------------------------------------------------------
+
+inline void Buddy::returns(FrameNumber number, Order order) {
+  Frame& frame = frames_[number];
+  CHECK(frame.is(FrameState::cached, order));  // who brings it back has changed nothing about it
+  frame.set(FrameState::managed);
+}
+
+// Puts a pageblock that was given frames where it belongs; returns how often it merged beyond itself.
+[[gnu::always_inline]] inline unsigned Buddy::settle(Pageblock& block, std::uint32_t number) {
+  if (block.free_frames == kBlockFrames) [[unlikely]]
+    return whole_again(block, number);
+  relist(block, number);
+  return 0;
 }
 
 // A pageblock of which everything was given back joins the whole runs; returns how often it merged there.
@@ -252,13 +266,22 @@ Result<void> Buddy::release_part(FrameNumber first, Order order) {
   return merge_run(number, Pageblock::kWholeOrder);
 }
 
+// Orders 0-8.
+void Buddy::give_part(FrameNumber first, Order order) {
+  returns(first, order);
+  const std::uint32_t number = block_of(first);
+  Pageblock& block = frames_.block(number);
+  CHECK(block.all_taken(position_of(first), raw(order)));  // B5: a block that is out has no free frame
+  unsigned merges = 0;
+  block.give(position_of(first), raw(order), merges);
+  merges += settle(block, number);
+  stats::add(Counter::frame_merges, merges);
+  count_free(static_cast<std::int64_t>(frames_in(order)));
+}
+
 // Orders 9-11.
-Result<void> Buddy::release_run(FrameNumber first, Order order) {
-  if (order > kMaxOrder) [[unlikely]]
-    return Error::invalid;
-  if (!is_allocated(first, order)) [[unlikely]]
-    return refuse(first, order);
-  take_back(first, order);
+void Buddy::give_run(FrameNumber first, Order order) {
+  returns(first, order);
   const std::uint32_t number = block_of(first);
   for (Pageblock& block : frames_.blocks(number, blocks_in(raw(order)))) {
     CHECK((block.runs | block.free_frames | block.list) == 0);  // B2, B5: nothing free, on no list
@@ -266,57 +289,61 @@ Result<void> Buddy::release_run(FrameNumber first, Order order) {
   }
   const unsigned merges = merge_run(number, raw(order));
   stats::add(Counter::frame_merges, merges);
-  return {};
+  count_free(static_cast<std::int64_t>(frames_in(order)));
 }
 
-[[gnu::noinline]] Error Buddy::refuse(FrameNumber number, Order order) {
-  const Error error = misuse_of(number, order);
-  ++lists_.misuses;
-  stats::add(Counter::frame_misuses);
-  return error;
+void Buddy::give_many(Order order, std::span<const std::uint32_t> blocks) {
+  constexpr std::size_t kWorthRecounting = 6;  // a recount costs about as much as six merges
+  while (!blocks.empty()) {
+    const std::uint32_t number = block_of(FrameNumber{blocks[0]});
+    std::size_t together = 1;
+    while (together < blocks.size() && block_of(FrameNumber{blocks[together]}) == number) ++together;
+    if (order == Order{0} && together >= kWorthRecounting) {
+      give_singles(blocks.first(together));
+    } else {
+      for (const std::uint32_t block : blocks.first(together)) give_part(FrameNumber{block}, order);
+    }
+    blocks = blocks.subspan(together);
+  }
 }
 
-// Why `number` cannot be released with that order. Out of line: only misuse comes here.
+// Single frames of one pageblock.
+void Buddy::give_singles(std::span<const std::uint32_t> blocks) {
+  const std::uint32_t number = block_of(FrameNumber{blocks[0]});
+  Pageblock& block = frames_.block(number);
+  const std::int64_t before = block.free_blocks();
+  for (const std::uint32_t frame : blocks) {
+    returns(FrameNumber{frame}, Order{0});
+    CHECK(!block.is_free(position_of(FrameNumber{frame})));  // B5
+    block.mark_free(position_of(FrameNumber{frame}), 1);
+  }
+  block.recount();
+  const auto count = static_cast<std::int64_t>(blocks.size());
+  const std::int64_t merges = before + count - block.free_blocks();
+  stats::add(Counter::frame_merges, merges + settle(block, number));
+  count_free(count);
+}
+
 Error Buddy::misuse_of(FrameNumber number, Order order) const {
-  if (!frames_.has(number)) return Error::wild_free;
   const Frame& frame = frames_[number];
   switch (frame.state()) {
     case FrameState::absent: return Error::wild_free;
     case FrameState::reserved: return Error::reserved_free;
+    case FrameState::cached: return Error::double_free;
     case FrameState::managed:
       return frames_.block(block_of(number)).is_free(position_of(number)) ? Error::double_free
                                                                           : Error::interior_free;
-    case FrameState::allocated:
-      CHECK(frame.order() != order);  // else it was no misuse
-      return Error::wrong_order;
+    case FrameState::allocated: return frame.order() != order ? Error::wrong_order : Error::shared_free;
   }
   platform::panic("frame in a state that no frame has");
 }
 
-// ---- poison -----------------------------------------------------------------------------------------------------
-
-// Frames that were donated and never freed are not filled: filling all of memory at boot would make the host commit
-// all of it.
-void Buddy::verify_poison(FrameNumber number, Order order) {
-  for (FrameNumber at = number; at < number + frames_in(order); ++at) {
-    auto& flags = frames_[at].flags;
-    const auto poisoned = static_cast<std::uint8_t>(FrameFlag::poisoned);
-    if ((flags.load(std::memory_order_relaxed) & poisoned) == 0) continue;
-    platform::unpoison(frames_.open(at).bytes(), kPageSize, platform::Poison::free_frame);
-    flags.fetch_and(static_cast<std::uint8_t>(~poisoned), std::memory_order_relaxed);
-  }
-}
-
-void Buddy::poison(FrameNumber number, Order order) {
-  for (FrameNumber at = number; at < number + frames_in(order); ++at) {
-    platform::poison(frames_.open(at).bytes(), kPageSize, platform::Poison::free_frame);
-    frames_[at].flags.fetch_or(static_cast<std::uint8_t>(FrameFlag::poisoned), std::memory_order_relaxed);
-  }
-  lists_.poisoned_frames += frames_in(order);
-  stats::add(Counter::frames_poisoned, static_cast<std::int64_t>(frames_in(order)));
-}
-
 // ---- donation ---------------------------------------------------------------------------------------------------
+
+void Buddy::cover(std::uint32_t first_block, std::uint32_t end_block) {
+  first_block_ = std::min(first_block_, first_block);
+  end_block_ = std::max(end_block_, end_block);
+}
 
 void Buddy::donate(FrameNumber first, std::size_t frames) {
   lists_.managed_frames += frames;

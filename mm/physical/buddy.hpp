@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <array>
+#include <span>
 
 #include "mm/base/config.hpp"
 #include "mm/base/result.hpp"
@@ -24,10 +25,6 @@ struct BuddyLists {
   std::uint64_t free_frames = 0;
   std::uint64_t managed_frames = 0;
   std::array<std::uint32_t, kPartial + kWhole> heads = empty();  // pageblock numbers, or kNone
-  // Exact, where the counters of the same names only report: an outside reader compares the two.
-  std::uint64_t failures = 0;
-  std::uint64_t misuses = 0;
-  std::uint64_t poisoned_frames = 0;
 
  private:
   static constexpr std::array<std::uint32_t, kPartial + kWhole> empty() {
@@ -42,21 +39,32 @@ class Buddy {
  public:
   explicit Buddy(FrameTable& frames) : frames_(frames) {}
 
-  // Returns the first frame of a block: state allocated, its order, references 1.
-  // Fails with no_memory when no block that large is free, invalid when order > kMaxOrder. Its contents are
-  // what they were; with config::poison_frames it panics when a freed frame was written to.
-  Result<Frame*> allocate(Order order) {
-    return raw(order) < Pageblock::kWholeOrder ? allocate_part(order) : allocate_run(order);
+  // Takes a block out: its first frame, in state `cached` with that order. Fails with no_memory when no block that
+  // large is free. Precondition: order <= kMaxOrder.
+  Result<FrameNumber> take(Order order) {
+    return raw(order) < Pageblock::kWholeOrder ? take_part(order) : take_run(order);
   }
 
-  // Takes a block back. Fails with the misuse error that fits, and nothing changed, when `number` is not the
-  // first frame of an allocated block of that order. Panics when the bits and the Frame contradict each
-  // other.
-  Result<void> release(FrameNumber number, Order order) {
-    return raw(order) < Pageblock::kWholeOrder ? release_part(number, order) : release_run(number, order);
+  // Brings a block back. Panics when it is not `cached` with that order, or when the bits contradict that.
+  void give(FrameNumber number, Order order) {
+    raw(order) < Pageblock::kWholeOrder ? give_part(number, order) : give_run(number, order);
   }
 
-  // Gives the allocator every frame of [first, first + frames), which are present and `reserved`. Counts no
+  // As take(), for up to blocks.size() blocks at once, from as few pageblocks as can be; how many it were. Frame
+  // numbers, first frames. Precondition: order < Pageblock::kWholeOrder.
+  std::size_t take_many(Order order, std::span<std::uint32_t> blocks);
+
+  // As give(), for many. Neighbours in `blocks` that lie in one pageblock cost little more than one of them.
+  void give_many(Order order, std::span<const std::uint32_t> blocks);
+
+  // Why a release of `number` with that order breaks its contract. Precondition: it does, and the frame lies in this
+  // allocator's memory.
+  Error misuse_of(FrameNumber number, Order order) const;
+
+  // Widens the memory that this allocator may get to the pageblocks [first, end); whole blocks of the largest order.
+  void cover(std::uint32_t first_block, std::uint32_t end_block);
+
+  // Gives the allocator every frame of [first, first + frames), which are present, `reserved` and covered. Counts no
   // traffic.
   void donate(FrameNumber first, std::size_t frames);
 
@@ -66,7 +74,8 @@ class Buddy {
   // Free blocks of each order. Exact; walks the partly free pageblocks.
   std::array<std::uint64_t, config::max_order + 1> free_blocks() const;
 
-  // Proves the invariants in buddy.cpp. O(frames); for tests and `validate`.
+  // Proves the invariants in buddy.cpp. Precondition: nobody allocates, because blocks that are out change without the
+  // lock. O(frames).
   bool valid() const;
 
   // For outside readers.
@@ -76,23 +85,20 @@ class Buddy {
   static constexpr unsigned kPartialLists = BuddyLists::kPartial;
   static constexpr unsigned kLists = BuddyLists::kPartial + BuddyLists::kWhole;
 
-  Result<Frame*> allocate_part(Order order);
-  Result<Frame*> allocate_run(Order order);
+  Result<FrameNumber> take_part(Order order);
+  Result<FrameNumber> take_run(Order order);
+  std::size_t take_singles(std::span<std::uint32_t> blocks);
   std::uint32_t cut_run(unsigned order);
   std::uint32_t fresh_block();
-  Frame& hand_out(FrameNumber number, Order order);
-  Error no_memory();
+  void leaves(FrameNumber number, Order order);
+  void returns(FrameNumber number, Order order);
+  void count_free(std::int64_t frames);
 
-  Result<void> release_part(FrameNumber first, Order order);
-  Result<void> release_run(FrameNumber first, Order order);
+  void give_part(FrameNumber first, Order order);
+  void give_run(FrameNumber first, Order order);
+  void give_singles(std::span<const std::uint32_t> blocks);
+  unsigned settle(Pageblock& block, std::uint32_t number);
   unsigned whole_again(Pageblock& block, std::uint32_t number);
-  bool is_allocated(FrameNumber number, Order order) const;
-  void take_back(FrameNumber number, Order order);
-  Error refuse(FrameNumber number, Order order);
-  Error misuse_of(FrameNumber number, Order order) const;
-
-  void verify_poison(FrameNumber number, Order order);
-  void poison(FrameNumber number, Order order);
 
   static unsigned list_for(const Pageblock& block);
   void relist(Pageblock& block, std::uint32_t number);
@@ -102,12 +108,17 @@ class Buddy {
   void detach(Pageblock& block, std::uint32_t number, unsigned list);
   void attach_run(std::uint32_t number, unsigned order);
   unsigned merge_run(std::uint32_t number, unsigned order);
+  bool holds(std::uint32_t block) const {
+    return first_block_ <= block && block < end_block_ && frames_.block_present(block);
+  }
   bool list_valid(unsigned list, std::uint64_t& frames) const;
   static bool listing_valid(const Pageblock& block);
   bool frames_valid(std::uint32_t number, std::uint64_t& managed) const;
 
   FrameTable& frames_;
   BuddyLists lists_;
+  std::uint32_t first_block_ = ~0u;
+  std::uint32_t end_block_ = 0;
 };
 
 }  // namespace memory

@@ -8,8 +8,7 @@ namespace memory {
 
 std::array<std::uint64_t, config::max_order + 1> Buddy::free_blocks() const {
   std::array<std::uint64_t, config::max_order + 1> blocks{};
-  const std::uint32_t limit = frames_.block_limit();
-  for (std::uint32_t number = 0; number < limit; ++number) {
+  for (std::uint32_t number = first_block_; number < end_block_; ++number) {
     if (!frames_.block_present(number)) continue;
     const Pageblock& block = frames_.block(number);
     for (unsigned order = 0; order < Pageblock::kWholeOrder; ++order)
@@ -26,7 +25,7 @@ bool Buddy::valid() const {
     if (!list_valid(list, listed)) return false;
   std::uint64_t free = 0;
   std::uint64_t managed = 0;
-  for (std::uint32_t number = 0; number < frames_.block_limit(); ++number)
+  for (std::uint32_t number = first_block_; number < end_block_; ++number)
     if (frames_.block_present(number)) {
       if (!listing_valid(frames_.block(number)) || !frames_valid(number, managed)) return false;
       free += frames_.block(number).free_frames;
@@ -41,7 +40,7 @@ bool Buddy::list_valid(unsigned list, std::uint64_t& frames) const {
   std::uint32_t prev = Pageblock::kNone;
   std::uint32_t steps = 0;
   for (std::uint32_t number = lists_.heads[list]; number != Pageblock::kNone; ++steps) {
-    if (!frames_.block_present(number) || steps > frames_.block_limit()) return false;
+    if (!holds(number) || steps > end_block_ - first_block_) return false;
     const Pageblock& block = frames_.block(number);
     if (block.list != list + 1 || block.prev != prev) return false;
     if (list < kPartialLists) {
@@ -79,16 +78,23 @@ bool Buddy::listing_valid(const Pageblock& block) {
   return block.list != Pageblock::kNoList && !heads_run;
 }
 
-// A free frame is used by nobody; only its poison may say something.
 namespace {
+
+// Of a block that is out of the zone.
+bool is_head(const Frame& frame) {
+  return frame.state() == FrameState::allocated || frame.state() == FrameState::cached;
+}
+
+// A free frame is used by nobody; only its poison may say something.
 bool is_clear(const Frame& frame) {
-  return frame.order() == Order{0} && frame.references.load(std::memory_order_relaxed) == 0 &&
+  return frame.references.load(std::memory_order_relaxed) == 0 &&
          frame.mappings.load(std::memory_order_relaxed) == 0 && frame.tag == 0 && frame.index == 0 &&
          frame.prev == 0 && frame.next == 0 && frame.owner == 0;
 }
+
 }  // namespace
 
-// B5 for one pageblock. An allocated block of order 10 or 11 reaches over pageblocks; each of them looks for
+// B5 for one pageblock. A block of order 10 or 11 reaches over pageblocks; each of them looks for
 // the head that covers it.
 bool Buddy::frames_valid(std::uint32_t number, std::uint64_t& managed) const {
   const Pageblock& block = frames_.block(number);
@@ -97,8 +103,7 @@ bool Buddy::frames_valid(std::uint32_t number, std::uint64_t& managed) const {
     const std::uint32_t head = number & ~((1u << (order - Pageblock::kWholeOrder)) - 1);
     if (head == number || !frames_.block_present(head)) continue;
     const Frame& frame = frames_[FrameNumber{head * Pageblock::kFrames}];
-    if (frame.state() == FrameState::allocated && raw(frame.order()) == order)
-      covered_to = covered_to + Pageblock::kFrames;
+    if (is_head(frame) && raw(frame.order()) == order) covered_to = covered_to + Pageblock::kFrames;
   }
   for (unsigned position = 0; position < Pageblock::kFrames; ++position) {
     const FrameNumber at{number * Pageblock::kFrames + position};
@@ -111,8 +116,12 @@ bool Buddy::frames_valid(std::uint32_t number, std::uint64_t& managed) const {
         break;
       case FrameState::managed:
         ++managed;
-        if (is_free == (at < covered_to) || (is_free && !is_clear(frame))) return false;
+        if (is_free == (at < covered_to)) return false;
+        if (is_free && (!is_clear(frame) || frame.order() != Order{0})) return false;
         break;
+      case FrameState::cached:
+        if (!is_clear(frame)) return false;
+        [[fallthrough]];
       case FrameState::allocated:
         ++managed;
         if (is_free || at < covered_to || frame.order() > kMaxOrder ||

@@ -1,43 +1,86 @@
 // FrameTable: makes frames present.
 // SPDX-License-Identifier: MIT
+//
+// Readers ask has() without a lock while memory is added. Frames are written before the bit of their pageblock is set
+// and before the limit is raised (release), and read after both were seen (acquire); in a pageblock that was present
+// already an added frame goes from `absent` to `reserved`, and either answer is right for who asks meanwhile.
 #include "mm/physical/frames.hpp"
 
 #include <algorithm>
 
 namespace memory {
 
-void FrameTable::add(PhysRange memory) {
-  CHECK(memory.first.aligned_to(kPageSize) && memory.end.aligned_to(kPageSize));
-  CHECK(memory.end.value <= FrameMap::kMaxSections * FrameMap::kFramesPerSection * kPageSize);
-  if (memory.empty()) return;
+namespace {
 
+constexpr FrameRun run_of(PhysRange memory) {
+  return {raw(frame_at(memory.first)), raw(frame_at(memory.end))};
+}
+
+}  // namespace
+
+// Index of the first of the ranges that does not end below `run`.
+std::size_t FrameTable::place_of(FrameRun run) const {
+  std::size_t place = 0;
+  while (place < map_.ranges && map_.range[place].end < run.first) ++place;
+  return place;
+}
+
+Error FrameTable::addable(PhysRange memory) const {
+  constexpr std::uint64_t kEnd = FrameMap::kMaxSections * FrameMap::kFramesPerSection * kPageSize;
+  if (memory.empty() || memory.end < memory.first || !memory.first.aligned_to(kPageSize) ||
+      !memory.end.aligned_to(kPageSize))
+    return Error::invalid;
+  if (memory.end.value > kEnd) return Error::too_big;
+  const FrameRun run = run_of(memory);
+  const std::size_t place = place_of(run);
+  const FrameRun* const next = place < map_.ranges ? &map_.range[place] : nullptr;
+  // `next` ends at run.first or above it; the one behind it may begin where `run` ends, not before.
+  const bool touches_next = next != nullptr && next->end == run.first;
+  const std::size_t behind = touches_next ? place + 1 : place;
+  if (behind < map_.ranges && map_.range[behind].first < run.end) return Error::exists;
+  const bool touches = touches_next || (behind < map_.ranges && map_.range[behind].first == run.end);
+  return touches || map_.ranges < map_.range.size() ? Error::ok : Error::too_big;
+}
+
+void FrameTable::add(PhysRange memory, unsigned zone) {
+  CHECK(addable(memory) == Error::ok);
   const FrameNumber first = frame_at(memory.first);
   const FrameNumber end = frame_at(memory.end);
-  const std::uint32_t last_block = raw(end + (FrameMap::kFramesPerBlock - 1)) / FrameMap::kFramesPerBlock;
-  for (std::uint32_t block = raw(first) / FrameMap::kFramesPerBlock; block < last_block; ++block)
-    map_.sections[block / FrameMap::kBlocksPerSection] |= std::uint64_t{1}
-                                                          << block % FrameMap::kBlocksPerSection;
-  map_.limit = std::max(map_.limit, last_block * std::uint64_t{FrameMap::kFramesPerBlock});
-
   for (FrameNumber at = first; at < end; ++at) {
     Frame& frame = (*this)[at];
     CHECK(frame.state() == FrameState::absent);  // no frame is described twice
+    frame.zone_node = static_cast<std::uint8_t>(zone);
     frame.set(FrameState::reserved);
   }
-  map_.present_frames += end - first;
-  describe({raw(first), raw(end)});
+  describe(run_of(memory));
+  map_.present_frames.fetch_add(end - first, std::memory_order_relaxed);
+
+  const std::uint32_t last_block = raw(end + (FrameMap::kFramesPerBlock - 1)) / FrameMap::kFramesPerBlock;
+  for (std::uint32_t block = raw(first) / FrameMap::kFramesPerBlock; block < last_block; ++block) {
+    auto& section = map_.sections[block / FrameMap::kBlocksPerSection];
+    section.fetch_or(std::uint64_t{1} << block % FrameMap::kBlocksPerSection, std::memory_order_release);
+  }
+  const std::uint64_t limit = last_block * std::uint64_t{FrameMap::kFramesPerBlock};
+  if (limit > map_.limit.load(std::memory_order_relaxed)) map_.limit.store(limit, std::memory_order_release);
 }
 
-// Appends to the ranges of the map, or widens the last one.
+// Puts `added` in its place among the ranges, and joins it with those that it touches.
 void FrameTable::describe(FrameRun added) {
-  FrameRun* const last = map_.ranges == 0 ? nullptr : &map_.range[map_.ranges - 1];
-  CHECK(last == nullptr || last->end <= added.first);
-  if (last != nullptr && last->end == added.first) {
-    last->end = added.end;
-    return;
+  auto* const begin = map_.range.data();
+  auto* const place = begin + place_of(added);
+  auto* const end = begin + map_.ranges;
+  auto* behind = place;
+  if (behind != end && behind->end == added.first) added.first = (behind++)->first;
+  if (behind != end && behind->first == added.end) added.end = (behind++)->end;
+  if (behind == place) {
+    std::copy_backward(place, end, end + 1);
+    ++map_.ranges;
+  } else if (behind == place + 2) {
+    std::copy(behind, end, place + 1);
+    end[-1] = {};
+    --map_.ranges;
   }
-  CHECK(map_.ranges < map_.range.size());
-  map_.range[map_.ranges++] = added;
+  *place = added;
 }
 
 }  // namespace memory

@@ -20,14 +20,16 @@ enum class FrameState : std::uint8_t {
   managed =
       2,  // belongs to the frame allocator; its bit in the Pageblock says free, or inside an allocated block
   allocated = 3,  // first frame of an allocated block, whose order it holds
+  cached = 4,     // first frame of a free block that left its zone: in a CPU's magazine, or on its way
 };
 
-// Legend: [h] meaningful in the first frame of a block only; [a] atomic; [z] the zone's lock. Fields without
-// a user yet are zero, and outside readers check that they are.
+// Legend: [h] meaningful in the first frame of a block only; [a] atomic; [z] the zone's lock while the block is in its zone,
+// whoever holds the block else: its CPU's magazines, its owner. Fields without a user yet are zero, and
+// outside readers check that they are.
 struct Frame {
   std::atomic<std::uint32_t> references;  // [a] [h] 1 when handed out
   std::atomic<std::uint32_t> mappings;    // [a] page-table entries that name this frame
-  std::uint8_t state_order;               // [z] low half FrameState, high half the order [h]
+  std::atomic<std::uint8_t> state_order;  // [a] [z] low half FrameState, high half the order [h]
   std::uint8_t zone_node;                 // [I] low two bits zone, high six node
   std::atomic<std::uint8_t> flags;        // [a] FrameFlag
   std::uint8_t tag;                       // [h] what it was allocated for
@@ -36,12 +38,28 @@ struct Frame {
   std::uint32_t next;
   std::uint64_t owner;  // tagged pointer: object, slab or page-table root
 
-  FrameState state() const { return static_cast<FrameState>(state_order & 0xf); }
-  Order order() const { return Order(static_cast<std::uint8_t>(state_order >> 4)); }
-  void set(FrameState state, Order order = Order{0}) { state_order = packed(state, order); }
-  static constexpr std::uint8_t packed(FrameState state, Order order = Order{0}) {
-    return static_cast<std::uint8_t>(static_cast<unsigned>(state) | raw(order) << 4);
+  FrameState state() const { return static_cast<FrameState>(state_and_order() & 0xf); }
+  Order order() const { return Order(static_cast<std::uint8_t>(state_and_order() >> 4)); }
+  unsigned zone() const { return zone_node & 3; }
+  // Atomic because a broken caller may release what another CPU has in hand; relaxed, because whoever has a
+  // block got it through a lock or a magazine, and that ordered everything.
+  bool is(FrameState state, Order order = Order{0}) const {
+    return state_and_order() == packed(state, order);
   }
+  void set(FrameState state, Order order = Order{0}) {
+    state_order.store(static_cast<std::uint8_t>(packed(state, order)), std::memory_order_relaxed);
+  }
+  // Nobody but the allocator's caller has a hold on it: one reference, no mapping.
+  bool is_unshared() const {
+    return ((references.load(std::memory_order_relaxed) ^ 1) | mappings.load(std::memory_order_relaxed)) == 0;
+  }
+
+ private:
+  // Not cut to a byte, so that an order that does not exist equals no state.
+  static constexpr unsigned packed(FrameState state, Order order) {
+    return static_cast<unsigned>(state) | raw(order) << 4;
+  }
+  unsigned state_and_order() const { return state_order.load(std::memory_order_relaxed); }
 };
 static_assert(sizeof(Frame) == 32 && std::is_standard_layout_v<Frame>);
 
@@ -75,14 +93,15 @@ struct FrameMap {
   static constexpr unsigned kFramesPerSection = kFramesPerBlock * kBlocksPerSection;  // 128 MiB of memory
   static constexpr std::size_t kMaxSections = std::size_t{config::max_memory_gib} * 8;
 
-  Frame* frames = nullptr;          // [I] indexed by frame number
-  Pageblock* blocks = nullptr;      // [I] indexed by frame number / 512
-  std::byte* direct_map = nullptr;  // [I] where physical address 0 would appear
-  std::uint64_t limit = 0;          // first frame number above every present pageblock
-  std::uint64_t present_frames = 0;
-  std::array<std::uint64_t, kMaxSections> sections{};       // a bit for each present pageblock
-  std::uint64_t ranges = 0;                                 // how many of `range` hold something
-  std::array<FrameRun, config::max_memory_ranges> range{};  // ascending, not touching each other
+  Frame* frames = nullptr;               // [I] indexed by frame number
+  Pageblock* blocks = nullptr;           // [I] indexed by frame number / 512
+  std::byte* direct_map = nullptr;       // [I] where physical address 0 would appear
+  std::uint64_t direct_frames = 0;       // [I] frames from this number on are not in the direct map
+  std::atomic<std::uint64_t> limit = 0;  // [a] first frame number above every present pageblock
+  std::atomic<std::uint64_t> present_frames = 0;
+  std::array<std::atomic<std::uint64_t>, kMaxSections> sections{};  // [a] a bit for each present pageblock
+  std::uint64_t ranges = 0;                                         // how many of `range` hold something
+  std::array<FrameRun, config::max_memory_ranges> range{};          // ascending, not touching each other
 };
 
 // The frame array: a window of virtual memory indexed by frame number. It is present in units of 2 MiB of
@@ -91,29 +110,37 @@ struct FrameMap {
 // marks present.
 class FrameTable {
  public:
-  // `direct_map` is where physical address 0 would appear. Both windows start at frame 0.
-  FrameTable(Frame* frames, Pageblock* blocks, std::byte* direct_map)
-      : map_{.frames = frames, .blocks = blocks, .direct_map = direct_map} {}
+  // `direct_map` is where physical address 0 would appear, and holds the frames below `direct_end`. All windows
+  // start at frame 0.
+  FrameTable(Frame* frames, Pageblock* blocks, std::byte* direct_map, PhysAddr direct_end)
+      : map_{.frames = frames,
+             .blocks = blocks,
+             .direct_map = direct_map,
+             .direct_frames = direct_end.value / kPageSize} {}
   FrameTable(const FrameTable&) = delete;
   FrameTable& operator=(const FrameTable&) = delete;
 
-  // Makes the frames that `memory` covers present as `reserved`, and every other frame of the touched
-  // pageblocks absent. Precondition: the storage of those pageblocks is mapped, and cleared where it was not
-  // present before; `memory` is whole frames below config::max_memory_gib, above all that was added before.
-  void add(PhysRange memory);
+  // Whether `memory` can be added: ok; invalid when it is empty or not whole frames; exists when a frame of it
+  // is present; too_big beyond config::max_memory_gib or when the ranges of the map are used up.
+  Error addable(PhysRange memory) const;
+
+  // Makes the frames that `memory` covers present as `reserved` frames of `zone`, and every other frame of the touched
+  // pageblocks absent. Precondition: addable(memory); the storage of those pageblocks is mapped, and cleared
+  // where it was not present before. One caller at a time; readers need not stand still.
+  void add(PhysRange memory, unsigned zone);
 
   // First frame number above every present pageblock; a multiple of 512.
-  FrameNumber limit() const { return FrameNumber{static_cast<std::uint32_t>(map_.limit)}; }
-  std::uint32_t block_limit() const {
-    return static_cast<std::uint32_t>(map_.limit / FrameMap::kFramesPerBlock);
+  FrameNumber limit() const {
+    return FrameNumber{static_cast<std::uint32_t>(map_.limit.load(std::memory_order_acquire))};
   }
+  std::uint32_t block_limit() const { return raw(limit()) / FrameMap::kFramesPerBlock; }
   // Frames that add() covered.
-  std::uint64_t present_frames() const { return map_.present_frames; }
+  std::uint64_t present_frames() const { return map_.present_frames.load(std::memory_order_relaxed); }
 
   bool block_present(std::uint32_t block) const { return block < block_limit() && marked(block); }
   // True where operator[] may be used: the frame's record exists (its state may still be absent).
   bool has(FrameNumber number) const {
-    return raw(number) < map_.limit && marked(raw(number) / FrameMap::kFramesPerBlock);
+    return number < limit() && marked(raw(number) / FrameMap::kFramesPerBlock);
   }
 
   // Precondition: has(number).
@@ -131,7 +158,9 @@ class FrameTable {
     return static_cast<std::uint32_t>(&block - map_.blocks);
   }
 
-  // The only way from a frame to its bytes.
+  // Whether open() reaches the frame; frames of HIGHMEM are counted and handed out, not reached.
+  bool can_open(FrameNumber number) const { return raw(number) < map_.direct_frames; }
+  // The only way from a frame to its bytes. Precondition: can_open(number).
   Window open(FrameNumber number) const { return Window(map_.direct_map + address_of(number).value); }
 
   // For outside readers.
@@ -139,9 +168,10 @@ class FrameTable {
 
  private:
   bool marked(std::uint32_t block) const {
-    return (map_.sections[block / FrameMap::kBlocksPerSection] >> block % FrameMap::kBlocksPerSection & 1) !=
-           0;
+    const auto& section = map_.sections[block / FrameMap::kBlocksPerSection];
+    return (section.load(std::memory_order_acquire) >> block % FrameMap::kBlocksPerSection & 1) != 0;
   }
+  std::size_t place_of(FrameRun run) const;
   void describe(FrameRun added);
 
   FrameMap map_;

@@ -158,6 +158,12 @@ unsigned Pageblock::free_blocks(unsigned order) const {
   return static_cast<unsigned>(runs >> kField[order] & low_bits(kField[order + 1] - kField[order]));
 }
 
+unsigned Pageblock::free_blocks() const {
+  unsigned blocks = 0;
+  for (unsigned order = 0; order <= kWholeOrder; ++order) blocks += free_blocks(order);
+  return blocks;
+}
+
 unsigned Pageblock::largest() const { return kOrderAt[highest_bit(runs)]; }
 
 unsigned Pageblock::take(unsigned order, unsigned& splits) {
@@ -178,6 +184,22 @@ void Pageblock::give(unsigned position, unsigned order, unsigned& merges) {
   merges = merged - order;
   runs -= halves(merged, order);
   free_frames = static_cast<std::uint16_t>(free_frames + (1u << order));
+}
+
+// What is left free is counted afresh: for many frames that is cheaper than to follow each of them.
+unsigned Pageblock::take_singles(unsigned wanted, std::uint16_t* positions) {
+  unsigned count = 0;
+  for (unsigned w = 0; w < kWords && count < wanted; ++w) {
+    for (; free[w] != 0 && count < wanted; free[w] &= free[w] - 1)
+      positions[count++] = static_cast<std::uint16_t>(w * 64 + lowest_bit(free[w]));
+  }
+  if (count == free_frames) {
+    free_frames = 0;
+    runs = 0;
+  } else {
+    recount();
+  }
+  return count;
 }
 
 unsigned Pageblock::free_order_around(unsigned position) const {

@@ -28,6 +28,8 @@ struct Pageblock {
 
   // Number of free blocks of that order, 0 .. 9.
   unsigned free_blocks(unsigned order) const;
+  // Of all orders.
+  unsigned free_blocks() const;
   // Order of the largest free block. Precondition: free_frames > 0.
   unsigned largest() const;
 
@@ -38,6 +40,10 @@ struct Pageblock {
   // Gives a block back and merges it as far as this pageblock goes; `merges` counts.
   // Precondition: order <= 8, position is a multiple of 2^order, all_taken(position, order).
   void give(unsigned position, unsigned order, unsigned& merges);
+
+  // Takes up to `wanted` single frames, whatever blocks they break, the lowest first; fills in their positions and
+  // returns how many. Precondition: wanted > 0.
+  unsigned take_singles(unsigned wanted, std::uint16_t* positions);
 
   // All 512 frames at once. Precondition: every frame is free, or none is, respectively.
   void take_whole();

@@ -10,8 +10,7 @@ namespace memory {
 
 Result<void> Stress::open() {
   if (table_ != nullptr) return {};
-  Frame* frame = TRY(physical_.allocate(kTableOrder));
-  table_frame_ = physical_.frames().number_of(*frame);
+  table_frame_ = TRY(physical_.allocate(kTableOrder));
   table_ = reinterpret_cast<Held*>(physical_.frames().open(table_frame_).bytes());
   return {};
 }
@@ -21,7 +20,7 @@ void Stress::step() {
   const std::uint64_t dice = random_.next();
   if (report_.live_blocks > 0 && (dice & 15) == 0) return misuse(random_.below(report_.live_blocks));
 
-  const ZoneLevels levels = physical_.zone().levels();
+  const ZoneLevels levels = physical_.zone_levels();
   if (levels.free_frames * 10 < levels.managed_frames) filling_ = false;
   if (levels.free_frames * 10 > levels.managed_frames * 7) filling_ = true;
   const bool grow = (dice >> 4 & 3) != 0 ? filling_ : !filling_;  // three of four steps follow the tide
@@ -38,7 +37,7 @@ void Stress::allocate() {
     ++report_.refused;
     return;
   }
-  const Held held{physical_.frames().number_of(*frame.take()), order};
+  const Held held{frame.take(), order};
   stamp(held);
   table_[report_.live_blocks++] = held;
   report_.live_frames += frames_in(Order{order});

@@ -1,11 +1,11 @@
-// BootMap: builds the kernel's page tables once, before there is a frame array. It maps only.
+// BootMap: builds the kernel's page tables once, before there is a frame array.
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <span>
 
 #include "mm/base/boot_info.hpp"
 #include "mm/physical/early.hpp"
-#include "mm/virtual/entry.hpp"
+#include "mm/virtual/map_builder.hpp"
 
 namespace memory {
 
@@ -26,21 +26,18 @@ struct KernelImage {
 // boot.
 class BootMap {
  public:
-  // `reach`: where physical address 0 appears now, for everything that `early` hands out. `largest`: the
-  // largest page that this CPU maps with (two_mib, or one_gib where CPUID has it).
+  // `reach`: where physical address 0 appears now, for everything that `early` hands out. `largest` as MapBuilder has
+  // it. Fails with no_memory.
   static Result<BootMap> create(EarlyAllocator& early, std::byte* reach, PageLevel largest);
 
-  // Maps [at, at + bytes) to [to, to + bytes) with the largest pages that fit. All whole pages. Fails with
-  // exists where something is mapped already, no_memory when a table cannot be had; both leave a part mapped.
+  // As MapBuilder's.
   Result<void> map(VirtAddr at, PhysAddr to, std::uint64_t bytes, Access access);
-
-  // Maps fresh, cleared frames, writable. Pages that are mapped already stay as they are.
   Result<void> back(VirtAddr at, std::uint64_t bytes);
 
-  // The kernel's whole map: its image by section without guard pages; the direct map of available memory; the
-  // frame array and the pageblocks over it; in the direct map, read-only, where firmware keeps tables
-  // (BootInfo::is_firmware). Page zero and everything else stay absent.
-  Result<void> map_kernel(const KernelImage& image, const BootInfo& info);
+  // The kernel's whole map: its image by section without guard pages; the direct map of available memory below
+  // `direct_end`; the frame array and the pageblocks over all of it; what firmware keeps, to read; the tables above the
+  // slot. Page zero and everything else stay absent.
+  Result<void> map_kernel(const KernelImage& image, const BootInfo& info, PhysAddr direct_end);
 
   PhysAddr root() const { return root_; }
 
@@ -48,12 +45,9 @@ class BootMap {
   BootMap(EarlyAllocator& early, std::byte* reach, PageLevel largest)
       : early_(&early), reach_(reach), largest_(largest) {}
 
-  PageTable& open(PhysAddr table) const { return *reinterpret_cast<PageTable*>(reach_ + table.value); }
-  Result<PhysAddr> fresh_frame();
-  Result<PageEntry*> entry_for(VirtAddr at, PageLevel level);
-  PageLevel level_for(VirtAddr at, PhysAddr to, std::uint64_t bytes) const;
+  template <typename Body>
+  Result<void> build(Body&& body);
   Result<void> map_image(const KernelImage& image);
-  Result<void> map_memory(PhysRange memory);
   Result<void> map_firmware(PhysRange tables);
 
   EarlyAllocator* early_;

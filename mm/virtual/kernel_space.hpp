@@ -10,5 +10,6 @@ inline constexpr VirtAddr kDirectMap{
 inline constexpr VirtAddr kFrameArray{0xffff'e000'0000'0000};  // Frame of frame 0
 inline constexpr VirtAddr kPageblocks{0xffff'e800'0000'0000};  // Pageblock of frame 0
 inline constexpr VirtAddr kImage{0xffff'ffff'8000'0000};       // physical address 0 as the kernel is linked
+inline constexpr VirtAddr kSlot{0xffff'ffff'bfff'f000};        // one page, to reach a frame that nothing maps
 
 }  // namespace memory::kernel_space

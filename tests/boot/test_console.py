@@ -6,11 +6,13 @@ import itertools
 import random
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from coronel.guest import PROMPT, Channel, Guest, Shell
+
+Settle = Callable[[Channel], None]
 
 pytestmark = pytest.mark.guest(memory="32M", timeout=20)
 
@@ -21,12 +23,14 @@ MARKS = itertools.count()
 
 
 @pytest.fixture
-def shell(shared_guest: Guest) -> Iterator[Shell]:
+def shell(shared_guest: Guest, settle: Settle) -> Iterator[Shell]:
     """The console of the shared machine; afterwards the same prompt, the same memory and nothing lost."""
     channel = shared_guest.channel
+    settle(channel)
     before = accounts(channel)
     yield shared_guest.shell
     assert typed(shared_guest.shell, b"held\n") == [("held", ["count:                  0", "blocks"])]
+    settle(channel)
     assert accounts(channel) == before
 
 
@@ -281,7 +285,7 @@ def test_tab_completes_a_command(shell: Shell) -> None:
 
 def test_tab_lists_the_commands_that_it_could_be(shell: Shell) -> None:
     shell.wait_prompt()
-    shell.console.send(b"f\t")
+    shell.console.send(b"fr\t")
     shell.console.expect_exact(f"fr\r\n  frames\r\n  free\r\n{PROMPT}fr")
     shell.console.send(b"\x15")
     shell.console.expect_exact("\b \b" * 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -13,6 +14,7 @@ from coronel.pytest_plugin import Build
 
 pytestmark = pytest.mark.guest(memory="32M", timeout=20)
 
+Settle = Callable[[Channel], None]
 PANIC, POWEROFF = 35, 33  # exit statuses, docs/formats.md, section 3
 
 
@@ -32,13 +34,13 @@ FAULTS = {
     "check": Expected(r"CHECK\(expected == .*\) failed", ("failed_check", *COMMAND), registers=False),
     "clobbered-link": Expected(
         r"CHECK\(linked\(next, list\) && .*\) failed",
-        ("Buddy::allocate", "clobber_link", *COMMAND),
+        ("Buddy::take", "clobber_link", *COMMAND),
         registers=False,
     ),
     "divide": Expected("divide error", COMMAND),
     "double-free": Expected(
         "double free: frame 0x[0-9a-f]+, order 2",
-        ("MemoryManager::free_pages", "free_again", *COMMAND),
+        ("MemoryManager::meet_misuse", "free_again", *COMMAND),
         False,
     ),
     "exec-data": Expected(
@@ -57,7 +59,7 @@ FAULTS = {
     "int80": Expected("interrupt without a handler", COMMAND),
     "interior-free": Expected(
         "free of the inside of a block: frame 0x[0-9a-f]+, order 0",
-        ("free_pages", "free_inside", *COMMAND),
+        ("meet_misuse", "free_inside", *COMMAND),
         False,
     ),
     "nested-panic": Expected("the first of two panics", ("nested_panic", *COMMAND), registers=False),
@@ -73,7 +75,7 @@ FAULTS = {
         r"page fault: write to 0x0{16} \(the zero page: .*\), which is not mapped", COMMAND
     ),
     "reserved-free": Expected(
-        "free of a reserved frame: frame 0x0, order 0", ("free_pages", "free_frame_zero", *COMMAND), False
+        "free of a reserved frame: frame 0x0, order 0", ("meet_misuse", "free_frame_zero", *COMMAND), False
     ),
     "stack-overflow": Expected(
         "stack overflow: the boot stack ran into its guard page", ("recurse", "recurse")
@@ -86,7 +88,7 @@ FAULTS = {
     "ud2": Expected("invalid opcode", COMMAND),
     "wild-free": Expected(
         "free of a frame that does not exist: frame 0x2005, order 0",
-        ("free_pages", "free_beyond", *COMMAND),
+        ("meet_misuse", "free_beyond", *COMMAND),
         False,
     ),
     "writable-text": Expected(
@@ -96,7 +98,7 @@ FAULTS = {
     ),
     "write-after-free": Expected(
         "write after free: 0x[0-9a-f]{16} holds 0x42 .* where every byte was 0xf0",
-        ("verify_poison", "Buddy::allocate", "write_after_free", *COMMAND),
+        ("verify_poison", "Physical::verify_poison", "write_after_free", *COMMAND),
         registers=False,
     ),
     "write-rodata": Expected(
@@ -108,7 +110,7 @@ FAULTS = {
     "wrong-order": Expected(
         "freed with another order than it was allocated with: frame 0x[0-9a-f]+, order 1, "
         "allocated with order 2",
-        ("free_pages", "free_as_smaller", *COMMAND),
+        ("meet_misuse", "free_as_smaller", *COMMAND),
         registers=False,
     ),
 }
@@ -282,12 +284,13 @@ def test_poweroff_has_its_own_exit_code(guest: Guest) -> None:
 
 
 @pytest.mark.guest(memory="32M", cmdline="on_misuse=refuse")
-def test_misuse_can_be_refused_instead(shell: Shell, channel: Channel) -> None:
+def test_misuse_can_be_refused_instead(shell: Shell, channel: Channel, settle: Settle) -> None:
     before = channel.batch(["buddyinfo", "meminfo"])
     misuses = channel.call("stats")["frame_misuses"]
     for number, (fault, reason) in enumerate(MISUSES.items(), start=1):
         assert shell.run(f"break {fault}") == f"break: refused: {reason}\n"
         assert channel.call("stats")["frame_misuses"] == misuses + number
+    settle(channel)
     after = channel.batch(["buddyinfo", "meminfo"])
     assert [outcome.value for outcome in after] == [outcome.value for outcome in before]
     channel.call("stress", "pages", 2000)

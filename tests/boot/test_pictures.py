@@ -22,7 +22,7 @@ from coronel.guest import Guest
 from coronel.mm.kernel import KernelState
 from coronel.picture.activity import Activity, Sample
 from coronel.picture.cells import survey
-from coronel.picture.palette import FREE, SHADES, USED
+from coronel.picture.palette import CACHED, FREE, SHADES, USED
 from coronel.picture.terminal import MapView
 from coronel.pytest_plugin import Build
 
@@ -65,7 +65,8 @@ def test_the_survey_of_a_guest_is_the_walkers(guest: Guest, artifact: Build, cor
             seen = survey(kernel.refresh())
         assert (seen.present, seen.free, seen.free_blocks) == (walk.present, walk.free, walk.free_blocks)
         used = sum(seen.counts[shade.index] for shade in USED)
-        assert used == walk.managed - walk.free
+        assert used == walk.managed - walk.available
+        assert seen.counts[CACHED.index] == walk.cached
         assert sum(seen.counts[1:]) == walk.present
         assert sum(zone.free for zone in seen.zones) == walk.free
 
@@ -140,7 +141,7 @@ def test_top_once_shows_one_picture(artifact: Build) -> None:
     assert [
         int(found[1]) for line in lines if (found := re.match(r" {3,4}(\d+) +\d+ [KM]iB ", line))
     ] == list(range(12))
-    assert any(line.startswith("Normal") for line in lines)
+    assert [line.split()[0] for line in lines if line.startswith(("DMA", "Normal"))] == ["DMA", "DMA32"]
     (rates,) = [line for line in lines if line.startswith("per s")]
     assert int(rates.split()[2].replace(",", "")) > 0
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +16,7 @@ from coronel.guest.options import GuestOptions
 from coronel.mappings import mappings
 from coronel.pytest_plugin import Build
 
+Settle = Callable[[Channel], None]
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 DIRECT_MAP = 0xFFFF_8000_0000_0000
 DIRECT_MAP_END = 0xFFFF_E000_0000_0000
@@ -45,10 +48,12 @@ def check_accounts(guest: Guest, channel: Channel, size: int) -> dict[str, int]:
     assert in_kib == {
         "present": meminfo["MemPresent"],
         "managed": meminfo["MemTotal"],
-        "free": meminfo["MemFree"],
+        "free": meminfo["MemFree"] - meminfo["MemPerCpu"],
     }
-    (zone,) = zones
-    assert [zone["pages"][key] * 4 for key in ("present", "managed", "free")] == list(in_kib.values())
+    sums = {key: sum(zone["pages"][key] for zone in zones) * 4 for key in in_kib}
+    assert sums == in_kib
+    names = [zone["zone"] for zone in zones]
+    assert names == ["DMA", "DMA32", "Normal"][: 1 + (size > 16 * MIB) + (size > 4 * GIB)]
     free = sum(count << order for row in blocks for order, count in enumerate(row["free_blocks"]))
     assert free == counters["frames_free"]
 
@@ -72,22 +77,41 @@ def test_the_boot_loader_shows_the_same_sizes(artifact: Build, size: str) -> Non
         check_accounts(guest, guest.channel, SIZES[size])
 
 
+def largest_blocks(zones: list[dict[str, Any]]) -> tuple[int, list[int]]:
+    """The largest order that some zone has a free block of, and how many each zone has."""
+    order = max(order for zone in zones for order, count in enumerate(zone["free_blocks"]) if count)
+    return order, [zone["free_blocks"][order] for zone in zones]
+
+
+def spare(zones: list[dict[str, Any]], number: int) -> int:
+    """Frames of a zone that a plain request may have: not its minimum, and not the share of the zones above,
+    which keep a 256th of their memory below.
+    """
+    pages = zones[number]["pages"]
+    above = sum(zone["pages"]["present"] for zone in zones[number + 1 :])
+    return int(max(pages["free"] - pages["min"] - above // 256, 0))
+
+
 @pytest.mark.parametrize("size", SIZES)
 def test_all_of_it_can_be_allocated_and_comes_back(artifact: Build, size: str) -> None:
-    """The largest blocks until none is left: some lie beyond 4 GiB where memory does.
+    """The largest blocks until a plain request is refused: some lie beyond 4 GiB where memory does, and each
+    zone keeps what it must.
 
     The release kernel: the other one fills every frame that comes back, and the host would have to have them.
     """
     with Guest(kernel=sibling(artifact, "release"), memory=size) as guest:
         before = guest.channel.batch(["buddyinfo", "stats"])
-        free = before[0].value[0]["free_blocks"]
-        order = max(order for order, count in enumerate(free) if count)
-        taken = free[order]
+        zones = guest.channel.call("zoneinfo")
+        order, blocks = largest_blocks(before[0].value)
+        room = [spare(zones, number) >> order for number in range(len(zones))]
+        taken = sum(map(min, blocks, room))
         frames = guest.channel.call("alloc", order, taken)["frames"]
         assert len(set(frames)) == taken
         assert (max(frames) >= 4 * GIB // 4096) == (SIZES[size] > 4 * GIB)
         (refused,) = guest.channel.batch([f"alloc {order}"])
         assert (refused.status, "out of memory" in refused.error) == (12, True)
+        left = guest.channel.call("zoneinfo")
+        assert all(zone["pages"]["free"] >= zone["pages"]["min"] for zone in left)
         guest.channel.call("free", "all")
         after = guest.channel.batch(["buddyinfo", "stats"])
         assert after[0].value == before[0].value
@@ -162,19 +186,22 @@ def test_sizes_that_no_machine_has_never_start_qemu(artifact: Build, size: str) 
 
 
 @pytest.mark.guest(memory="64M")
-def test_memory_that_runs_out_is_an_error_and_nothing_else(shell: Shell, channel: Channel) -> None:
+def test_memory_that_runs_out_is_an_error_and_nothing_else(
+    shell: Shell, channel: Channel, settle: Settle
+) -> None:
     before = channel.batch(["buddyinfo", "meminfo"])
     statuses = []
     for order in (11, 10, 9, 5, 3):
-        earlier = channel.call("meminfo")
+        earlier = channel.call("meminfo")["MemFree"]
         (outcome,) = channel.batch([f"alloc {order} 1024"])
         statuses.append(outcome.status)
         if outcome.status:
-            assert channel.call("meminfo") == earlier, "all blocks or none"
+            assert channel.call("meminfo")["MemFree"] == earlier, "all blocks or none"
     assert set(statuses) <= {0, 7, 12}
     assert 12 in statuses
     said = shell.run("alloc 4 1024")
     assert re.match(r"alloc: (out of memory after \d+ of 1024 blocks|room for \d+)", said)
     channel.call("free", "all")
+    settle(channel)
     after = channel.batch(["buddyinfo", "meminfo"])
     assert [outcome.value for outcome in after] == [outcome.value for outcome in before]

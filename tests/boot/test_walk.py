@@ -10,22 +10,23 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from coronel.gdb.session import gdb_command
-from coronel.guest import Guest
+from coronel.guest import Channel, Guest
 from coronel.mm.compare import require_equal
 from coronel.mm.corruption import Draw
 from coronel.mm.host import HostLibrary, HostMachine
 from coronel.mm.kernel import KernelState
 from coronel.mm.walker import Walk
-from coronel.mm.zones import State
+from coronel.mm.zones import State, Zone
 from coronel.pytest_plugin import Build
 
+Settle = Callable[[Channel], None]
 OPERATIONS = 100_000
 SIZES = ("16M", "64M", "256M", "1G", "5G")
 
@@ -34,13 +35,6 @@ SIZES = ("16M", "64M", "256M", "1G", "5G")
 def library(artifact: Build) -> HostLibrary:
     """The host library of the same build: a twin has the same options."""
     return HostLibrary.at(artifact.elf.parent)
-
-
-@pytest.fixture
-def kernel(guest: Guest, artifact: Build) -> KernelState:
-    """The state of the guest's kernel, at its first prompt."""
-    guest.wait_ready()
-    return KernelState(guest, artifact.artifact)
 
 
 def _levels(text: str) -> dict[str, int]:
@@ -54,23 +48,48 @@ def check_words(guest: Guest, walk: Walk) -> None:
     meminfo, buddyinfo, zoneinfo, stats = (outcome.take() for outcome in guest.channel.batch(names))
     kib = {
         "MemTotal": walk.managed,
-        "MemFree": walk.free,
+        "MemFree": walk.available,
+        "MemPerCpu": walk.cached,
         "MemPresent": walk.present,
         "MemReserved": walk.reserved,
     }
-    pages = {"free": walk.free, "present": walk.present, "managed": walk.managed}
+    zones = [
+        (zone, blocks)
+        for zone, blocks in zip(walk.zones, walk.zone_free_blocks, strict=True)
+        if zone.populated
+    ]
+    pages = [_pages(zone) for zone, _ in zones]
     assert meminfo == {name: 4 * frames for name, frames in kib.items()}
-    assert [row["free_blocks"] for row in buddyinfo] == [list(walk.free_blocks)]
-    assert {name: zoneinfo[0]["pages"][name] for name in pages} == pages
+    assert [(row["zone"], row["free_blocks"]) for row in buddyinfo] == [
+        (zone.name, list(blocks)) for zone, blocks in zones
+    ]
+    assert [row["pages"] for row in zoneinfo] == pages
     assert stats == walk.counters
 
     assert _levels(guest.shell.run("meminfo")) == meminfo
-    row = guest.shell.run("buddyinfo").split()
-    assert row[:4] == ["Node", "0,", "zone", "Normal"]
-    assert tuple(map(int, row[4:])) == walk.free_blocks
-    shown = _levels(guest.shell.run("zoneinfo"))
-    assert {name: shown[name] for name in pages} == pages
+    rows = [line.split() for line in guest.shell.run("buddyinfo").splitlines()]
+    assert [row[:4] for row in rows] == [["Node", "0,", "zone", zone.name] for zone, _ in zones]
+    assert [tuple(map(int, row[4:])) for row in rows] == [blocks for _, blocks in zones]
+    _, *parts = guest.shell.run("zoneinfo").split("Node 0, zone ")
+    assert [
+        {name: _levels(part)[name] for name in expected} for part, expected in zip(parts, pages, strict=True)
+    ] == pages
     assert _levels(guest.shell.run("stats")) == walk.counters
+
+
+def _pages(zone: Zone) -> dict[str, int]:
+    """What `zoneinfo` says of a zone."""
+    record = zone.record
+    return {
+        "free": zone.lists["free_frames"],
+        "min": record["minimum"],
+        "low": record["low"],
+        "high": record["high"],
+        "spanned": record["end"] - record["first"],
+        "present": record["present_frames"],
+        "managed": zone.lists["managed_frames"],
+        "start_pfn": record["first"],
+    }
 
 
 def check_frames(guest: Guest, walk: Walk, chance: random.Random) -> None:
@@ -88,7 +107,7 @@ def check_frames(guest: Guest, walk: Walk, chance: random.Random) -> None:
 
 @pytest.mark.guest(memory="256M", timeout=60.0)
 def test_guest_and_host_twin_are_equal_after_the_same_stress(
-    guest: Guest, kernel: KernelState, library: HostLibrary, coronel_seed: int
+    guest: Guest, kernel: KernelState, library: HostLibrary, settle: Settle, coronel_seed: int
 ) -> None:
     pristine = kernel.walk()
     pristine.check()
@@ -115,6 +134,8 @@ def test_guest_and_host_twin_are_equal_after_the_same_stress(
     check_frames(guest, after, random.Random(coronel_seed))
 
     guest.channel.call("stress", "release")
+    kernel.walk().check()
+    settle(guest.channel)
     released = kernel.walk()
     released.check()
     assert released.free_blocks == pristine.free_blocks
@@ -143,7 +164,7 @@ def test_gdb_sees_what_the_walk_sees(artifact: Build, tmp_path: Path, coronel_se
 
 
 @pytest.mark.guest(memory="64M", timeout=60.0)
-@pytest.mark.parametrize("kind", ["frame", "block", "link", "lists", "map", "counter"])
+@pytest.mark.parametrize("kind", Draw.KINDS)
 def test_corruption_placed_in_ram_is_found_and_named(
     guest: Guest, kernel: KernelState, kind: str, coronel_seed: int
 ) -> None:
@@ -163,7 +184,7 @@ def test_corruption_placed_in_ram_is_found_and_named(
                 assert wrong.objects[0] in problem.objects, f"seed {coronel_seed}: {wrong}\n{found.summary()}"
                 assert set(problem.objects) <= set(wrong.objects), f"seed {coronel_seed}: {wrong}\n{problem}"
         kernel.walk().check()
-    assert guest.channel.call("meminfo")["MemFree"] == 4 * sound.free, "every bit was put back"
+    assert guest.channel.call("meminfo")["MemFree"] == 4 * sound.available, "every bit was put back"
 
 
 @pytest.fixture(params=SIZES)

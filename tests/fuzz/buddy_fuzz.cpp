@@ -25,7 +25,7 @@ namespace {
 
 using namespace memory;
 
-constexpr std::uint32_t kFrames = 3 * 2048;  // room for three blocks of the largest order
+constexpr std::uint32_t kFrames = 2 * 2048;  // two blocks of the largest order, all of zone DMA
 constexpr unsigned kOrders = config::max_order + 1;
 
 enum class Action : std::uint8_t { allocate, release, misuse, fill, drain, donate, prove, kMaxValue = prove };
@@ -111,9 +111,11 @@ class Model {
 class Run {
  public:
   Run(const std::uint8_t* data, std::size_t size) : input_(data, size) {
+    if (input_.ConsumeBool()) caching_ = FrameCaches::Service::on;
     draw_memory();
     draw_reserved();
-    machine_.reset(host::Machine::create({.memory = memory_, .reserved = reserved_}).take());
+    machine_.reset(
+        host::Machine::create({.memory = memory_, .reserved = reserved_, .caching = caching_}).take());
   }
 
   void go() {
@@ -175,7 +177,7 @@ class Run {
   }
 
   bool allocate(unsigned order) {
-    const auto got = machine()->physical().allocate(order_of(order));
+    const auto got = machine()->physical().allocate(order_of(order), Gfp::atomic);
     if (order >= kOrders) {
       MUST(got.error() == Error::invalid);
       return false;
@@ -185,9 +187,10 @@ class Run {
       MUST(got.error() == Error::no_memory);
       return false;
     }
-    const FrameNumber number = machine()->frames().number_of(*got.take());
+    const FrameNumber number = got.take();
     model_.allocated({raw(number), order});
-    MUST(got.take()->order() == order_of(order) && got.take()->references.load() == 1);
+    const Frame& frame = machine()->frames()[number];
+    MUST(frame.is(FrameState::allocated, order_of(order)) && frame.references.load() == 1);
     std::byte* const bytes = machine()->frames().open(number).bytes();
     std::memset(bytes, 0x5c, 8);  // ASan: all of it is ours
     std::memset(bytes + bytes_in(order_of(order)) - 8, 0x5c, 8);
@@ -221,14 +224,16 @@ class Run {
     for (auto most = input_.ConsumeIntegralInRange(1u, 1500u); most > 0 && end < kFrames; --most, ++end)
       if (model_.frames[end] != Is::reserved) break;
     if (first == end) return;
-    machine()->physical().zone().donate(range(first, end));
+    machine()->physical().zone(ZoneKind::dma).donate(range(first, end));
     model_.set(first, end - first, Is::free);
   }
 
   void prove() {
+    MUST(machine()->manager().valid());
+    machine()->physical().quiesce();
     const Physical& physical = machine()->physical();
     MUST(machine()->manager().valid());
-    MUST(physical.zone().free_blocks() == model_.free_blocks());
+    MUST(physical.free_blocks() == model_.free_blocks());
     MUST(physical.levels().free == model_.count(Is::free));
     MUST(physical.levels().present == kFrames - model_.count(Is::absent));
     MUST(physical.levels().reserved == model_.count(Is::reserved));
@@ -239,6 +244,7 @@ class Run {
   }
 
   FuzzedDataProvider input_;
+  FrameCaches::Service caching_ = FrameCaches::Service::off;
   std::vector<PhysRange> memory_;
   std::vector<PhysRange> reserved_;
   Model model_;

@@ -29,7 +29,18 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     command = ["g++", *flags, str(HERE / "values.cpp"), *places, "-o", str(program)]
     subprocess.run(command, check=True, timeout=120)
     expressions = ["phys", "virt", "number", "none", "order", "good", "bad", "good_pointer", "bad_pointer"]
-    expressions += ["done", "frame", "block", "members"]
+    expressions += [
+        "done",
+        "frame",
+        "block",
+        "members",
+        "zone",
+        "nothing",
+        "empty",
+        "magazine",
+        "bad_magazine",
+    ]
+    expressions += ["cache"]
     steps = ["set auto-load no", "set confirm off", "set width 0", "set print elements 0"]
     steps += [f"python import sys; sys.path[:0] = {search_path()!r}; import coronel.gdb.inside"]
     steps += ["break look", "run", "up"]
@@ -73,6 +84,12 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         ("done", "ok"),
         ("frame", "<allocated order=3 references=1 owner=0xabc>"),
         ("block", "<12 free, list 4, next 9>"),
+        ("zone", "<zone DMA32, frames 4096 to 8192, 4000 present, watermarks 15/18/22>"),
+        ("nothing", "<zone HighMem, no memory>"),
+        ("empty", "<empty>"),
+        ("magazine", "<blocks 4711, 12>"),
+        ("bad_magazine", "<64 blocks, but there is room for 63>"),
+        ("cache", "<3 blocks in 2 magazines>"),
     ],
 )
 def test_prints_what_a_value_means(printed: dict[str, str], name: str, text: str) -> None:

@@ -21,6 +21,7 @@ from coronel.pytest_plugin import Build
 
 pytestmark = pytest.mark.skipif(shutil.which("gdb") is None, reason="there is no gdb")
 FREE, INSIDE, HEAD, RESERVED = State.free, State.inside, State.allocated, State.reserved
+COMMANDS = ("stats", "zones", "buddy", "magazines", "walk")
 
 
 def _rows(text: str) -> dict[str, str]:
@@ -37,11 +38,11 @@ def test_commands_agree_with_the_walk(artifact: Build, tmp_path: Path, coronel_s
         with guest.paused():
             walk = state.walk()
             walk.check()
-            numbers = {kind: _one(walk, kind) for kind in (FREE, INSIDE, HEAD, RESERVED)}
+            numbers = {kind: _one(walk, kind) for kind in (FREE, INSIDE, HEAD, State.cached, RESERVED)}
             frames = [f"coronel frame {number}" for number in numbers.values()]
             steps = [
                 step
-                for line in ["coronel stats", "coronel zones", "coronel walk", *frames]
+                for line in [*(f"coronel {name}" for name in COMMANDS), *frames]
                 for step in (line, "echo =\\n")
             ]
             done = subprocess.run(
@@ -51,15 +52,52 @@ def test_commands_agree_with_the_walk(artifact: Build, tmp_path: Path, coronel_s
                 timeout=60,
                 check=False,
             )
-        _, stats, zones, walked, *shown, _ = re.split(r"^=\n", done.stdout, flags=re.MULTILINE)
+        _, stats, zones, buddy, magazines, walked, *shown, _ = re.split(
+            r"^=\n", done.stdout, flags=re.MULTILINE
+        )
         assert {name: int(value) for name, value in _rows(stats).items()} == walk.counters, done.stderr
-        levels = {name: int(value) for name, value in _rows(zones).items()}
-        assert levels == {"free": walk.free, "present": walk.present, "managed": walk.managed}
+        check_zones(walk, zones)
+        check_buddy(walk, buddy)
+        check_magazines(walk, magazines)
         assert walked.strip() == walk.summary()
         for (kind, number), text in zip(numbers.items(), shown, strict=True):
             rows = _rows(text)
             assert (int(rows["frame"]), rows["state"]) == (number, kind.name)
             assert int(rows["references"]) == (kind is HEAD)
+
+
+def check_zones(walk: Walk, text: str) -> None:
+    """`coronel zones`: a part for each zone that has memory, and its levels add up to the walk's."""
+    _, *parts = re.split(r"^zone ", text, flags=re.MULTILINE)
+    assert [part.partition(",")[0] for part in parts] == ["DMA", "DMA32"]
+    rows = [{name: int(value) for name, value in _rows(part).items()} for part in parts]
+    sums = {name: sum(row[name] for row in rows) for name in ("free", "present", "managed")}
+    assert sums == {"free": walk.free, "present": walk.present, "managed": walk.managed}
+    assert all(row["minimum"] == row["managed"] // 256 < row["low"] < row["high"] for row in rows)
+
+
+def check_buddy(walk: Walk, text: str) -> None:
+    """`coronel buddy`: the blocks that the walk derived from the bits."""
+    _, *parts = re.split(r"^zone ", text, flags=re.MULTILINE)
+    for part, zone, blocks in zip(parts, walk.zones[:2], walk.zone_free_blocks[:2], strict=True):
+        assert part.splitlines()[0] == zone.name
+        numbers = re.findall(r"free blocks:([ \d]+)", part)[0].split()
+        assert tuple(map(int, numbers)) == blocks
+        largest = max(order for order, count in enumerate(blocks) if count)
+        assert f"order {largest}, {1 << largest} frames" in part
+
+
+def check_magazines(walk: Walk, text: str) -> None:
+    """`coronel magazines`: what each pair of the only CPU holds."""
+    rows = [line.split() for line in text.splitlines()[1:]]
+    assert len(rows) == 2 * 4, "two zones have memory, and four orders are cached"
+    held = {(row[1], int(row[2])): int(row[3]) + int(row[4]) for row in rows}
+    expected = dict.fromkeys(held, 0)
+    for magazine in walk.magazines:
+        expected[walk.zones[magazine.zone].name, magazine.order] += len(magazine.blocks)
+    assert held == expected
+    assert sum(held.values()) > 0
+    assert all(int(row[5]) > 0 for row in rows)
 
 
 def _one(walk: Walk, kind: State) -> int:

@@ -6,6 +6,7 @@
 #include "mm/base/result.hpp"
 #include "mm/base/types.hpp"
 #include "mm/physical/frames.hpp"
+#include "mm/physical/magazine.hpp"
 
 using namespace memory;
 
@@ -39,6 +40,22 @@ int main() {
   block.list = 5;
   block.prev = Pageblock::kNone;
   block.next = 9;
+  [[maybe_unused]] ZoneRecord zone{.name = "DMA32", .first = 4096, .end = 8192};
+  zone.present_frames = 4000;
+  zone.minimum = 15;
+  zone.low = 18;
+  zone.high = 22;
+  [[maybe_unused]] ZoneRecord nothing{.name = "HighMem"};
+  [[maybe_unused]] Magazine empty{};
+  Magazine magazine{};
+  magazine.count = 2;
+  magazine.blocks[0] = 4711;
+  magazine.blocks[1] = 12;
+  Magazine bad_magazine{};
+  bad_magazine.count = 64;
+  FrameCache cache{};
+  cache.magazines[3].count = 2;
+  cache.magazines[8].count = 1;
   Member one{.value = 1, .link = {}}, two{.value = 2, .link = {}}, three{.value = 3, .link = {}};
   Members members;
   members.push_back(one);

@@ -50,7 +50,7 @@ TEST(poison, use_after_free_is_reported_where_it_happens) {
     ASSERT(world.ok());
     const auto frame = world->physical().allocate(Order{3});
     ASSERT(frame.ok());
-    const FrameNumber number = world->frames().number_of(*frame.take());
+    const FrameNumber number = frame.take();
     std::byte* const at = world->frames().open(number).bytes() + offset;
     guilty_write(at);  // ours
     ASSERT(world->physical().release(number, Order{3}).ok());

@@ -18,9 +18,29 @@ def test_memory_info_adds_up(mm: mm_wrapper.KernelMM) -> None:
     before = mm.get_memory_info()
     assert (before.present, before.reserved, before.used) == (4096 * 4096, 64 * 4096, 0)
     assert before.total == before.free == (4096 - 64) * 4096
+    assert before.cached == 0
     mm.alloc_pages(5)
     after = mm.get_memory_info()
     assert (after.used, before.free - after.free) == (32 * 4096, 32 * 4096)
+
+
+def test_what_a_magazine_holds_is_free(mm: mm_wrapper.KernelMM) -> None:
+    """The kernel's MemFree: a request for one frame fetches several, and the others are still there."""
+    pfn = mm.alloc_pages(0)
+    assert pfn is not None
+    info, stats, walk = mm.get_memory_info(), mm.get_buddy_stats(), mm.machine.walk()
+    assert info.used == 4096
+    assert info.cached == stats["cached_frames"] * 4096 == walk.cached * 4096 > 0
+    assert info.free == stats["free_frames"] * 4096 == walk.available * 4096
+    held = [block for magazine in walk.magazines for block in magazine.blocks]
+    assert len(held) == walk.cached
+    assert {mm.get_page_info(block).state for block in held} == {"cached"}
+    mm.free_pages(pfn, 0)
+    page = mm.get_page_info(pfn)
+    assert (page.state, page.order, page.references) == ("cached", 0, 0)
+    mm.machine.quiesce()
+    assert mm.get_page_info(pfn).state == "free"
+    assert (mm.get_memory_info().cached, mm.get_memory_info().used) == (0, 0)
 
 
 def test_pages_are_what_they_are(mm: mm_wrapper.KernelMM) -> None:
@@ -49,7 +69,9 @@ def test_misuse_and_exhaustion(mm: mm_wrapper.KernelMM) -> None:
 def test_buddy_stats_are_the_walks(mm: mm_wrapper.KernelMM) -> None:
     mm.alloc_pages(0)
     stats = mm.get_buddy_stats()
-    assert stats["free_frames"] == sum(blocks << order for order, blocks in enumerate(stats["free_blocks"]))
+    in_zones = sum(blocks << order for order, blocks in enumerate(stats["free_blocks"]))
+    assert stats["free_frames"] == in_zones + stats["cached_frames"] == 4031
+    assert stats["zone_free_blocks"] == {"DMA": stats["free_blocks"]}
     assert (stats["managed_frames"], stats["allocated_blocks"], stats["frame_allocations"]) == (4032, 1, 1)
     assert stats["largest_free_order"] == 11
 

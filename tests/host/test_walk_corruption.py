@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import random
+import struct
 import time
 
 import pytest
@@ -12,12 +13,19 @@ from coronel.errors import DecodeError
 from coronel.mm import stats
 from coronel.mm.corruption import Corruption, Draw
 from coronel.mm.host import HostLibrary, HostMachine
+from coronel.mm.magazines import Magazine
 from coronel.mm.record import Tables
 from coronel.mm.walker import Walk, walk
 from coronel.mm.zones import Physical
 
 HOLES = ([(16, 159), (256, 9000), (20480, 23480), (40000, 40001)], [(256, 600), (3000, 3001)])
-SHAPES = [HOLES, ([(0, 6144)], [])]
+# Every zone has memory, the last of it beyond the direct map.
+ZONES = ([(1, 159), (256, 6000), (1 << 20, (1 << 20) + 3000), (1 << 21, (1 << 21) + 3001)], [(256, 600)])
+SHAPES: list[tuple[tuple[list[tuple[int, int]], list[tuple[int, int]]], int]] = [
+    (HOLES, 0),
+    (([(0, 6144)], []), 0),
+    (ZONES, 8 << 30),
+]
 MACHINES, BITS_EACH = 4, 25  # for each kind
 SECONDS = 20.0  # a walk over the largest machine that nonsense can pretend takes less
 
@@ -35,8 +43,11 @@ def test_a_single_wrong_bit_is_named(library: HostLibrary, kind: str, coronel_se
     chance = random.Random(f"{coronel_seed} {kind}")
     missed = []
     for _ in range(MACHINES):
-        with HostMachine(*chance.choice(SHAPES), library=library) as machine:
-            machine.stress(chance.randrange(3000), chance.getrandbits(64), hold=chance.random() < 0.9)
+        shape, direct_end = chance.choice(SHAPES)
+        with HostMachine(*shape, cpus=4, direct_end=direct_end, library=library) as machine:
+            for cpu in chance.sample(range(4), 3):  # the last stays: its magazines are filled most
+                machine.cpu = cpu
+                machine.stress(chance.randrange(1500), chance.getrandbits(64), hold=chance.random() < 0.9)
             sound = machine.walk()
             sound.check()
             draw = Draw(chance, machine.tables, sound)
@@ -54,15 +65,23 @@ def test_a_single_wrong_bit_is_named(library: HostLibrary, kind: str, coronel_se
 
 
 def test_every_bit_of_a_frame_in_every_state(library: HostLibrary) -> None:
-    """Not by chance: all 256 bits of a free frame, a head, an inside, a reserved and an absent one."""
+    """Not by chance: all 256 bits of a free frame, a head, an inside, a cached block of either size and what
+    is inside it, a reserved and an absent one.
+    """
     with HostMachine([(16, 600)], [(16, 20)], library=library) as machine:
         head = machine.alloc_pages(3)
         single = machine.alloc_pages(0)
+        cached = machine.alloc_pages(2)
         assert head is not None
         assert single is not None
+        lone = machine.alloc_pages(0)
+        assert cached is not None
+        assert lone is not None
+        machine.free_pages(cached, 2)
+        machine.free_pages(lone, 0)
         sound = machine.walk()
         free = next(first for first, _, state in sound.ranges() if state.name == "free")
-        for number in (free, head, head + 3, single, 17, 3):
+        for number in (free, head, head + 3, single, lone, cached, cached + 3, 17, 3):
             address = sound.array.frames_address + number * sound.array.frame_type.size
             for bit in range(8 * sound.array.frame_type.size):
                 wrong = Corruption((f"Frame {number}",), f"bit {bit}", address + bit // 8, bit % 8)
@@ -130,11 +149,98 @@ def test_traffic_that_does_not_explain_the_state(
         assert [set(problem.objects) for problem in found.problems] == [suspects]
 
 
+def _magazine(machine: HostMachine) -> Magazine:
+    """A magazine with blocks in it."""
+    machine.free_pages(machine.alloc_pages(0) or 0, 0)
+    (magazine,) = machine.walk().magazines
+    assert magazine.count > 2
+    return magazine
+
+
+def test_a_block_in_two_magazines(library: HostLibrary) -> None:
+    """Several words: another magazine has gained one that is not its own."""
+    with HostMachine("24M", library=library) as machine:
+        magazine = _magazine(machine)
+        size = machine.tables.type("Magazine").size
+        address = magazine.address + (size if magazine.index % 2 == 0 else -size)
+        peer = f"Magazine {magazine.index ^ 1} of FrameCache 0"
+        machine.memory.write(address, struct.pack("<II", 1, magazine.blocks[1]))
+        objects = {problem.objects for problem in machine.walk().problems}
+        assert objects == {(peer,)}, "without it everything fits"
+        machine.memory.write(address, struct.pack("<IIII", 3, magazine.blocks[1], 0, 1))
+        named = {frozenset(problem.objects) for problem in machine.walk().problems}
+        assert named == {frozenset({magazine.name, peer}), frozenset({peer})}
+
+
+def test_blocks_that_no_magazine_has(library: HostLibrary) -> None:
+    """The magazine was overwritten: its blocks are lost, and each is named."""
+    with HostMachine("24M", library=library) as machine:
+        magazine = _magazine(machine)
+        machine.memory.write(magazine.address, bytes(machine.tables.type("Magazine").size))
+        found = machine.walk()
+        assert {problem.object for problem in found.problems} == {f"Frame {n}" for n in magazine.blocks}
+        assert "no magazine has it" in found.summary()
+
+
+def test_a_block_of_the_wrong_zone(library: HostLibrary) -> None:
+    """Every word is possible, but the block is of DMA32 and the magazine of DMA."""
+    with HostMachine("24M", library=library) as machine:
+        magazine = _magazine(machine)
+        (stray,) = magazine.blocks[-1:]
+        first = magazine.address - magazine.index * machine.tables.type("Magazine").size
+        machine.memory.write(first, struct.pack("<II", 1, stray))
+        machine.memory.write(magazine.address, struct.pack("<I", magazine.count - 1))
+        objects = {problem.object for problem in machine.walk().problems}
+        assert "Magazine 0 of FrameCache 0" in objects
+        assert objects & {f"Frame {stray}", magazine.name}, "and it is missing where it belongs"
+
+
+def test_a_cache_that_is_taken_is_a_note_and_no_problem(library: HostLibrary) -> None:
+    with HostMachine("24M", library=library) as machine:
+        _magazine(machine)
+        cache = machine.walk().caches[3]
+        machine.memory.write(cache.record.address_of("taken"), b"\1")
+        found = machine.walk()
+        found.check()
+        assert len(found.notes) == 1
+        assert "note: FrameCache 3 is taken" in found.summary()
+
+
+@pytest.mark.parametrize("limit", [0, 100, 1 << 31])
+def test_a_limit_that_no_pair_may_have(library: HostLibrary, limit: int) -> None:
+    with HostMachine("24M", library=library) as machine:
+        pair = machine.walk().caches[1].pairs[4]
+        machine.memory.write(pair.address_of("limit"), struct.pack("<I", limit))
+        assert {problem.object for problem in machine.walk().problems} == {"FrameCache 1"}
+
+
+def test_every_bit_that_moves_the_end_of_the_direct_map(library: HostLibrary) -> None:
+    """FrameMap.direct_frames stands in one place; where it puts memory into another zone it is found."""
+    memory, reserved = ZONES
+    with HostMachine(memory, reserved, direct_end=8 << 30, library=library) as machine:
+        machine.stress(500, 1)
+        address = Physical.of(machine.tables).map.address_of("direct_frames")
+        moved = 0
+        for bit in range(64):
+            wrong = Corruption(("FrameMap",), "direct_frames", address + bit // 8, bit % 8)
+            wrong.flip(machine.memory)
+            found = machine.walk()
+            wrong.flip(machine.memory)
+            said = (1 << 21) ^ 1 << bit
+            if not (1 << 21) <= said < (1 << 21) + 2048:
+                moved += 1
+                assert names_it(wrong, found), f"{wrong}\n{found.summary()}"
+        assert moved > 40
+
+
 def _places(machine: HostMachine, sound: Walk) -> list[tuple[int, int]]:
     """Every structure that a walk reads, as (address, bytes)."""
     physical, array = Physical.of(machine.tables), sound.array
-    records = [physical.map, physical.record, sound.zones[0].record, sound.zones[0].lists]
+    records = [physical.map, physical.record]
+    records += [record for zone in sound.zones for record in (zone.record, zone.lists)]
+    records += [cache.record for cache in sound.caches]
     places = [(record.address, record.type.size) for record in records]
+    places.append((physical.nodes()[0], machine.tables.type("NodeRecord").size))
     for first, end in sound.present_ranges:
         size = array.frame_type.size
         places.append((array.frames_address + first * size, (end - first) * size))

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: MIT
 #include "mm/virtual/boot_map.hpp"
 
+#include "mm/base/random.hpp"
 #include "mm/virtual/kernel_space.hpp"
 #include "tests/unit/world.hpp"
 
@@ -111,6 +112,8 @@ constexpr ImageSection kSections[] = {
 constexpr VirtAddr kGuards[] = {VirtAddr{kText + 0x6000}, VirtAddr{kText + 0x9000}};
 constexpr KernelImage kImage{.sections = kSections, .guard_pages = kGuards};
 
+constexpr PhysAddr kAll{64_GiB};  // no memory is kept out of the direct map
+
 BootInfo* info_with(std::span<const PhysRange> memory) {
   BootInfo* const info = unit::fresh<BootInfo>();
   if (info == nullptr) return nullptr;
@@ -127,7 +130,7 @@ TEST(boot_map, maps_the_image_by_section_with_write_xor_execute_and_guard_pages)
   auto map = BootMap::create(*ram.early, ram.bytes, PageLevel::two_mib);
   ASSERT(map.ok());
   BootMap made = map.take();
-  ASSERT(made.map_kernel(kImage, *info).ok());
+  ASSERT(made.map_kernel(kImage, *info, kAll).ok());
   for (std::uint64_t offset = 0; offset < 0xa000; offset += 0x1000) {
     const Found found = ram.walk(made.root(), kText + offset);
     const bool guard = offset == 0x6000 || offset == 0x9000;
@@ -159,7 +162,7 @@ TEST(boot_map, maps_available_memory_with_the_largest_pages_that_fit) {
     auto map = BootMap::create(*ram.early, ram.bytes, largest);
     ASSERT(map.ok());
     BootMap made = map.take();
-    ASSERT(made.map_kernel(kImage, *info).ok());
+    ASSERT(made.map_kernel(kImage, *info, kAll).ok());
 
     Sums sums;
     sum_table(ram, made.root().value, 39, 0, sums);
@@ -210,7 +213,7 @@ TEST(boot_map, shows_firmwares_tables_read_only_and_no_device) {
   auto map = BootMap::create(*ram.early, ram.bytes, PageLevel::one_gib);
   ASSERT(map.ok());
   BootMap made = map.take();
-  ASSERT(made.map_kernel(kImage, *info).ok());
+  ASSERT(made.map_kernel(kImage, *info, kAll).ok());
   for (std::size_t i = 0; i < info->memory_ranges; ++i) {
     const bool mapped = i < 7;
     const bool write = i == 0 || i == 3;
@@ -235,7 +238,7 @@ TEST(boot_map, backs_the_frame_array_with_cleared_frames_of_its_own) {
   auto map = BootMap::create(*ram.early, ram.bytes, PageLevel::two_mib);
   ASSERT(map.ok());
   BootMap made = map.take();
-  ASSERT(made.map_kernel(kImage, *info).ok());
+  ASSERT(made.map_kernel(kImage, *info, kAll).ok());
   const std::uint64_t first = kernel_space::kFrameArray.value + 1024 * sizeof(Frame);
   std::uint64_t last_page = 0;
   for (std::uint64_t at = first; at < first + 512 * sizeof(Frame); at += 4096) {
@@ -304,8 +307,8 @@ TEST(boot_map, says_no_memory_wherever_frames_run_out) {
   BootInfo* const info = info_with(kMemory);
   ASSERT(info != nullptr);
   // The root; three tables to the image; three to the direct map (one of 4 KiB pages); frame array: three
-  // tables and 3 x 4 frames; pageblocks: three tables and a frame.
-  constexpr unsigned kNeeded = 1 + 3 + 3 + (3 + 12) + (3 + 1);
+  // tables and 3 x 4 frames; pageblocks: three tables and a frame; the slot: a table.
+  constexpr unsigned kNeeded = 1 + 3 + 3 + (3 + 12) + (3 + 1) + 1;
   for (unsigned frames = 0; frames <= kNeeded; ++frames) {
     Ram ram(frames);
     ASSERT(ram.ok());
@@ -316,10 +319,52 @@ TEST(boot_map, says_no_memory_wherever_frames_run_out) {
     }
     ASSERT(map.ok());
     BootMap made = map.take();
-    EXPECT_EQ(made.map_kernel(kImage, *info).error(), frames < kNeeded ? Error::no_memory : Error::ok);
+    EXPECT_EQ(made.map_kernel(kImage, *info, kAll).error(), frames < kNeeded ? Error::no_memory : Error::ok);
     EXPECT_EQ(ram.early->allocated_frames(), frames);
     Sums sums;
     sum_table(ram, made.root().value, 39, 0, sums);  // whatever is there is well formed
     EXPECT_EQ(sums.write_and_execute + sums.elsewhere, 0u);
+  }
+}
+
+TEST(boot_map, memory_beyond_the_direct_map_is_described_and_not_shown) {
+  static constexpr PhysRange kMemory[] = {{PhysAddr{16_MiB}, PhysAddr{48_MiB}}};
+  Ram ram(200);
+  BootInfo* const info = info_with(kMemory);
+  ASSERT(ram.ok() && info != nullptr);
+  auto map = BootMap::create(*ram.early, ram.bytes, PageLevel::two_mib);
+  ASSERT(map.ok());
+  BootMap made = map.take();
+  ASSERT(made.map_kernel(kImage, *info, PhysAddr{24_MiB}).ok());
+  EXPECT(ram.walk(made.root(), kernel_space::kDirectMap.value + 24_MiB - 1).present);
+  EXPECT(!ram.walk(made.root(), kernel_space::kDirectMap.value + 24_MiB).present);
+  EXPECT(ram.walk(made.root(), kernel_space::kFrameArray.value + (48_MiB / kPageSize - 1) * sizeof(Frame))
+             .present);
+  EXPECT(!ram.walk(made.root(), kernel_space::kSlot.value).present);
+}
+
+// What is added at run time is measured beforehand, because half a map cannot be taken back.
+TEST(boot_map, never_takes_more_frames_than_it_said) {
+  Ram ram(5000);
+  BootInfo* const nothing = info_with({});
+  BootInfo* const info = unit::fresh<BootInfo>();
+  ASSERT(ram.ok() && nothing != nullptr && info != nullptr);
+  info->memory_ranges = 1;
+  const auto frames_for = [&ram](const BootInfo& some, PageLevel largest) -> std::uint64_t {
+    const std::size_t before = ram.early->allocated_frames();
+    auto map = BootMap::create(*ram.early, ram.bytes, largest);
+    if (!map.ok()) return ~std::uint64_t{0};
+    BootMap made = map.take();
+    if (!made.map_kernel(kImage, some, kAll).ok()) return ~std::uint64_t{0};
+    return ram.early->allocated_frames() - before;
+  };
+  Random random{unit::seed()};
+  for (unsigned n = 0; n < 25; ++n) {
+    const PageLevel largest = n % 2 == 0 ? PageLevel::two_mib : PageLevel::one_gib;
+    const std::uint64_t first = random.below(1 << 20);
+    const PhysRange memory = unit::frames(first, first + 1 + random.below(n % 3 == 0 ? 1000 : 20'000));
+    info->memory[0] = {memory, MemoryKind::available};
+    const std::uint64_t empty = frames_for(*nothing, largest);
+    EXPECT(frames_for(*info, largest) - empty <= MapBuilder::most_frames_for(memory));
   }
 }

@@ -23,12 +23,12 @@ constexpr Order order_of(unsigned order) { return Order{static_cast<std::uint8_t
 
 // Frame number of an allocation that must succeed.
 FrameNumber take(World& world, unsigned order) {
-  const auto frame = world->physical().allocate(order_of(order));
+  const auto frame = world->physical().allocate(order_of(order), Gfp::atomic);
   if (!frame.ok()) {
     unit::fail("an allocation found no memory", __FILE__, __LINE__);
     return kNoFrame;
   }
-  return world->frames().number_of(*frame.take());
+  return frame.take();
 }
 Error give(World& world, FrameNumber number, unsigned order) {
   return world->physical().release(number, order_of(order)).error();
@@ -39,7 +39,7 @@ unsigned take_raw(World& world, unsigned order) { return raw(take(world, order))
 // order 1 and two of order 2. Counts above 15 do not fit.
 std::uint64_t shape(World& world) {
   std::uint64_t digits = 0;
-  const auto blocks = world->physical().zone().free_blocks();
+  const auto blocks = world->physical().free_blocks();
   for (unsigned order = 0; order < kOrders; ++order)
     digits |= (blocks[order] < 16 ? blocks[order] : 15) << 4 * order;
   return digits;
@@ -50,7 +50,7 @@ constexpr std::uint64_t kOneOfOrder11 = 0x1000'0000'0000;
 }  // namespace
 
 TEST(buddy, splits_down_and_merges_back_exactly) {
-  World world({.memory = kOneRun});
+  World world({.memory = kOneRun, .caching = FrameCaches::Service::off});
   ASSERT(world.ok());
   EXPECT_EQ(shape(world), kOneOfOrder11);
   for (unsigned order = 0; order < kOrders; ++order) {
@@ -69,12 +69,12 @@ TEST(buddy, splits_down_and_merges_back_exactly) {
 }
 
 TEST(buddy, hands_out_aligned_blocks_with_their_order_and_one_reference) {
-  World world({.memory = kTwoRuns});
+  World world({.memory = kTwoRuns, .caching = FrameCaches::Service::off});
   ASSERT(world.ok());
   for (unsigned order = 0; order < kOrders; ++order) {
-    const auto got = world->physical().allocate(order_of(order));
+    const auto got = world->physical().allocate(order_of(order), Gfp::atomic);
     ASSERT(got.ok());
-    const Frame& frame = *got.take();
+    const Frame& frame = world->frames()[got.take()];
     EXPECT_EQ(raw(world->frames().number_of(frame)) % (1u << order), 0u);
     EXPECT_EQ(frame.state(), FrameState::allocated);
     EXPECT_EQ(frame.order(), order_of(order));
@@ -86,7 +86,7 @@ TEST(buddy, hands_out_aligned_blocks_with_their_order_and_one_reference) {
 // |aaaaaaaab.ccddddeeee...| : the smallest block that is large enough serves, without a split where it is
 // exact.
 TEST(buddy, takes_the_best_fit_inside_a_pageblock) {
-  World world({.memory = kOneRun});
+  World world({.memory = kOneRun, .caching = FrameCaches::Service::off});
   ASSERT(world.ok());
   EXPECT_EQ(take_raw(world, 3), 0u);
   EXPECT_EQ(take_raw(world, 0), 8u);
@@ -103,7 +103,7 @@ TEST(buddy, takes_the_best_fit_inside_a_pageblock) {
 }
 
 TEST(buddy, fills_the_fullest_pageblock_first) {
-  World world({.memory = kTwoRuns});
+  World world({.memory = kTwoRuns, .caching = FrameCaches::Service::off});
   ASSERT(world.ok());
   // Three partly free pageblocks: with one, two and three quarters taken.
   FrameNumber quarters[12];
@@ -123,7 +123,7 @@ TEST(buddy, fills_the_fullest_pageblock_first) {
 }
 
 TEST(buddy, prefers_a_partly_free_pageblock_that_fits_to_a_fuller_one_that_does_not) {
-  World world({.memory = kTwoRuns});
+  World world({.memory = kTwoRuns, .caching = FrameCaches::Service::off});
   ASSERT(world.ok());
   FrameNumber halves[4];
   for (FrameNumber& half : halves) half = take(world, 8);
@@ -136,7 +136,7 @@ TEST(buddy, prefers_a_partly_free_pageblock_that_fits_to_a_fuller_one_that_does_
 }
 
 TEST(buddy, takes_whole_runs_from_the_smallest_that_fits) {
-  World world({.memory = kTwoRuns});
+  World world({.memory = kTwoRuns, .caching = FrameCaches::Service::off});
   ASSERT(world.ok());
   EXPECT_EQ(shape(world), 2 * kOneOfOrder11);
   const FrameNumber nine = take(world, 9);
@@ -162,7 +162,7 @@ TEST(buddy, takes_whole_runs_from_the_smallest_that_fits) {
 }
 
 TEST(buddy, small_orders_break_the_smallest_whole_run) {
-  World world({.memory = kTwoRuns});
+  World world({.memory = kTwoRuns, .caching = FrameCaches::Service::off});
   ASSERT(world.ok());
   const FrameNumber nine = take(world, 9);  // leaves runs of 9, 10 and 11
   const FrameNumber small = take(world, 4);
@@ -175,7 +175,7 @@ TEST(buddy, small_orders_break_the_smallest_whole_run) {
 TEST(buddy, a_partly_absent_or_reserved_pageblock_is_never_whole) {
   static constexpr PhysRange kMemory[] = {frames(0, 300), frames(301, 7 * kBlock + 100)};
   static constexpr PhysRange kReserved[] = {frames(2 * kBlock + 77, 2 * kBlock + 78)};
-  World world({.memory = kMemory, .reserved = kReserved});
+  World world({.memory = kMemory, .reserved = kReserved, .caching = FrameCaches::Service::off});
   ASSERT(world.ok());
   EXPECT(world->manager().valid());
   EXPECT_EQ(shape(world) >> 36, 0x013u);  // whole are 1; 3; 4 and 5 together; 6
@@ -185,10 +185,10 @@ TEST(buddy, a_partly_absent_or_reserved_pageblock_is_never_whole) {
     (void)number;
   }
   EXPECT_EQ(take_raw(world, 10), 4 * kBlock);
-  EXPECT_EQ(world->physical().allocate(Order{9}).error(), Error::no_memory);
+  EXPECT_EQ(world->physical().allocate(Order{9}, Gfp::atomic).error(), Error::no_memory);
   EXPECT_EQ(take_raw(world, 8) % 256, 0u);
   unsigned count = 0;
-  while (world->physical().allocate(Order{0}).ok()) ++count;
+  while (world->physical().allocate(Order{0}, Gfp::atomic).ok()) ++count;
   EXPECT_EQ(count, 511u + 511u + 100u - 256u);
   EXPECT_EQ(world->frames()[FrameNumber{300}].state(), FrameState::absent);
   EXPECT_EQ(world->frames()[FrameNumber{2 * kBlock + 77}].state(), FrameState::reserved);
@@ -199,17 +199,17 @@ TEST(buddy, gives_every_frame_once_and_then_no_memory) {
   static constexpr PhysRange kMemory[] = {frames(3, 2777)};
   static std::array<FrameNumber, 2777> held;
   static std::array<bool, 2777> seen;
-  World world({.memory = kMemory});
+  World world({.memory = kMemory, .caching = FrameCaches::Service::off});
   ASSERT(world.ok());
   const std::uint64_t before = unit::fingerprint(*world);
-  const auto blocks = world->physical().zone().free_blocks();
+  const auto blocks = world->physical().free_blocks();
   seen.fill(false);
   unsigned count = 0;
   bool once = true;
   for (;;) {
-    const auto frame = world->physical().allocate(Order{0});
+    const auto frame = world->physical().allocate(Order{0}, Gfp::atomic);
     if (!frame.ok()) break;
-    const unsigned number = raw(world->frames().number_of(*frame.take()));
+    const unsigned number = raw(frame.take());
     once = once && number >= 3 && number < 2777 && !seen[number];
     seen[number] = true;
     held[count++] = FrameNumber{number};
@@ -219,7 +219,7 @@ TEST(buddy, gives_every_frame_once_and_then_no_memory) {
   EXPECT_EQ(shape(world), 0u);
   EXPECT(world->manager().valid());
   for (unsigned order = 0; order < kOrders; ++order)
-    EXPECT_EQ(world->physical().allocate(order_of(order)).error(), Error::no_memory);
+    EXPECT_EQ(world->physical().allocate(order_of(order), Gfp::atomic).error(), Error::no_memory);
   EXPECT_EQ(world->counter(Counter::frame_failures), std::int64_t{1} + kOrders);
   EXPECT_EQ(world->counter(Counter::frames_free), 0);
 
@@ -230,20 +230,20 @@ TEST(buddy, gives_every_frame_once_and_then_no_memory) {
     held[slot] = held[--count];
   }
   EXPECT(world->manager().valid());
-  EXPECT(world->physical().zone().free_blocks() == blocks);
+  EXPECT(world->physical().free_blocks() == blocks);
   EXPECT_EQ(world->counter(Counter::frames_free), 2774);
   if (!config::poison_frames) EXPECT_EQ(unit::fingerprint(*world) != 0, before != 0);
 }
 
 TEST(buddy, every_order_can_take_all_that_it_fits) {
   static std::array<FrameNumber, 2048> held;
-  World world({.memory = kOneRun});
+  World world({.memory = kOneRun, .caching = FrameCaches::Service::off});
   ASSERT(world.ok());
   Random random{unit::seed()};
   for (unsigned order = 0; order < kOrders; ++order) {
     unsigned count = 0;
     while (count < 2048u >> order) held[count++] = take(world, order);
-    EXPECT_EQ(world->physical().allocate(order_of(order)).error(), Error::no_memory);
+    EXPECT_EQ(world->physical().allocate(order_of(order), Gfp::atomic).error(), Error::no_memory);
     EXPECT(world->manager().valid());
     for (; count > 0; --count) {
       std::swap(held[random.below(count)], held[count - 1]);
@@ -255,12 +255,12 @@ TEST(buddy, every_order_can_take_all_that_it_fits) {
 }
 
 TEST(buddy, refuses_orders_that_do_not_exist) {
-  World world({.memory = kOneRun});
+  World world({.memory = kOneRun, .caching = FrameCaches::Service::off});
   ASSERT(world.ok());
   const FrameNumber number = take(world, 2);
   const std::uint64_t before = unit::fingerprint(*world);
   for (const unsigned order : {12, 13, 63, 64, 255}) {
-    EXPECT_EQ(world->physical().allocate(order_of(order)).error(), Error::invalid);
+    EXPECT_EQ(world->physical().allocate(order_of(order), Gfp::atomic).error(), Error::invalid);
     EXPECT_EQ(give(world, number, order), Error::invalid);
   }
   EXPECT_EQ(unit::fingerprint(*world), before);
@@ -271,7 +271,7 @@ TEST(buddy, refuses_orders_that_do_not_exist) {
 TEST(buddy, names_every_misuse_and_changes_nothing) {
   static constexpr PhysRange kMemory[] = {frames(0, 900), frames(901, 2048)};
   static constexpr PhysRange kReserved[] = {frames(1000, 1002)};
-  World world({.memory = kMemory, .reserved = kReserved});
+  World world({.memory = kMemory, .reserved = kReserved, .caching = FrameCaches::Service::off});
   ASSERT(world.ok());
   const FrameNumber three = take(world, 3);
   const FrameNumber nine = take(world, 9);
@@ -313,7 +313,7 @@ TEST(buddy, names_every_misuse_and_changes_nothing) {
     EXPECT_EQ(world->counter(Counter::frame_misuses), ++misuses);
   }
   EXPECT_EQ(unit::fingerprint(*world), before);
-  EXPECT_EQ(world->physical().zone().record().lists->misuses, static_cast<std::uint64_t>(misuses));
+  EXPECT_EQ(world->physical().record().misuses, static_cast<std::uint64_t>(misuses));
   EXPECT_EQ(world->counter(Counter::frame_releases), releases);
   EXPECT_EQ(give(world, three, 3), Error::ok);
   EXPECT_EQ(give(world, nine, 9), Error::ok);
@@ -337,7 +337,7 @@ bool noticed(World& world, T& place, Value value) {
 }
 
 BuddyLists& lists_of(World& world) {
-  return const_cast<BuddyLists&>(*world->physical().zone().record().lists);
+  return const_cast<BuddyLists&>(*world->physical().zone(ZoneKind::dma).record().lists);
 }
 
 }  // namespace
@@ -345,7 +345,7 @@ BuddyLists& lists_of(World& world) {
 TEST(buddy, valid_finds_every_broken_invariant) {
   static constexpr PhysRange kMemory[] = {frames(0, 4096 - 3)};
   static constexpr PhysRange kReserved[] = {frames(5, 6)};
-  World world({.memory = kMemory, .reserved = kReserved});
+  World world({.memory = kMemory, .reserved = kReserved, .caching = FrameCaches::Service::off});
   ASSERT(world.ok());
   const FrameNumber eleven = take(world, 10);
   const FrameNumber three = take(world, 3);
@@ -402,7 +402,9 @@ TEST(buddy, valid_finds_every_broken_invariant) {
   EXPECT(noticed(world, lists.free_frames, lists.free_frames + 1));
   EXPECT(noticed(world, lists.managed_frames, lists.managed_frames - 1));
   // B5
-  const auto state = [&](unsigned number) -> std::uint8_t& { return table[FrameNumber{number}].state_order; };
+  const auto state = [&](unsigned number) -> std::atomic<std::uint8_t>& {
+    return table[FrameNumber{number}].state_order;
+  };
   const auto as = [](FrameState say, unsigned order) {
     return static_cast<std::uint8_t>(static_cast<unsigned>(say) | order << 4);
   };
@@ -431,7 +433,7 @@ TEST(buddy, valid_finds_every_broken_invariant) {
 
 // B6, the one that takes three fields to break: two free buddies of order 9, each on the list of that order.
 TEST(buddy, valid_finds_two_free_buddies_that_did_not_merge) {
-  World world({.memory = kOneRun});
+  World world({.memory = kOneRun, .caching = FrameCaches::Service::off});
   ASSERT(world.ok());
   const FrameNumber nine = take(world, 9);
   EXPECT_EQ(raw(nine), 0u);
@@ -460,14 +462,14 @@ TEST(buddy, valid_finds_two_free_buddies_that_did_not_merge) {
 // ---- contradictions stop the machine ----------------------------------------------------------------------
 
 TEST(buddy, a_free_frame_in_use_stops_the_machine) {
-  World world({.memory = kOneRun});
+  World world({.memory = kOneRun, .caching = FrameCaches::Service::off});
   ASSERT(world.ok());
   world->frames()[FrameNumber{0}].set(FrameState::allocated);
-  EXPECT_PANIC((void)world->physical().allocate(Order{0}), "state");
+  EXPECT_PANIC((void)world->physical().allocate(Order{0}, Gfp::atomic), "managed");
 }
 
 TEST(buddy, an_allocated_block_with_a_free_frame_stops_the_machine) {
-  World world({.memory = kOneRun});
+  World world({.memory = kOneRun, .caching = FrameCaches::Service::off});
   ASSERT(world.ok());
   const FrameNumber three = take(world, 3);
   Pageblock& block = world->frames().block(raw(three) / kBlock);
@@ -476,7 +478,7 @@ TEST(buddy, an_allocated_block_with_a_free_frame_stops_the_machine) {
 }
 
 TEST(buddy, a_whole_block_with_a_free_frame_stops_the_machine) {
-  World world({.memory = kOneRun});
+  World world({.memory = kOneRun, .caching = FrameCaches::Service::off});
   ASSERT(world.ok());
   const FrameNumber ten = take(world, 10);
   world->frames().block(1).free_frames = 1;
@@ -517,7 +519,7 @@ TEST(buddy, an_overwritten_prev_link_stops_the_machine_before_it_is_followed) {
 }
 
 TEST(buddy, an_overwritten_head_stops_the_machine_before_it_is_followed) {
-  World world({.memory = kOneRun});
+  World world({.memory = kOneRun, .caching = FrameCaches::Service::off});
   ASSERT(world.ok());
   const FrameNumber half = take(world, 8);
   BuddyLists& lists = lists_of(world);
@@ -528,7 +530,7 @@ TEST(buddy, an_overwritten_head_stops_the_machine_before_it_is_followed) {
 
 // A pageblock whose counts promise a block that its bits do not have.
 TEST(buddy, counts_without_bits_stop_the_machine) {
-  World world({.memory = kOneRun});
+  World world({.memory = kOneRun, .caching = FrameCaches::Service::off});
   ASSERT(world.ok());
   (void)take(world, 0);
   Pageblock& block = world->frames().block(0);
@@ -540,10 +542,10 @@ TEST(buddy, counts_without_bits_stop_the_machine) {
 
 TEST(buddy, donations_merge_across_each_other_and_count_no_traffic) {
   static constexpr PhysRange kReserved[] = {frames(0, 2048)};
-  World world({.memory = kOneRun, .reserved = kReserved});
+  World world({.memory = kOneRun, .reserved = kReserved, .caching = FrameCaches::Service::off});
   ASSERT(world.ok());
   EXPECT_EQ(shape(world), 0u);
-  Zone& zone = world->physical().zone();
+  Zone& zone = world->physical().zone(ZoneKind::dma);
   zone.donate(frames(5, 700));
   // 5 | 6-7 | 8-15 | 16-31 | 32-63 | 64-127 | 128-255 | 256-511 | 512-639 | 640-671 | 672-687 | 688-695 |
   // 696-699
@@ -564,10 +566,10 @@ TEST(buddy, donations_merge_across_each_other_and_count_no_traffic) {
 
 TEST(buddy, donates_beside_blocks_that_are_in_use) {
   static constexpr PhysRange kReserved[] = {frames(100, 2048)};
-  World world({.memory = kOneRun, .reserved = kReserved});
+  World world({.memory = kOneRun, .reserved = kReserved, .caching = FrameCaches::Service::off});
   ASSERT(world.ok());
   const FrameNumber small = take(world, 5);
-  world->physical().zone().donate(frames(100, 2048));
+  world->physical().zone(ZoneKind::dma).donate(frames(100, 2048));
   EXPECT(world->manager().valid());
   EXPECT_EQ(give(world, small, 5), Error::ok);
   EXPECT_EQ(shape(world), kOneOfOrder11);
@@ -575,10 +577,10 @@ TEST(buddy, donates_beside_blocks_that_are_in_use) {
 
 TEST(buddy, refuses_the_same_frames_twice) {
   static constexpr PhysRange kReserved[] = {frames(0, 2048)};
-  World world({.memory = kOneRun, .reserved = kReserved});
+  World world({.memory = kOneRun, .reserved = kReserved, .caching = FrameCaches::Service::off});
   ASSERT(world.ok());
-  world->physical().zone().donate(frames(0, 64));
-  EXPECT_PANIC(world->physical().zone().donate(frames(63, 65)), "reserved");
+  world->physical().zone(ZoneKind::dma).donate(frames(0, 64));
+  EXPECT_PANIC(world->physical().zone(ZoneKind::dma).donate(frames(63, 65)), "reserved");
 }
 
 // ---- counters ---------------------------------------------------------------------------------------------
@@ -586,7 +588,7 @@ TEST(buddy, refuses_the_same_frames_twice) {
 TEST(buddy, boot_leaves_the_totals_at_zero) {
   static constexpr PhysRange kMemory[] = {frames(1, 159), frames(256, 4000)};
   static constexpr PhysRange kReserved[] = {frames(300, 444)};
-  World world({.memory = kMemory, .reserved = kReserved});
+  World world({.memory = kMemory, .reserved = kReserved, .caching = FrameCaches::Service::off});
   ASSERT(world.ok());
   for (const Counter total :
        {Counter::frame_allocations, Counter::frame_releases, Counter::frame_failures, Counter::frame_misuses,
@@ -605,11 +607,11 @@ TEST(buddy, counters_balance_after_any_traffic) {
     FrameNumber number;
     unsigned order;
   } held[4096];
-  World world({.memory = kMemory});
+  World world({.memory = kMemory, .caching = FrameCaches::Service::off});
   ASSERT(world.ok());
   const auto free_blocks = [&] {
     std::int64_t sum = 0;
-    for (const std::uint64_t blocks : world->physical().zone().free_blocks())
+    for (const std::uint64_t blocks : world->physical().free_blocks())
       sum += static_cast<std::int64_t>(blocks);
     return sum;
   };
@@ -621,12 +623,12 @@ TEST(buddy, counters_balance_after_any_traffic) {
   for (unsigned n = 0; n < 3000; ++n) {
     const unsigned order = lowest_bit(random.next() | 1u << config::max_order);
     if (random.below(5) < 3) {
-      const auto frame = world->physical().allocate(order_of(order));
+      const auto frame = world->physical().allocate(order_of(order), Gfp::atomic);
       if (!frame.ok()) {
         ++failures;
         continue;
       }
-      held[count++] = {world->frames().number_of(*frame.take()), order};
+      held[count++] = {frame.take(), order};
       live_frames += std::int64_t{1} << order;
     } else if (count > 0) {
       const auto slot = random.below(count);
@@ -639,7 +641,7 @@ TEST(buddy, counters_balance_after_any_traffic) {
   const auto counter = [&](Counter which) { return world->counter(which); };
   EXPECT_EQ(counter(Counter::frame_allocations) - counter(Counter::frame_releases), std::int64_t{count});
   EXPECT_EQ(counter(Counter::frame_failures), failures);
-  EXPECT_EQ(world->physical().zone().record().lists->failures, static_cast<std::uint64_t>(failures));
+  EXPECT_EQ(world->physical().record().failures, static_cast<std::uint64_t>(failures));
   EXPECT_EQ(counter(Counter::frames_managed) - counter(Counter::frames_free), live_frames);
   EXPECT_EQ(free_blocks(), start + counter(Counter::frame_splits) - counter(Counter::frame_merges) -
                                counter(Counter::frame_allocations) + counter(Counter::frame_releases));
@@ -652,7 +654,7 @@ TEST(buddy, a_write_after_free_is_found_when_the_frame_is_handed_out) {
   if (!config::poison_frames || unit::kAddressSanitizer) return;
   static constexpr PhysRange kOneBlock[] = {frames(0, kBlock)};
   for (const unsigned offset : {0u, 7u, 4095u, 4096u, 32767u}) {
-    World world({.memory = kOneBlock});
+    World world({.memory = kOneBlock, .caching = FrameCaches::Service::off});
     ASSERT(world.ok());
     const FrameNumber three = take(world, 3);
     std::byte* const bytes = world->frames().open(three).bytes();
@@ -664,7 +666,7 @@ TEST(buddy, a_write_after_free_is_found_when_the_frame_is_handed_out) {
 }
 
 TEST(buddy, frames_that_were_never_freed_are_not_verified) {
-  World world({.memory = kOneRun});
+  World world({.memory = kOneRun, .caching = FrameCaches::Service::off});
   ASSERT(world.ok());
   const FrameNumber three = take(world, 3);
   std::byte* const bytes = world->frames().open(three).bytes();

@@ -18,7 +18,8 @@ FrameTable* bare_table() {
   if (room.empty()) return nullptr;
   __builtin_memset(room.data(), 0, room.size());
   auto* const frame = reinterpret_cast<Frame*>(room.data());
-  return unit::fresh<FrameTable>(frame, reinterpret_cast<Pageblock*>(frame + kSpan), room.data());
+  return unit::fresh<FrameTable>(frame, reinterpret_cast<Pageblock*>(frame + kSpan), room.data(),
+                                 PhysAddr{kSpan * kPageSize});
 }
 
 }  // namespace
@@ -28,9 +29,9 @@ TEST(frames, describes_what_was_added_and_nothing_else) {
   ASSERT(table != nullptr);
   EXPECT(!table->has(FrameNumber{0}));
   EXPECT_EQ(raw(table->limit()), 0u);
-  table->add(frames(700, 701));
-  table->add(frames(FrameMap::kFramesPerSection - 1,
-                    FrameMap::kFramesPerSection + 3));  // over the edge of a section
+  table->add(frames(700, 701), 0);
+  table->add(frames(FrameMap::kFramesPerSection - 1, FrameMap::kFramesPerSection + 3),
+             0);  // over the edge of a section
   EXPECT_EQ(table->present_frames(), 5u);
   EXPECT_EQ(raw(table->limit()), FrameMap::kFramesPerSection + 512u);
   EXPECT_EQ(table->block_limit(), 65u);
@@ -51,27 +52,26 @@ TEST(frames, describes_what_was_added_and_nothing_else) {
 TEST(frames, ranges_may_share_a_pageblock_but_no_frame) {
   FrameTable* const table = bare_table();
   ASSERT(table != nullptr);
-  table->add(frames(1, 10));
-  table->add(frames(10, 20));
-  table->add(frames(15, 15));  // empty
+  table->add(frames(1, 10), 0);
+  table->add(frames(10, 20), 0);
   EXPECT_EQ(table->present_frames(), 19u);
-  EXPECT_PANIC(table->add(frames(19, 21)), "absent");
+  EXPECT_PANIC(table->add(frames(19, 21), 0), "addable");
 }
 
 TEST(frames, refuses_parts_of_frames_and_memory_beyond_the_limit) {
   FrameTable* const table = bare_table();
   ASSERT(table != nullptr);
-  EXPECT_PANIC(table->add({PhysAddr{0x1001}, PhysAddr{0x3000}}), "aligned");
-  EXPECT_PANIC(table->add({PhysAddr{0x1000}, PhysAddr{0x3fff}}), "aligned");
+  EXPECT_PANIC(table->add({PhysAddr{0x1001}, PhysAddr{0x3000}}, 0), "addable");
+  EXPECT_PANIC(table->add({PhysAddr{0x1000}, PhysAddr{0x3fff}}, 0), "addable");
   const std::uint64_t limit = config::max_memory_gib * 1_GiB;
-  EXPECT_PANIC(table->add({PhysAddr{limit - kPageSize}, PhysAddr{limit + kPageSize}}), "kMaxSections");
+  EXPECT_PANIC(table->add({PhysAddr{limit - kPageSize}, PhysAddr{limit + kPageSize}}, 0), "addable");
   EXPECT_EQ(table->present_frames(), 0u);
 }
 
 TEST(frames, numbers_and_records_are_each_others_inverse) {
   FrameTable* const table = bare_table();
   ASSERT(table != nullptr);
-  table->add(frames(0, kSpan));
+  table->add(frames(0, kSpan), 0);
   for (const unsigned number : {0u, 1u, 511u, 512u, 40'000u, kSpan - 1}) {
     EXPECT_EQ(raw(table->number_of((*table)[FrameNumber{number}])), number);
     EXPECT_EQ(table->number_of(table->block(number / 512)), number / 512);
@@ -95,9 +95,9 @@ TEST(frames, a_frame_keeps_state_and_order_apart) {
 TEST(frames, says_twice_which_frames_are_not_absent) {
   FrameTable* const table = bare_table();
   ASSERT(table != nullptr);
-  table->add(frames(700, 701));
-  table->add(frames(701, 900));  // touches the first: one range
-  table->add(frames(1000, 1024));
+  table->add(frames(700, 701), 0);
+  table->add(frames(701, 900), 0);  // touches the first: one range
+  table->add(frames(1000, 1024), 0);
   const FrameMap& map = table->map();
   EXPECT_EQ(map.ranges, 2u);
   EXPECT_EQ(map.range[0].first, 700u);

@@ -78,7 +78,10 @@ TEST(layout, offsets_and_sizes_are_the_compilers) {
   EXPECT_FIELD(BuddyLists, heads, "u32", 4, BuddyLists::kPartial + BuddyLists::kWhole);
   EXPECT_FIELD(ZoneRecord, name, "char", 1, 16);
   EXPECT_FIELD(ZoneRecord, lists, "pointer", 8, 1);
-  EXPECT_FIELD(PhysicalRecord, zone, "pointer", 8, 4);
+  EXPECT_FIELD(NodeRecord, zone, "pointer", 8, kZoneKinds);
+  EXPECT_FIELD(PhysicalRecord, node, "pointer", 8, 1);
+  EXPECT_FIELD(Magazine, blocks, "u32", 4, Magazine::kBlocks);
+  EXPECT_FIELD(FrameCache, pairs, "MagazinePair", sizeof(MagazinePair), FrameCache::kPairs);
   EXPECT_FIELD(PerCpu, number, "u32", 4, 1);
   EXPECT_FIELD(PerCpu, counters, "i64", 8, kCounterSlots);
   EXPECT_FIELD(ManagerRecord, physical, "pointer", 8, 1);
@@ -155,6 +158,8 @@ TEST(layout, enumerators_have_their_values) {
   EXPECT_EQ(value_of("FrameState", "reserved"), 1u);
   EXPECT_EQ(value_of("FrameState", "managed"), 2u);
   EXPECT_EQ(value_of("FrameState", "allocated"), 3u);
+  EXPECT_EQ(value_of("FrameState", "cached"), 4u);
+  EXPECT_EQ(value_of("ZoneKind", "highmem"), 3u);
   EXPECT_EQ(value_of("FrameFlag", "poisoned"), 1u);
 }
 
@@ -182,7 +187,7 @@ TEST(layout, the_record_leads_to_every_structure) {
   EXPECT_EQ(follow(map, "FrameMap", "present_frames"), 600u);
   EXPECT_EQ(follow(map, "FrameMap", "frames"),
             reinterpret_cast<std::uint64_t>(&world->frames()[FrameNumber{0}]));
-  const std::uint64_t zone = follow(physical, "PhysicalRecord", "zone");
+  const std::uint64_t zone = follow(follow(physical, "PhysicalRecord", "node"), "NodeRecord", "zone");
   EXPECT_EQ(follow(zone, "ZoneRecord", "present_frames"), 600u);
   EXPECT_EQ(follow(follow(zone, "ZoneRecord", "lists"), "BuddyLists", "free_frames"), 600u);
   const auto* const cpus = reinterpret_cast<const std::uint64_t*>(record.cpus.address);

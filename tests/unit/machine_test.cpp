@@ -27,9 +27,9 @@ TEST(machine, runs_the_same_start_as_the_kernel) {
 TEST(machine, uses_the_last_frame_and_the_first) {
   World world({.memory = kMemory});
   ASSERT(world.ok());
-  const auto all = world->physical().allocate(Order{11});
+  const auto all = world->physical().allocate(Order{11}, Gfp::atomic);
   ASSERT(all.ok());
-  EXPECT_EQ(raw(world->frames().number_of(*all.take())), 0u);
+  EXPECT_EQ(raw(all.take()), 0u);
   std::byte* const bytes = world->frames().open(FrameNumber{0}).bytes();
   bytes[0] = bytes[2048 * kPageSize - 1] = std::byte{0x5a};  // within the storage: ASan looks
   EXPECT(reinterpret_cast<std::uintptr_t>(bytes) % kPageSize == 0);

@@ -104,10 +104,11 @@ TEST(render, meminfo_has_the_columns_of_proc) {
   EXPECT_EQ(rendered<TextRenderer>(say),
             "MemTotal:            7880 kB\n"
             "MemFree:             7880 kB\n"
+            "MemPerCpu:              0 kB\n"
             "MemPresent:          8192 kB\n"
             "MemReserved:          312 kB\n");
   EXPECT_EQ(rendered<JsonRenderer>(say),
-            "{\"MemTotal\":7880,\"MemFree\":7880,\"MemPresent\":8192,\"MemReserved\":312}");
+            "{\"MemTotal\":7880,\"MemFree\":7880,\"MemPerCpu\":0,\"MemPresent\":8192,\"MemReserved\":312}");
 }
 
 TEST(render, buddyinfo_has_the_columns_of_proc) {
@@ -115,10 +116,10 @@ TEST(render, buddyinfo_has_the_columns_of_proc) {
   ASSERT(world.ok());
   const auto say = [&](Inspector& to) { world->physical().describe_buddyinfo(to); };
   EXPECT_EQ(rendered<TextRenderer>(say),
-            "Node 0, zone   Normal      2      2      1      1      2      2      1      2      2      0     "
+            "Node 0, zone      DMA      2      2      1      1      2      2      1      2      2      0     "
             " 1      0\n");
   EXPECT_EQ(rendered<JsonRenderer>(say),
-            "[{\"Node\":0,\"zone\":\"Normal\",\"free_blocks\":[2,2,1,1,2,2,1,2,2,0,1,0]}]");
+            "[{\"Node\":0,\"zone\":\"DMA\",\"free_blocks\":[2,2,1,1,2,2,1,2,2,0,1,0]}]");
 }
 
 TEST(render, zoneinfo_has_the_columns_of_proc) {
@@ -126,11 +127,15 @@ TEST(render, zoneinfo_has_the_columns_of_proc) {
   ASSERT(world.ok());
   const auto say = [&](Inspector& to) { world->physical().describe_zoneinfo(to); };
   EXPECT_EQ(rendered<JsonRenderer>(say),
-            "[{\"Node\":0,\"zone\":\"Normal\",\"pages\":{\"free\":1970,\"spanned\":2048,\"present\":2048,"
+            "[{\"Node\":0,\"zone\":\"DMA\",\"pages\":{\"free\":1970,\"min\":7,\"low\":8,\"high\":10,"
+            "\"spanned\":2048,\"present\":2048,"
             "\"managed\":1970,\"start_pfn\":0}}]");
   EXPECT_EQ(rendered<TextRenderer>(say),
-            "Node 0, zone   Normal\n"
+            "Node 0, zone      DMA\n"
             "  pages free     1970\n"
+            "        min      7\n"
+            "        low      8\n"
+            "        high     10\n"
             "        spanned  2048\n"
             "        present  2048\n"
             "        managed  1970\n"
@@ -154,7 +159,7 @@ TEST(render, frames_are_a_table_whose_columns_stay_apart) {
   ASSERT(world.ok());
   const auto three = world->physical().allocate(Order{1});
   ASSERT(three.ok());
-  const FrameNumber number = world->frames().number_of(*three.take());
+  const FrameNumber number = three.take();
   const auto say = [&](Inspector& to) {
     world->physical().describe_frames(to, FrameNumber{0}, 1);
     (void)number;

@@ -37,7 +37,7 @@ TEST(stats, a_frame_freed_on_another_cpu_balances) {
   const auto frame = world->physical().allocate(Order{4});
   ASSERT(frame.ok());
   PerCpu* const former = unit::stand_on(&world->cpu(1));
-  EXPECT(world->physical().release(world->frames().number_of(*frame.take()), Order{4}).ok());
+  EXPECT(world->physical().release(frame.take(), Order{4}).ok());
   unit::stand_on(former);
   EXPECT_EQ(world->counter(Counter::frames_free), 512);
   EXPECT_EQ(world->cpu(1).counters[static_cast<std::size_t>(Counter::frames_free)].load(), 16);

@@ -71,10 +71,13 @@ T* fresh(Args&&... args) {
 // wrong: equal states are equal numbers.
 inline std::uint64_t fingerprint(memory::Machine& machine) {
   std::uint64_t sum = 0xcbf2'9ce4'8422'2325;
-  const auto mix = [&sum](const void* from, std::size_t bytes) {
+  const auto mix_word = [&sum](std::uint64_t word) {
+    sum = (sum ^ word) * 0x9e37'79b9'7f4a'7c15;
+    sum ^= sum >> 29;
+  };
+  const auto mix = [&mix_word](const void* from, std::size_t bytes) {
     const auto* words = static_cast<const std::uint64_t*>(from);
-    for (std::size_t n = 0; n < bytes / 8; ++n)
-      sum = (sum ^ words[n]) * 0x9e37'79b9'7f4a'7c15, sum ^= sum >> 29;
+    for (std::size_t n = 0; n < bytes / 8; ++n) mix_word(words[n]);
   };
   const memory::FrameTable& frames = machine.frames();
   for (std::uint32_t block = 0; block < frames.block_limit(); ++block) {
@@ -83,9 +86,11 @@ inline std::uint64_t fingerprint(memory::Machine& machine) {
     mix(&frames[memory::FrameNumber{block * memory::Pageblock::kFrames}],
         memory::Pageblock::kFrames * sizeof(memory::Frame));
   }
-  memory::BuddyLists lists = *machine.physical().zone().record().lists;
-  lists.misuses = 0;  // counts what changed nothing else
-  mix(&lists, sizeof lists);
+  for (const memory::Zone& zone : machine.physical().node().zones())
+    mix(zone.record().lists, sizeof(memory::BuddyLists));
+  for (const memory::FrameCache& cache : machine.physical().caches().all())
+    for (const memory::Magazine& magazine : cache.magazines)
+      for (std::uint32_t n = 0; n < magazine.count; ++n) mix_word(magazine.blocks[n]);
   return sum;
 }
 

@@ -12,28 +12,33 @@ TEST(zone, is_rounded_to_the_largest_block) {
   static constexpr PhysRange kMemory[] = {frames(2049, 2050), frames(4095, 4097)};
   World world({.memory = kMemory});
   ASSERT(world.ok());
-  const Zone& zone = world->physical().zone();
-  EXPECT_EQ(raw(zone.first()), 2048u);
-  EXPECT_EQ(raw(zone.end()), 6144u);
-  EXPECT(zone.contains(FrameNumber{2048}) && zone.contains(FrameNumber{6143}));
-  EXPECT(!zone.contains(FrameNumber{2047}) && !zone.contains(FrameNumber{6144}));
-  EXPECT_EQ(zone.present_frames(), 3u);
-  EXPECT_EQ(zone.name(), "Normal");
+  const Zone& low = world->physical().zone(ZoneKind::dma);
+  EXPECT_EQ(raw(low.first()), 2048u);
+  EXPECT_EQ(raw(low.end()), 4096u);
+  EXPECT(low.contains(FrameNumber{2048}) && low.contains(FrameNumber{4095}));
+  EXPECT(!low.contains(FrameNumber{2047}) && !low.contains(FrameNumber{4096}));
+  EXPECT_EQ(low.present_frames(), 2u);
+  EXPECT_EQ(low.name(), "DMA");
+  const Zone& next = world->physical().zone(ZoneKind::dma32);
+  EXPECT_EQ(raw(next.first()), 4096u);
+  EXPECT_EQ(raw(next.end()), 6144u);
+  EXPECT_EQ(next.present_frames(), 1u);
+  EXPECT(!world->physical().zone(ZoneKind::normal).populated());
   EXPECT(world->manager().valid());
 }
 
 TEST(zone, an_empty_range_widens_nothing) {
-  static constexpr PhysRange kMemory[] = {frames(10, 20), frames(5000, 5000)};
+  static constexpr PhysRange kMemory[] = {frames(10, 20), frames(4000, 4000)};
   World world({.memory = kMemory});
   ASSERT(world.ok());
-  EXPECT_EQ(raw(world->physical().zone().end()), 2048u);
+  EXPECT_EQ(raw(world->physical().zone(ZoneKind::dma).end()), 2048u);
 }
 
 TEST(zone, takes_no_memory_from_outside) {
   static constexpr PhysRange kMemory[] = {frames(2048, 2100)};
   World world({.memory = kMemory});
   ASSERT(world.ok());
-  Zone& zone = world->physical().zone();
+  Zone& zone = world->physical().zone(ZoneKind::dma);
   EXPECT_PANIC(zone.donate(frames(2047, 2049)), "contains");
   EXPECT_PANIC(zone.donate(frames(4090, 4097)), "end()");
 }
@@ -58,8 +63,9 @@ TEST(zone, levels_follow_every_block) {
     EXPECT_EQ(levels.managed, 2032u);
     EXPECT_EQ(levels.reserved, 16u);
     EXPECT_EQ(levels.free, free);
-    EXPECT_EQ(physical.zone().levels().free_frames, free);
-    EXPECT_EQ(world->counter(stats::Counter::frames_free), static_cast<std::int64_t>(free));
+    EXPECT_EQ(physical.zone_levels().free_frames + levels.cached, free);
+    EXPECT_EQ(world->counter(stats::Counter::frames_free) + static_cast<std::int64_t>(levels.cached),
+              static_cast<std::int64_t>(free));
   };
   expect(2032);
   const auto three = physical.allocate(Order{3});
@@ -68,8 +74,8 @@ TEST(zone, levels_follow_every_block) {
   const auto nine = physical.allocate(Order{9});
   ASSERT(nine.ok());
   expect(1512);
-  EXPECT_EQ(physical.release(world->frames().number_of(*three.take()), Order{3}).error(), Error::ok);
+  EXPECT_EQ(physical.release(three.take(), Order{3}).error(), Error::ok);
   expect(1520);
-  EXPECT_EQ(physical.release(world->frames().number_of(*nine.take()), Order{9}).error(), Error::ok);
+  EXPECT_EQ(physical.release(nine.take(), Order{9}).error(), Error::ok);
   expect(2032);
 }

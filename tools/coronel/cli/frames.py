@@ -1,4 +1,5 @@
-"""`coronel frames`: what every frame is: a summary, runs of frames in one state, and whatever is wrong.
+"""`coronel frames`: what every frame is: a summary, the zones that have memory, runs of frames in one state,
+and whatever is wrong.
 
 It walks the frame array and the free structures in the memory of a kernel that is booted for it, or of the
 host library, and asks nobody. Exit status 1 when something is wrong.
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from coronel.mm.walker import Walk
+    from coronel.mm.zones import Zone
 
 RUNS_SHOWN = 40
 
@@ -55,6 +57,7 @@ def _levels(walk: Walk) -> dict[str, int]:
         "reserved": walk.reserved,
         "managed": walk.managed,
         "free": walk.free,
+        "cached": walk.cached,
         "allocated_blocks": len(walk.allocated_blocks),
     }
 
@@ -66,10 +69,37 @@ def _as_json(walk: Walk, first: int, count: int) -> dict[str, object]:
     return {
         "frames": _levels(walk),
         "free_blocks": list(walk.free_blocks),
+        "zones": [
+            {"zone": zone.name, **_zone_levels(zone), "free_blocks": list(blocks)}
+            for zone, blocks in _zones(walk)
+        ],
+        "magazines": [
+            {"cpu": one.cpu, "zone": walk.zones[one.zone].name, "order": one.order, "blocks": one.blocks}
+            for one in walk.magazines
+        ],
         "ranges": [{"first": low, "end": end, "state": state.name} for low, end, state in runs],
         "problems": [asdict(problem) for problem in walk.problems],
         "problems_left_out": walk.left_out,
         "complete": walk.complete,
+        "notes": walk.notes,
+    }
+
+
+def _zones(walk: Walk) -> list[tuple[Zone, tuple[int, ...]]]:
+    """Those that have memory, with their free blocks."""
+    pairs = zip(walk.zones, walk.zone_free_blocks, strict=False)
+    return [(zone, blocks) for zone, blocks in pairs if zone.populated]
+
+
+def _zone_levels(zone: Zone) -> dict[str, int]:
+    record = zone.record
+    return {
+        "first": record["first"],
+        "end": record["end"],
+        "free": zone.lists["free_frames"],
+        "minimum": record["minimum"],
+        "low": record["low"],
+        "high": record["high"],
     }
 
 
@@ -80,11 +110,16 @@ def _print(walk: Walk, first: int, count: int) -> None:
     console = Console()
     levels = Table(*_levels(walk), title="frames", title_justify="left", box=None, pad_edge=False)
     levels.add_row(*map(str, _levels(walk).values()))
-    orders = Table(
-        *map(str, range(len(walk.free_blocks))), title="free blocks by order", box=None, pad_edge=False
-    )
-    orders.title_justify = "left"
-    orders.add_row(*map(str, walk.free_blocks))
+    zones = Table("zone", title="zones", title_justify="left", box=None, pad_edge=False)
+    orders = Table("zone", title="free blocks by order", title_justify="left", box=None, pad_edge=False)
+    for order in range(len(walk.free_blocks)):
+        orders.add_column(str(order), justify="right")
+    for zone, blocks in _zones(walk):
+        if not zones.rows:
+            for name in _zone_levels(zone):
+                zones.add_column(name, justify="right")
+        zones.add_row(zone.name, *map(str, _zone_levels(zone).values()))
+        orders.add_row(zone.name, *map(str, blocks))
     runs = Table(title="runs", title_justify="left", box=None, pad_edge=False)
     for name in ("first", "end", "frames", "address"):
         runs.add_column(name, justify="right")
@@ -92,10 +127,12 @@ def _print(walk: Walk, first: int, count: int) -> None:
     found = [run for run in walk.ranges() if run[1] > first]
     for low, end, state in found[:count]:
         runs.add_row(str(low), str(end), str(end - low), f"{low << 12:#x}", state.name)
-    console.print(levels, orders, runs, sep="\n\n")
+    console.print(levels, zones, orders, runs, sep="\n\n")
     if len(found) > count:
         console.print(
             f"... {len(found) - count} more runs: --first {found[count][0]}, or --count {len(found)}"
         )
     if walk.problems or not walk.complete:
         console.print(walk.summary(), style="bold red", markup=False, highlight=False)
+    elif walk.notes:
+        console.print(*walk.notes, sep="\n", markup=False, highlight=False)

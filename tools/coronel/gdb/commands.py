@@ -1,4 +1,6 @@
-"""GDB's commands `coronel frame|zones|stats|walk|type`, over the same decoders as everything else."""
+"""GDB's commands `coronel frame|zones|buddy|magazines|stats|walk|type`, over the same decoders as everything
+else.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,10 @@ import gdb
 from coronel.errors import CoronelError, DecodeError
 from coronel.gdb import CONSOLE_VARIABLE
 from coronel.mm import stats
+from coronel.mm.buddy import counted_blocks
+from coronel.mm.magazines import read_caches
 from coronel.mm.record import SYMBOL, Tables
-from coronel.mm.zones import Physical, frame_at
+from coronel.mm.zones import Physical, Zone, frame_at
 
 
 class Inferior:
@@ -95,19 +99,65 @@ def frame(argument: str) -> None:
 
 
 def zones(argument: str) -> None:
-    """`coronel zones`: the zones of memory and their levels, in frames."""
+    """`coronel zones`: the zones that have memory, their levels and watermarks, in frames."""
     _nothing("zones", argument)
     found = tables()
-    physical = Physical.of(found)
-    for zone in physical.zones(found):
+    for zone in _populated(found, Physical.of(found)):
         record, lists = zone.record, zone.lists
         _print(f"zone {zone.name}, frames {record['first']} to {record['end']}")
         for name, value in (
             ("free", lists["free_frames"]),
+            ("minimum", record["minimum"]),
+            ("low", record["low"]),
+            ("high", record["high"]),
             ("present", record["present_frames"]),
             ("managed", lists["managed_frames"]),
         ):
             _print(f"  {name + ':':22}{value}")
+
+
+def buddy(argument: str) -> None:
+    """`coronel buddy`: free blocks of each zone and order, and the largest, by the pageblocks' counts."""
+    _nothing("buddy", argument)
+    found = tables()
+    physical = Physical.of(found)
+    for zone in _populated(found, physical):
+        blocks = counted_blocks(found, physical, zone)
+        largest = max((order for order, count in enumerate(blocks) if count), default=None)
+        size = "none" if largest is None else f"order {largest}, {1 << largest} frames"
+        _print(f"zone {zone.name}")
+        _print(f"  order:                {''.join(f'{order:7}' for order in range(len(blocks)))}")
+        _print(f"  free blocks:          {''.join(f'{count:7}' for count in blocks)}")
+        _print(f"  largest free block:   {size}")
+
+
+def magazines(argument: str) -> None:
+    """`coronel magazines`: of each CPU that runs, and each zone and order: how many blocks its two magazines
+    hold, and how many each may hold now.
+    """
+    _nothing("magazines", argument)
+    found = tables()
+    physical = Physical.of(found)
+    names = {zone.number: zone.name for zone in _populated(found, physical)}
+    _print("cpu  zone     order   loaded  previous   limit")
+    for cache in read_caches(found, physical)[: len(found.cpus)]:
+        for place, pair in enumerate(cache.pairs):
+            zone, order = cache.places.zone(place), cache.places.order(place)
+            if zone not in names:
+                continue
+            counts = []
+            for field in ("loaded", "previous"):
+                one = cache.at(place, int(pair[field]))
+                counts.append("?" if one is None else str(one.count))
+            _print(
+                f"{cache.cpu:3}  {names[zone]:8}{order:6}{counts[0]:>9}{counts[1]:>10}{int(pair['limit']):8}"
+            )
+        if cache.taken:
+            _print(f"{cache.cpu:3}  is taken: it stopped in the middle of an operation")
+
+
+def _populated(found: Tables, physical: Physical) -> list[Zone]:
+    return [zone for zone in physical.zones(found) if zone.populated]
 
 
 def counters(argument: str) -> None:
@@ -147,6 +197,14 @@ def _nothing(name: str, argument: str) -> None:
 def register() -> None:
     """Hands the commands to GDB."""
     _Prefix()
-    bodies = {"frame": frame, "zones": zones, "stats": counters, "walk": walk, "type": type_line}
+    bodies = {
+        "frame": frame,
+        "zones": zones,
+        "buddy": buddy,
+        "magazines": magazines,
+        "stats": counters,
+        "walk": walk,
+        "type": type_line,
+    }
     for name, body in bodies.items():
         _Command(name, body.__doc__ or "", body)

@@ -141,7 +141,7 @@ class FramePrinter:
 
     def to_string(self) -> str:
         """GDB asks."""
-        raw = int(self._value["state_order"])
+        raw = _number(self._value["state_order"]) & 0xFF
         state = _enumerator(gdb.Value(raw & 0xF).cast(gdb.lookup_type("memory::FrameState")))
         words = [state, f"order={raw >> 4}"]
         for name in ("references", "mappings", "zone_node", "flags", "tag", "index", "prev", "next", "owner"):
@@ -171,6 +171,64 @@ class PageblockPrinter:
         return f"<{', '.join(words)}>"
 
 
+class ZoneRecordPrinter:
+    """ZoneRecord: its name, where it lies, and its watermarks."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def to_string(self) -> str:
+        """GDB asks."""
+        name = self._value["name"].string("ascii", "backslashreplace").partition("\0")[0]
+        present = _number(self._value["present_frames"])
+        if present == 0:
+            return f"<zone {name}, no memory>"
+        first, end = (_number(self._value[edge]) for edge in ("first", "end"))
+        marks = "/".join(str(_number(self._value[mark])) for mark in ("minimum", "low", "high"))
+        return f"<zone {name}, frames {first} to {end}, {present} present, watermarks {marks}>"
+
+
+def _count_of(magazine: Any) -> int:
+    return _number(magazine["count"]) & 0xFFFF_FFFF
+
+
+class MagazinePrinter:
+    """Magazine: the blocks that it holds, the next to be taken last."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def to_string(self) -> str:
+        """GDB asks."""
+        count, blocks = _count_of(self._value), _elements(self._value["blocks"])
+        room = len(blocks)
+        if count > room:
+            return f"<{count} blocks, but there is room for {room}>"
+        numbers = ", ".join(str(_number(block)) for block in blocks[:count])
+        return f"<blocks {numbers}>" if count else "<empty>"
+
+
+class FrameCachePrinter:
+    """FrameCache: what all its magazines hold, and whether somebody works on it."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def to_string(self) -> str:
+        """GDB asks."""
+        counts = [_count_of(magazine) for magazine in _elements(self._value["magazines"])]
+        used = sum(count != 0 for count in counts)
+        taken = ", taken" if _number(self._value["taken"]) & 0xFFFF_FFFF else ""
+        return f"<{sum(counts)} blocks in {used} magazines{taken}>"
+
+
+def _elements(array: Any) -> list[Any]:
+    """The elements of a std::array."""
+    plain = array[array.type.fields()[0]]
+    low, high = plain.type.strip_typedefs().range()
+    return [plain[index] for index in range(low, high + 1)]
+
+
 _PRINTERS: list[tuple[str, str, Callable[[Any], Any]]] = [
     ("Address", r"memory::Address<memory::\w+Tag>", AddressPrinter),
     ("FrameNumber", "memory::FrameNumber", FrameNumberPrinter),
@@ -179,6 +237,9 @@ _PRINTERS: list[tuple[str, str, Callable[[Any], Any]]] = [
     ("List", r"memory::List<.*>", ListPrinter),
     ("Frame", "memory::Frame", FramePrinter),
     ("Pageblock", "memory::Pageblock", PageblockPrinter),
+    ("ZoneRecord", "memory::ZoneRecord", ZoneRecordPrinter),
+    ("Magazine", "memory::Magazine", MagazinePrinter),
+    ("FrameCache", "memory::FrameCache", FrameCachePrinter),
 ]
 
 

@@ -6,26 +6,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from coronel.mm.derive import Derived, derive_blocks
-from coronel.mm.frames import Bools, FrameArray, Numbers
+from coronel.mm.derive import Derived, cover, derive_blocks
+from coronel.mm.frames import Bools, FrameArray
 from coronel.mm.problem import Findings
 
 
 def block_name(number: int) -> str:
     """How problems call a pageblock."""
     return f"Pageblock {number}"
-
-
-def cover(heads: Numbers, orders: Numbers, frames: int, group_frames: int) -> Bools:
-    """Of each frame: whether a block of one of those heads and orders reaches over it (not over its own
-    head).
-    """
-    ends = np.minimum(heads + (np.int64(1) << orders), (heads // group_frames + 1) * group_frames)
-    steps = np.zeros(frames + 1, np.int64)
-    np.add.at(steps, heads + 1, 1)
-    np.add.at(steps, np.maximum(ends, heads + 1), -1)
-    covered: Bools = np.cumsum(steps)[:frames] > 0
-    return covered
 
 
 def check_blocks(array: FrameArray, findings: Findings) -> tuple[Bools, Derived]:
@@ -68,10 +56,11 @@ def check_blocks(array: FrameArray, findings: Findings) -> tuple[Bools, Derived]
 
 
 def _free_by_frames(array: FrameArray) -> Bools:
-    """Managed, and in no allocated block: what the Frames say without the bits."""
+    """Managed, and in no block that is out: what the Frames say without the bits."""
     states = array.frame_type.enumeration("state")
     state, order = array.frame_column("state"), array.frame_column("order").astype(np.int64)
-    heads = np.flatnonzero((state == states["allocated"]) & (order <= array.shape.max_order))
+    out = (state == states["allocated"]) | (state == states["cached"])
+    heads = np.flatnonzero(out & (order <= array.shape.max_order))
     managed: Bools = state == states["managed"]
     return managed & ~cover(heads, order[heads], len(state), array.group_frames)
 

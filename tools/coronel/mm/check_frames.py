@@ -4,23 +4,26 @@ Two stages. First every Frame whose bytes are not those of any legal state, or n
 presence allows, is looked at by itself: its free bit, the blocks around it and its other fields tell what it
 should be. Then blocks are measured: the frames from a head up to the next frame that cannot be inside a block
 must be exactly 2^order.
+
+Heads are of two kinds: `allocated` has one reference, `cached` lies in a magazine and is as clear as a free
+frame, its poison apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coronel.mm.derive import natural_lengths
+from coronel.mm.derive import cover, natural_lengths
 from coronel.mm.frames import Bools, FrameArray, Numbers
 from coronel.mm.problem import Findings
 from coronel.mm.zones import State
 
-ZERO_FIELDS = ("mappings", "zone", "node", "tag", "index", "prev", "next", "owner")  # no floor uses them yet
+ZERO_FIELDS = ("mappings", "node", "tag", "index", "prev", "next", "owner")  # no floor uses them yet
 
 
 def frame_name(number: int) -> str:
@@ -36,23 +39,27 @@ class FrameTruth:
     order: NDArray[np.uint8]
 
 
-class FrameCheck:
-    """Checks all Frames of an array against `present` (by the map) and `free` (by the Pageblocks)."""
+@dataclass
+class Witnesses:
+    """What everything but the Frames says about them."""
 
-    def __init__(
-        self,
-        array: FrameArray,
-        present: Bools,
-        free: Bools,
-        managed_claims: Sequence[int],
-        poison_flag: int,
-        findings: Findings,
-    ) -> None:
+    present: Bools  # by the map
+    free: Bools  # by the Pageblocks
+    zones: NDArray[np.uint8]  # of each frame: its ZoneKind, by its address; 0 where it is absent
+    cached: Collection[int]  # frame numbers that magazines name
+    managed_claims: Sequence[int]  # how many managed frames there are, says whoever counts them
+    poison_flag: int  # the bit of `flags` that a frame without an owner may have; 0: none
+    poison_end: int  # frames from this number on are never poisoned: nothing can write to them
+
+
+class FrameCheck:
+    """Checks all Frames of an array against what else there is."""
+
+    def __init__(self, array: FrameArray, witnesses: Witnesses, findings: Findings) -> None:
         self.array = array
-        self.present = present
-        self.free = free
-        self.managed_claims = managed_claims  # how many managed frames there are, says whoever counts them
-        self.poison_flag = poison_flag  # the bit of `flags` that a free frame may have; 0: none
+        self.present, self.free = witnesses.present, witnesses.free
+        self.witnesses = witnesses
+        self.poison_flag = witnesses.poison_flag
         self.findings = findings
         self.states = array.frame_type.enumeration("state")
         self.state = array.frame_column("state").copy()
@@ -65,16 +72,18 @@ class FrameCheck:
         for index in suspects[: self.findings.room(len(suspects))].tolist():
             self._look_at(index)
         self._measure()
+        self._check_flags()
         return FrameTruth(self.state, self.order)
 
     # -- bytes
 
     def _template(self, state: int, order: int) -> bytes:
-        """The only bytes that a Frame of that state may have, its poison flag apart."""
+        """The only bytes that a Frame of that state may have, its zone and its poison flag apart."""
         kind = self.array.frame_type
         record = bytearray(kind.size)
-        head = state == self.states["allocated"]
-        values = (("state", state), ("order", order if head else 0), ("references", int(head)))
+        allocated = state == self.states["allocated"]
+        head = allocated or state == self.states["cached"]
+        values = (("state", state), ("order", order if head else 0), ("references", int(allocated)))
         for name, value in values:
             field = kind[name]
             place = slice(field.offset, field.offset + field.bytes)
@@ -84,31 +93,35 @@ class FrameCheck:
 
     def _suspects(self) -> Numbers:
         """Frames that are not what they say they are, or are present where nothing is, or the reverse."""
-        bits = self.array.frame_type["order"].bits
-        templates = b"".join(self._template(state, order) for state in range(4) for order in range(1 << bits))
+        bits, last = self.array.frame_type["order"].bits, max(self.states.values.values())
+        templates = b"".join(
+            self._template(state, order) for state in range(last + 1) for order in range(1 << bits)
+        )
         words = self.array.frame_type.size // 8
         table = np.frombuffer(templates, np.uint64).reshape(-1, words)
         state = self.state
-        key = (state & 3).astype(np.uint16) << bits | self.order
+        key = np.minimum(state, last).astype(np.uint16) << bits | self.order
         records = self.array.frames.view(np.uint64).reshape(-1, words)
-        odd = state > max(self.states.values.values())
-        poison = self._poison_word()
-        managed = (state == self.states["managed"]).astype(np.uint64)
+        odd = state > last
+        zone = self._mask("zone", (1 << self.array.frame_type["zone"].bits) - 1)
+        poison = self._mask("flags", self.poison_flag)
+        managed: Bools = state == self.states["managed"]
+        may_be_poisoned = (managed | (state == self.states["cached"])).astype(np.uint64)
         for word in range(words):
             difference = records[:, word] ^ table[key, word]
+            difference &= ~np.uint64(zone[word])
             if poison[word]:
-                difference &= ~(managed * np.uint64(poison[word]))
+                difference &= ~(may_be_poisoned * np.uint64(poison[word]))
             odd |= difference != 0
+        odd |= self.array.frame_column("zone") != self.witnesses.zones
         odd |= (state != self.states["absent"]) != self.present
-        odd |= self.free & (managed == 0)
-        if self.poison_flag:
-            odd |= (self.array.frame_column("flags") & self.poison_flag != 0) & ~self.free
+        odd |= self.free & ~managed
         return np.flatnonzero(odd)
 
-    def _poison_word(self) -> list[int]:
-        """The poison flag as a mask over the words of a Frame."""
+    def _mask(self, field: str, bits: int) -> list[int]:
+        """Bits of a field as masks over the words of a Frame."""
         kind = self.array.frame_type
-        mask = self.poison_flag << 8 * kind["flags"].offset
+        mask = bits << kind[field].bit << 8 * kind[field].offset
         return [int(word) for word in np.frombuffer(mask.to_bytes(kind.size, "little"), np.uint64)]
 
     # -- one frame
@@ -119,14 +132,17 @@ class FrameCheck:
         values = {name: int(self._value(record, name)) for name in self.array.frame_type.fields}
         expected = dict.fromkeys(ZERO_FIELDS, 0)
         kind = self._kind(index, values)
+        head = kind in (State.allocated, State.cached)
         expected["state"] = self.states[_FRAME_STATE[kind]]
         expected["references"] = int(kind is State.allocated)
-        if kind is not State.allocated:
+        expected["zone"] = int(self.witnesses.zones[index])
+        if not head:
             expected["order"] = 0
-        expected["flags"] = values["flags"] & self.poison_flag if kind is State.free else 0
+        may_be_poisoned = kind in (State.free, State.inside, State.cached)  # inside: _check_flags sees
+        expected["flags"] = values["flags"] & self.poison_flag if may_be_poisoned else 0
         self._report(index, kind, values, expected)
         self.state[index] = expected["state"]
-        if kind is not State.allocated:
+        if not head:
             self.order[index] = 0
 
     def _value(self, record: Any, name: str) -> int:
@@ -143,6 +159,8 @@ class FrameCheck:
         if self._covered(index):
             return State.inside
         # A reserved frame or the head of a block: nothing lies before it that could own it.
+        if self.array.number(index) in self.witnesses.cached:
+            return State.cached
         if self._inside_follows(index):
             return State.allocated
         says_head = values["state"] & 3 == self.states["allocated"]
@@ -153,7 +171,7 @@ class FrameCheck:
     def _covered(self, index: int) -> bool:
         """Whether the block of the nearest head before reaches over this frame."""
         start = index // self.array.group_frames * self.array.group_frames
-        before = np.flatnonzero(self.state[start:index] == self.states["allocated"])
+        before = np.flatnonzero(self._heads(self.state[start:index]))
         if len(before) == 0:
             return False
         head = start + int(before[-1])
@@ -168,11 +186,11 @@ class FrameCheck:
 
     def _by_count(self, index: int) -> State:
         """A lone frame, half head and half reserved: whoever counts the managed frames decides."""
-        managed = (self.states["managed"], self.states["allocated"])
+        managed = tuple(self.states[name] for name in ("managed", "allocated", "cached"))
         if self._managed is None:
             self._managed = int(np.count_nonzero(np.isin(self.state, managed)))
         others = self._managed - (int(self.state[index]) in managed)
-        return State.allocated if others + 1 in self.managed_claims else State.reserved
+        return State.allocated if others + 1 in self.witnesses.managed_claims else State.reserved
 
     def _report(self, index: int, kind: State, values: dict[str, int], expected: dict[str, int]) -> None:
         number = self.array.number(index)
@@ -191,7 +209,7 @@ class FrameCheck:
         """Every block is as long as its head says, and every frame inside one has a head."""
         managed: Bools = self.state == self.states["managed"]
         inside = managed & ~self.free
-        heads = np.flatnonzero(self.state == self.states["allocated"])
+        heads = np.flatnonzero(self._heads(self.state))
         lengths = natural_lengths(heads, inside, self.array.group_frames)
         wrong = np.flatnonzero(lengths != np.int64(1) << self.order[heads].astype(np.int64))
         for place in wrong[: self.findings.room(len(wrong))].tolist():
@@ -219,6 +237,30 @@ class FrameCheck:
         if fits:
             self.order[index] = order
 
+    def _heads(self, state: NDArray[np.uint8]) -> Bools:
+        heads: Bools = (state == self.states["allocated"]) | (state == self.states["cached"])
+        return heads
+
+    def _check_flags(self) -> None:
+        """Only what nobody owns is poisoned: not what is inside an allocated block, and nothing that the
+        kernel cannot write to.
+        """
+        flags = self.array.frame_column("flags")
+        poisoned = np.flatnonzero(flags & self.poison_flag)
+        if len(poisoned) == 0:
+            return
+        cached = np.flatnonzero(self.state == self.states["cached"])
+        orders = self.order[cached].astype(np.int64)
+        owned = (self.state == self.states["managed"]) & ~self.free
+        owned &= ~cover(cached, orders, len(owned), self.array.group_frames)
+        wrong = owned[poisoned] | (self.array.numbers(poisoned) >= self.witnesses.poison_end)
+        found = poisoned[wrong]
+        for index in found[: self.findings.room(len(found))].tolist():
+            number, value = self.array.number(index), int(flags[index])
+            why = _WHY[State.inside] if owned[index] else "beyond the direct map, where nothing is filled"
+            address = self.array.frame_address(number, "flags")
+            self.findings.add(frame_name(number), "flags", value & ~self.poison_flag, value, why, address)
+
     def _report_orphans(self, inside: Bools, heads: Numbers, lengths: Numbers) -> None:
         covered = np.zeros(len(inside) + 1, np.int64)
         np.add.at(covered, heads, 1)
@@ -242,11 +284,13 @@ _FRAME_STATE = {
     State.free: "managed",
     State.inside: "managed",
     State.allocated: "allocated",
+    State.cached: "cached",
 }
 _WHY = {
     State.absent: "there is no memory, by the ranges of FrameMap",
     State.reserved: "reserved: present, and neither free nor in a block",
     State.free: "free, by its Pageblock",
-    State.inside: "inside an allocated block",
+    State.inside: "inside a block that is out of its zone",
     State.allocated: "first frame of an allocated block",
+    State.cached: "first frame of a cached block: a magazine names it",
 }

@@ -29,11 +29,12 @@ class Truth:
     """What the walk has counted itself."""
 
     present: int
-    managed: int
-    free: int
+    managed: tuple[int, ...]  # of each zone
+    free: tuple[int, ...]  # of each zone
     allocated_blocks: int
+    cached_blocks: int
     free_blocks: int
-    first_free_blocks: int  # there were when nothing was allocated yet
+    first_free_blocks: int  # there were when nothing was out of the zones yet
 
 
 class Counters:
@@ -117,37 +118,29 @@ def check_totals(
             )
     poisoning = bool(tables.option("poison_frames"))
     pairs = (
-        ("frame_failures", "failures"),
-        ("frame_misuses", "misuses"),
-        ("frames_poisoned", "poisoned_frames"),
+        ("frame_failures", "failures", None),
+        ("frame_misuses", "misuses", None),
+        ("frames_poisoned", "poisoned_frames", None),
+        ("frames_early", "early_frames", truth.present - sum(truth.managed)),
     )
-    for name, field in pairs:
+    for name, field, most in pairs:
         never = name == "frames_poisoned" and not poisoning
-        _check_pair(counters.claim(name), _summed(zones, field), 0 if never else None, findings)
-    early = Claim(
-        "PhysicalRecord",
-        "early_frames",
-        physical.record["early_frames"],
-        physical.record.address_of("early_frames"),
-    )
-    _check_pair(counters.claim("frames_early"), early, None, findings, most=truth.present - truth.managed)
+        address = physical.record.address_of(field)
+        exact = Claim("PhysicalRecord", field, physical.record[field], address)
+        _check_pair(counters.claim(name), exact, 0 if never else None, findings, most)
     _check_traffic(counters, truth, findings)
 
 
 def _exact(zones: list[Zone], counters: Counters, truth: Truth) -> Iterator[tuple[Claim, int, str]]:
     """Claims about what the walk has counted."""
     yield counters.claim("frames_present"), truth.present, "present frames"
-    yield counters.claim("frames_managed"), truth.managed, "managed frames"
-    yield counters.claim("frames_free"), truth.free, "free frames"
-    yield _summed(zones, "managed_frames"), truth.managed, "managed frames"
-    yield _summed(zones, "free_frames"), truth.free, "free frames"
-
-
-def _summed(zones: list[Zone], field: str) -> Claim:
-    """A level over all zones; named after the only zone where there is one."""
-    name = zones[0].lists_name if len(zones) == 1 else "BuddyLists of all zones"
-    value = sum(int(zone.lists[field]) for zone in zones)
-    return Claim(name, field, value, zones[0].lists.address_of(field))
+    yield counters.claim("frames_managed"), sum(truth.managed), "managed frames"
+    yield counters.claim("frames_free"), sum(truth.free), "free frames"
+    for zone in zones:
+        for field, wanted in (("managed_frames", truth.managed), ("free_frames", truth.free)):
+            lists = zone.lists
+            claim = Claim(zone.lists_name, field, int(lists[field]), lists.address_of(field))
+            yield claim, wanted[zone.number], field.replace("_", " ")
 
 
 def _check_pair(
@@ -169,12 +162,13 @@ def _check_pair(
 
 
 def _check_traffic(counters: Counters, truth: Truth, findings: Findings) -> None:
-    """Every block that is allocated was handed out and not taken back; every free block came from a split or
-    a release.
+    """Every block that is allocated was handed out and not taken back. Every block in a zone came from a
+    split or came back, and those that left it are allocated or cached:
 
-    free blocks now - free blocks at first = splits - merges + releases - allocations
+    free blocks now - free blocks at first = splits - merges - blocks allocated - blocks cached
     """
-    grown = truth.free_blocks - truth.first_free_blocks + truth.allocated_blocks
+    out = truth.allocated_blocks + truth.cached_blocks
+    grown = truth.free_blocks - truth.first_free_blocks + out
     checks = (
         (
             "frame_allocations",

@@ -62,6 +62,7 @@ def _all(one: Walk, other: Walk, ignored: frozenset[str]) -> Iterator[Difference
     for mine, theirs in zip(one.zones, other.zones, strict=True):
         yield from _records(mine.lists_name, mine.lists, theirs.lists, ())
         yield from _records(mine.record_name, mine.record, theirs.record, ("lists",))
+    yield from _caches(one, other)
     for order, pair in enumerate(zip(one.free_blocks, other.free_blocks, strict=True)):
         if pair[0] != pair[1]:
             yield Difference("free blocks", f"order {order}", *map(str, pair))
@@ -93,6 +94,18 @@ def _blocks(one: FrameArray, other: FrameArray) -> Iterator[Difference]:
         rows = differs.any(axis=1) if differs.ndim > 1 else differs
         for index in np.flatnonzero(rows)[:LIMIT].tolist():
             yield Difference(block_name(one.block_number(index)), name, str(mine[index]), str(theirs[index]))
+
+
+def _caches(one: Walk, other: Walk) -> Iterator[Difference]:
+    for mine, theirs in zip(one.caches, other.caches, strict=True):
+        for left, right in zip(mine.magazines, theirs.magazines, strict=True):
+            if left.blocks != right.blocks:
+                yield Difference(left.name, "blocks", str(left.blocks), str(right.blocks))
+        for place, pair in enumerate(zip(mine.pairs, theirs.pairs, strict=True)):
+            for field in ("limit", "most"):
+                if pair[0][field] != pair[1][field]:
+                    values = (str(pair[0][field]), str(pair[1][field]))
+                    yield Difference(mine.name, f"pairs[{place}].{field}", *values)
 
 
 def _records(name: str, one: Struct, other: Struct, ignored: tuple[str, ...]) -> Iterator[Difference]:

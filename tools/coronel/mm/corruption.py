@@ -18,9 +18,10 @@ from coronel.mm import stats
 from coronel.mm.check_blocks import block_name
 from coronel.mm.check_frames import frame_name
 from coronel.mm.layout import Struct, StructType
+from coronel.mm.magazines import Magazine
 from coronel.mm.record import Tables
 from coronel.mm.walker import Walk
-from coronel.mm.zones import Physical
+from coronel.mm.zones import Physical, Zone
 
 
 class WritableMemory(Memory, Protocol):
@@ -53,9 +54,9 @@ _TWINS = {
     "frame_releases": "counter frame_allocations",
     "frame_splits": "counter frame_merges",
     "frame_merges": "counter frame_splits",
-    "frame_failures": "BuddyLists of zone 0",
-    "frame_misuses": "BuddyLists of zone 0",
-    "frames_poisoned": "BuddyLists of zone 0",
+    "frame_failures": "PhysicalRecord",
+    "frame_misuses": "PhysicalRecord",
+    "frames_poisoned": "PhysicalRecord",
     "frames_early": "PhysicalRecord",
     "failures": "counter frame_failures",
     "misuses": "counter frame_misuses",
@@ -67,10 +68,13 @@ _TWINS = {
 class Draw:
     """Draws corruptions of one machine; `walk` is a walk over it that found nothing wrong.
 
-    Pointers to the arrays and between records are left out: what hangs on them is gone when they are wrong.
+    Left out is what the walker promises nothing about (walker.py says why): pointers to arrays and between
+    records, what stands in one place only, and what means nothing.
     """
 
-    KINDS = ("frame", "block", "link", "lists", "map", "zone", "physical", "counter")
+    KINDS = (
+        "frame", "block", "link", "lists", "map", "zone", "node", "physical", "cache", "magazine", "counter",
+    )  # fmt: skip
 
     def __init__(self, chance: random.Random, tables: Tables, walk: Walk) -> None:
         self.chance = chance
@@ -104,24 +108,82 @@ class Draw:
         array = self.walk.array
         listed = array.block_column("list").nonzero()[0].tolist()
         if not listed or self.chance.random() < 0.2:
-            return self._of_record("BuddyLists of zone 0", self.walk.zones[0].lists, ["heads"])
+            zone = self._any_zone()
+            return self._of_record(zone.lists_name, zone.lists, ["heads"])
         return self._of_block(array.block_number(self.chance.choice(listed)), ["prev", "next"])
 
     def _lists(self) -> Corruption:
-        lists = self.walk.zones[0].lists
-        return self._of_record("BuddyLists of zone 0", lists, list(lists))
+        zone = self._any_zone()
+        return self._of_record(zone.lists_name, zone.lists, list(zone.lists))
 
     def _map(self) -> Corruption:
         fields = ["limit", "present_frames", "sections", "ranges", "range"]
         return self._of_record("FrameMap", self.physical.map, fields)
 
     def _zone(self) -> Corruption:
+        zone = self._any_zone()
         return self._of_record(
-            "ZoneRecord 0", self.walk.zones[0].record, ["name", "first", "end", "present_frames"]
+            zone.record_name, zone.record, [name for name in zone.record if name != "lists"]
         )
 
+    def _node(self) -> Corruption:
+        node = self.tables.read("NodeRecord", self.physical.nodes()[0])
+        return self._of_record("NodeRecord 0", node, ["number"])
+
     def _physical(self) -> Corruption:
-        return self._of_record("PhysicalRecord", self.physical.record, ["zones", "early_frames"])
+        pointers = ("frames", "node", "caches")
+        record = self.physical.record
+        return self._of_record("PhysicalRecord", record, [name for name in record if name not in pointers])
+
+    def _cache(self) -> Corruption:
+        cache = self.chance.choice(self.walk.caches)
+        if self.chance.random() < 0.1:
+            return self._bit(cache.name, "taken", cache.record.address_of("taken"), 1, 32)
+        field = self.chance.choice(("loaded", "previous", "most"))
+        pair = self.chance.choice(cache.pairs)
+        return self._bit(cache.name, field, pair.address_of(field), 0, 8 * pair.type[field].bytes)
+
+    def _magazine(self) -> Corruption:
+        """Of a count, or of an entry that counts; of magazines that hold something rather than others."""
+        every = [magazine for cache in self.walk.caches for magazine in cache.magazines]
+        magazine = self.chance.choice(every if self.chance.random() < 0.2 else self.walk.magazines or every)
+        kind = self.tables.type("Magazine")
+        if magazine.count == 0 or self.chance.random() < 0.5:
+            bit = self.chance.randrange(32) if self.chance.random() < 0.3 else self.chance.randrange(7)
+            place = (magazine.address + kind["count"].offset + bit // 8, bit % 8)
+            return Corruption((magazine.name, *self._same_count(magazine, bit)), "count", *place)
+        entry, bit = self.chance.randrange(magazine.count), self.chance.randrange(32)
+        wrong = magazine.slots[entry] ^ 1 << bit
+        others = [one.name for one in self._peers(magazine) if wrong in one.blocks]
+        address = magazine.address + kind["blocks"].offset + entry * kind["blocks"].bytes
+        return Corruption((magazine.name, *others), f"blocks[{entry}]", address + bit // 8, bit % 8)
+
+    def _peers(self, magazine: Magazine) -> list[Magazine]:
+        """The other magazines of the same zone and order."""
+        both = slice(magazine.index & ~1, (magazine.index & ~1) + 2)
+        found = [one for cache in self.walk.caches for one in cache.magazines[both]]
+        return [one for one in found if one is not magazine]
+
+    def _same_count(self, magazine: Magazine, bit: int) -> list[str]:
+        """Magazines of which another count would have the same effect: blocks that are in one and were the
+        last in another are in no third place that says in which of the two they are.
+        """
+
+        def between(one: Magazine, count: int) -> set[int]:
+            return set(one.slots[min(one.count, count) : max(one.count, count)])
+
+        wrong = magazine.count ^ 1 << bit
+        if wrong > len(magazine.slots):
+            return []
+        moved = between(magazine, wrong)
+        return [
+            one.name
+            for one in self._peers(magazine)
+            for other in (one.count ^ 1 << b for b in range(7))
+            if (other < one.count) == (wrong > magazine.count)
+            and other <= len(one.slots)
+            and between(one, other) == moved
+        ]
 
     def _counter(self) -> Corruption:
         info = self.chance.choice(self.tables.counters)
@@ -130,6 +192,17 @@ class Draw:
         return Corruption(self._names(f"counter {info.name}", info.name), info.name, address + byte, bit)
 
     # -- places
+
+    def _any_zone(self) -> Zone:
+        """One with memory rather than another."""
+        zones = self.walk.zones
+        used = [zone for zone in zones if zone.populated]
+        return self.chance.choice(zones if self.chance.random() < 0.2 else used)
+
+    def _bit(self, name: str, field: str, address: int, low: int, end: int) -> Corruption:
+        """One of bits [low, end) of a field."""
+        bit = self.chance.randrange(low, end)
+        return Corruption(self._names(name, field), field, address + bit // 8, bit % 8)
 
     def _block_number(self) -> int:
         return self.walk.array.block_number(self.chance.choice(self.walk.array.known.nonzero()[0].tolist()))

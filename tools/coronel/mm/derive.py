@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coronel.mm.buddy import run_fields
 from coronel.mm.frames import Bools, Numbers, Words
 from coronel.mm.zones import Shape
 
@@ -42,17 +43,6 @@ def free_blocks(free: Bools, max_order: int) -> tuple[int, ...]:
     """How many free blocks of each order there are."""
     levels = pair_up(free, max_order)
     return tuple(int(np.count_nonzero(exactly(levels, order))) for order in range(max_order + 1))
-
-
-def run_fields(whole_order: int) -> list[int]:
-    """The lowest bit of each order's field in Pageblock.runs: order n may occur 2^(whole_order - 1 - n)
-    times, one order up at most half as often; the whole pageblock once. See the theory in
-    mm/physical/pageblock.cpp.
-    """
-    edges = [0]
-    for order in range(whole_order):
-        edges.append(edges[-1] + whole_order - order)
-    return edges
 
 
 @dataclass(frozen=True)
@@ -92,6 +82,18 @@ def whole_orders(full: Bools, shape: Shape) -> Numbers:
         heads = np.flatnonzero(exactly(levels, above)) << above
         found[heads] = shape.whole_order + above
     return found
+
+
+def cover(heads: Numbers, orders: Numbers, frames: int, group_frames: int) -> Bools:
+    """Of each frame: whether a block of one of those heads and orders reaches over it (not over its own
+    head).
+    """
+    ends = np.minimum(heads + (np.int64(1) << orders), (heads // group_frames + 1) * group_frames)
+    steps = np.zeros(frames + 1, np.int64)
+    np.add.at(steps, heads + 1, 1)
+    np.add.at(steps, np.maximum(ends, heads + 1), -1)
+    covered: Bools = np.cumsum(steps)[:frames] > 0
+    return covered
 
 
 def natural_lengths(heads: Numbers, inside: Bools, group_frames: int) -> Numbers:

@@ -34,9 +34,10 @@ from coronel.checkout import (
     built,
     installed,
 )
-from coronel.errors import DecodeError, MMError, SetupError, UsageError
+from coronel.errors import MMError, SetupError, UsageError
 from coronel.memory import PAGE_SHIFT, PAGE_SIZE
 from coronel.mm import stats
+from coronel.mm.host_memory import HostMemory
 from coronel.mm.record import Tables
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def declarations(header: str) -> str:
     """The plain C in the text of a header: what cffi can read. Constants stay, guards and C++ go."""
     kept: list[str] = []
     conditions: list[bool] = []  # of the open #if: whether its lines count
-    for line in header.splitlines():
+    for line in re.sub(r"[ \t]*/\*.*?\*/", "", header, flags=re.DOTALL).splitlines():
         word = re.match(r"\s*#\s*(\w+)\s*(.*)", line)
         if word is None:
             kept += [line] if all(conditions) else []
@@ -152,77 +153,14 @@ def _loaded(path: Path) -> HostLibrary:
     return HostLibrary(path)
 
 
-class HostMemory:
-    """This process's memory, as far as a machine and its library use it; anywhere else is a DecodeError.
-
-    Bytes are read through /proc/self/mem: a wild address is an error there, and no crash.
-    """
-
-    READ_LIMIT = 1 << 32
-
-    def __init__(self, storage: int, library: Path) -> None:
-        self._fd = os.open("/proc/self/mem", os.O_RDWR | os.O_CLOEXEC)
-        self._pid = os.getpid()  # a forked child would read its parent
-        self._extents = _extents(storage, library)
-
-    def read(self, address: int, size: int) -> bytes:
-        """Exactly `size` bytes at `address`, or DecodeError."""
-        self._check(address, size)
-        try:
-            data = os.pread(self._fd, size, address)
-        except OSError as error:
-            raise DecodeError(f"host memory [{address:#x}, {address + size:#x}): {error.strerror}") from None
-        if len(data) != size:
-            raise DecodeError(f"host memory [{address:#x}, {address + size:#x}) ends after {len(data)} bytes")
-        return data
-
-    def write(self, address: int, data: bytes) -> None:
-        """Changes memory behind the manager's back."""
-        self._check(address, len(data))
-        os.pwrite(self._fd, data, address)
-
-    def close(self) -> None:
-        """No reads after this."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-    def _check(self, address: int, size: int) -> None:
-        if self._fd < 0:
-            raise DecodeError("the host machine has been closed")
-        if self._pid != os.getpid():
-            raise DecodeError("the host machine belongs to the process that this one was forked from")
-        if not 0 <= size <= self.READ_LIMIT:
-            raise DecodeError(f"a read of {size} bytes makes no sense")
-        if not any(first <= address and address + size <= end for first, end in self._extents):
-            raise DecodeError(f"host memory [{address:#x}, {address + size:#x}) is not of this machine")
-
-
-def _extents(storage: int, library: Path) -> list[tuple[int, int]]:
-    """The mappings of the library and the one that holds `storage`, touching ones joined: proc(5), maps."""
-    found: list[tuple[int, int]] = []
-    wanted = os.path.realpath(library)
-    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
-        for line in maps:
-            words = line.split(maxsplit=5)
-            first, end = (int(part, 16) for part in words[0].split("-"))
-            if words[1][0] != "r" or not (
-                first <= storage < end or (len(words) > 5 and words[5].strip() == wanted)
-            ):
-                continue
-            if found and found[-1][1] == first:
-                first = found.pop()[0]
-            found.append((first, end))
-    return found
-
-
 class HostMachine:
     """A machine: some memory, some of it reserved, and a memory manager that has taken it into service.
 
     `memory` is a size ("64M", a number of bytes) for one range from frame 0, or ranges of frame numbers.
     Ranges ascend and do not overlap; those of `reserved` lie inside `memory`. With `on_misuse` "refuse" a
     wrong release raises MMError and changes nothing; with "panic" it also kills the machine, as it stops a
-    kernel.
+    kernel. Frames from byte `direct_end` on are HIGHMEM (0: none are); add_memory_range() works up to byte
+    `room_end`.
     """
 
     def __init__(
@@ -232,12 +170,15 @@ class HostMachine:
         *,
         cpus: int = 1,
         on_misuse: Misuse = "refuse",
+        direct_end: int = 0,
+        room_end: int = 0,
         library: HostLibrary | None = None,
     ) -> None:
         self.library = library or HostLibrary.open()
         self.memory_ranges = _ranges("memory", memory)
         self.reserved_ranges = _ranges("reserved", reserved)
-        self._handle = self._create(cpus, on_misuse)
+        self.cpu = 0  # that calls run on; set it to let another one of `cpus` work
+        self._handle = self._create(cpus, on_misuse, direct_end, room_end)
         record = self.library.call.mm_record(self._handle)
         self.memory = HostMemory(record, self.library.path)
         self.tables = Tables.load(self.memory, record)
@@ -245,8 +186,9 @@ class HostMachine:
     @classmethod
     def like(cls, walk: Walk, **options: Any) -> Self:
         """A machine with the memory map of another one: its present frames as memory, its reserved ones
-        reserved.
+        reserved, the same of it in the direct map.
         """
+        options.setdefault("direct_end", walk.direct_frames << PAGE_SHIFT)
         return cls(walk.present_ranges, walk.reserved_ranges, **options)
 
     def __enter__(self) -> Self:
@@ -300,12 +242,31 @@ class HostMachine:
             raise self._error(status, f"stress, {operations} operations from seed {seed}")
         return StressReport(*(int(getattr(report, name)) for name in StressReport.__dataclass_fields__))
 
+    def add_memory_range(self, first: int, end: int) -> None:
+        """Puts frames [first, end) into service; MMError when it cannot be, and nothing has changed."""
+        status = int(
+            self._enter().buddy_add_memory(
+                _unsigned("first", first << PAGE_SHIFT, 64), _unsigned("end", end << PAGE_SHIFT, 64)
+            )
+        )
+        if status < 0:
+            raise self._error(status, f"frames [{first:#x}, {end:#x})")
+
+    def quiesce(self) -> None:
+        """Sends home what the CPUs' magazines hold, so that levels, counters and a walk agree."""
+        self._check(self._enter().mm_quiesce(), "quiesce")
+
+    def fail_nth(self, n: int) -> None:
+        """Lets the n-th allocation from now on fail, once; 0 ends the plan."""
+        self._check(self._enter().mm_fail_nth(_unsigned("n", n, 64)), f"fail_nth {n}")
+
+    def fail_pending(self) -> bool:
+        """Whether the failure that was armed is still to come."""
+        return bool(self._check(self._enter().mm_fail_pending(), "fail_pending"))
+
     def valid(self) -> bool:
         """Whether the manager's own proof of its invariants holds."""
-        answer = self._enter().mm_valid()
-        if answer < 0:
-            raise self._error(answer, "valid")
-        return bool(answer)
+        return bool(self._check(self._enter().mm_valid(), "valid"))
 
     # -- what it holds
 
@@ -331,17 +292,27 @@ class HostMachine:
 
     # -- inside
 
-    def _create(self, cpus: int, on_misuse: Misuse) -> Any:
+    def _create(self, cpus: int, on_misuse: Misuse, direct_end: int, room_end: int) -> Any:
         if on_misuse not in ("refuse", "panic"):
             raise UsageError(f"on_misuse {on_misuse!r} is unknown: there are refuse and panic")
         ffi, call = self.library.ffi, self.library.call
         policy = call.MM_MISUSE_PANIC if on_misuse == "panic" else call.MM_MISUSE_REFUSE
-        arrays = []
-        for ranges in (self.memory_ranges, self.reserved_ranges):
-            bytes_of = [(first << PAGE_SHIFT, end << PAGE_SHIFT) for first, end in ranges]
-            arrays += [ffi.new("struct mm_range[]", bytes_of), len(ranges)]
+        memory, reserved = (
+            ffi.new("struct mm_range[]", [(first << PAGE_SHIFT, end << PAGE_SHIFT) for first, end in ranges])
+            for ranges in (self.memory_ranges, self.reserved_ranges)
+        )
+        shape = {
+            "memory": memory,
+            "memory_ranges": len(memory),
+            "reserved": reserved,
+            "reserved_ranges": len(reserved),
+            "cpus": _unsigned("cpus", cpus),
+            "misuse_policy": policy,
+            "direct_end": _unsigned("direct_end", direct_end, 64),
+            "room_end": _unsigned("room_end", room_end, 64),
+        }
         made = ffi.new("struct mm_machine **")
-        status = call.mm_machine_create(*arrays, _unsigned("cpus", cpus), policy, made)
+        status = call.mm_machine_create(ffi.new("struct mm_shape *", shape), made)
         if status < 0:
             why = {
                 errno.EINVAL: "its ranges must ascend, not overlap, and reserve only memory; it needs a CPU",
@@ -352,11 +323,17 @@ class HostMachine:
         return made[0]
 
     def _enter(self) -> Any:
-        """The library, with the calling thread on CPU 0 of this machine."""
+        """The library, with the calling thread on this machine's `cpu`."""
         if self._handle is None:
             raise MMError("the host machine has been closed")
-        self.library.call.mm_enter(self._handle, 0)
+        if self.library.call.mm_enter(self._handle, _unsigned("cpu", self.cpu)) < 0:
+            raise MMError(f"the host machine has no CPU {self.cpu}", errno.EINVAL)
         return self.library.call
+
+    def _check(self, status: int, what: str) -> int:
+        if status < 0:
+            raise self._error(status, what)
+        return status
 
     def _error(self, status: int, what: str) -> MMError:
         ffi, call = self.library.ffi, self.library.call

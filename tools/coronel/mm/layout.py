@@ -96,7 +96,9 @@ class Field:
             kind = self.target
             found: list[Any] = [Struct(kind, data[at : at + self.bytes], address + at) for at in starts]
         else:
-            found = [self._shape(value) for value in self._packed.unpack_from(data, self.offset)]
+            values = self._packed.unpack_from(data, self.offset)
+            plain = self.bits == 0 and self.target is None
+            found = list(values if plain else map(self._shape, values))
         return found[0] if self.count == 1 else tuple(found)
 
     def _shape(self, value: int) -> int:

@@ -1,5 +1,5 @@
-"""The way from the record to the frame array and the zones. Needs nothing but Python: GDB's commands use it
-too.
+"""The way from the record to the frame array, the zones and the magazines. Needs nothing but Python: GDB's
+commands use it too.
 """
 
 from __future__ import annotations
@@ -8,7 +8,8 @@ import enum
 from dataclasses import dataclass
 
 from coronel.errors import DecodeError
-from coronel.mm.layout import Struct
+from coronel.memory import PAGE_SHIFT
+from coronel.mm.layout import EnumType, Struct
 from coronel.mm.record import Tables
 
 
@@ -18,8 +19,14 @@ class State(enum.IntEnum):
     absent = 0  # no memory, or not ours
     reserved = 1  # never handed out
     free = 2
-    inside = 3  # of an allocated block
+    inside = 3  # of a block that is out of its zone, allocated or cached: behind its first frame
     allocated = 4  # first frame of an allocated block
+    cached = 5  # first frame of a free block in a CPU's magazine
+
+
+ZONE_NAMES = {"dma": "DMA", "dma32": "DMA32", "normal": "Normal", "highmem": "HighMem"}  # by ZoneKind
+DMA_END, DMA32_END = 16 << 20 >> PAGE_SHIFT, 4 << 30 >> PAGE_SHIFT  # frame numbers: what devices reach
+ALL_FRAMES = 1 << 32  # above every frame number
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Zone:
-    """One zone's records."""
+    """One zone's records. Its number is its ZoneKind, which is also in its Frames."""
 
     number: int
     record: Struct  # ZoneRecord
@@ -63,6 +70,11 @@ class Zone:
     def name(self) -> str:
         """As the kernel spells it."""
         return str(self.record["name"])
+
+    @property
+    def populated(self) -> bool:
+        """Whether it has memory. One that has none exists all the same, and is shown to nobody."""
+        return int(self.record["present_frames"]) != 0
 
     @property
     def lists_name(self) -> str:
@@ -77,7 +89,7 @@ class Zone:
 
 @dataclass(frozen=True)
 class Physical:
-    """The floor of frames: its record, its frame map and its zones."""
+    """The floor of frames: its record, its frame map, and the way to its zones."""
 
     record: Struct  # PhysicalRecord
     map: Struct  # FrameMap
@@ -88,17 +100,40 @@ class Physical:
         record = tables.read("PhysicalRecord", tables.manager()["physical"])
         return cls(record, tables.read("FrameMap", record["frames"]))
 
+    def nodes(self) -> tuple[int, ...]:
+        """Where the NodeRecords lie; 0 for none."""
+        pointers = self.record["node"]
+        return pointers if isinstance(pointers, tuple) else (pointers,)
+
     def zones(self, tables: Tables) -> list[Zone]:
-        """Every zone; DecodeError when a record cannot be read."""
-        pointers = self.record["zone"]
-        used = pointers[: self.record["zones"]]
-        return [self.zone(tables, number, pointer) for number, pointer in enumerate(used)]
+        """Every zone, those without memory too; DecodeError when a record cannot be read."""
+        node = tables.read("NodeRecord", self.nodes()[0])
+        return [self.zone(tables, number, pointer) for number, pointer in enumerate(node["zone"])]
 
     @staticmethod
     def zone(tables: Tables, number: int, address: int) -> Zone:
         """Zone `number`, whose ZoneRecord lies at `address`."""
         record = tables.read("ZoneRecord", address)
         return Zone(number, record, tables.read("BuddyLists", record["lists"]))
+
+
+def zone_kinds(tables: Tables) -> EnumType:
+    """ZoneKind; DecodeError when it is not the one that this reader knows."""
+    kinds = tables.enum("ZoneKind")
+    if list(kinds.values) != list(ZONE_NAMES) or sorted(kinds.values.values()) != list(
+        range(len(ZONE_NAMES))
+    ):
+        raise DecodeError(f"zones {', '.join(kinds.values)}: this reader knows {', '.join(ZONE_NAMES)}")
+    return kinds
+
+
+def zone_edges(tables: Tables, direct_frames: int, max_order: int) -> tuple[int, ...]:
+    """Zone n is the frame numbers [edges[n], edges[n + 1]): what devices reach, and what the direct map
+    does, rounded down to whole blocks of the largest order.
+    """
+    limit = tables.option("max_memory_gib") << (30 - PAGE_SHIFT)
+    high = min(max(direct_frames >> max_order << max_order, DMA_END), limit)
+    return (0, DMA_END, min(DMA32_END, high), high, ALL_FRAMES)
 
 
 @dataclass(frozen=True)
@@ -133,4 +168,4 @@ def state_of(name: str, *, is_free: bool) -> State | None:
     """The State for a FrameState's name and the bit in the Pageblock."""
     if name == "managed":
         return State.free if is_free else State.inside
-    return State[name] if name in ("absent", "reserved", "allocated") else None
+    return State[name] if name in ("absent", "reserved", "allocated", "cached") else None

@@ -1,0 +1,143 @@
+// Commands that work the frame allocator beneath the console's own table: pages, addmem, failnth, quiesce.
+// SPDX-License-Identifier: MIT
+#include <array>
+
+#include "kernel/boot.hpp"
+#include "kernel/shell/changing.hpp"
+#include "kernel/shell/command.hpp"
+
+namespace kernel::shell {
+
+namespace {
+
+using memory::Error;
+using memory::FrameNumber;
+using memory::Gfp;
+using memory::Layout;
+using memory::Order;
+using memory::PhysAddr;
+using memory::PhysRange;
+using memory::Unit;
+
+// One operation of `pages`: a ORDER/FLAGS, or f FRAME/ORDER.
+struct PageOperation {
+  char what = 0;
+  std::uint64_t first = 0;
+  std::uint64_t second = 0;
+};
+
+std::optional<PageOperation> parse(std::string_view word) {
+  const std::size_t slash = word.find('/');
+  if (word.size() < 2 || (word[0] != 'a' && word[0] != 'f') || slash == std::string_view::npos) return {};
+  const auto first = memory::parse_number(word.substr(1, slash - 1));
+  const auto second = memory::parse_number(word.substr(slash + 1));
+  if (!first.ok() || !second.ok()) return {};
+  return PageOperation{word[0], first.take(), second.take()};
+}
+
+// A frame number or 0; a negative errno when it failed.
+std::int64_t perform(const PageOperation& operation) {
+  memory::MemoryManager& manager = memory::manager();
+  const std::uint64_t order = operation.what == 'a' ? operation.first : operation.second;
+  if (order > raw(memory::kMaxOrder)) return -memory::errno_of(Error::invalid);
+  const Order blocks{static_cast<std::uint8_t>(order)};
+  if (operation.what == 'a') {
+    if (operation.second >= memory::kGfpEnd) return -memory::errno_of(Error::invalid);
+    const auto block = manager.alloc_pages(blocks, Gfp{static_cast<std::uint8_t>(operation.second)});
+    return block.ok() ? std::int64_t{raw(block.take())} : -memory::errno_of(block.error());
+  }
+  const FrameNumber number = operation.first < raw(memory::kNoFrame)
+                                 ? FrameNumber{static_cast<std::uint32_t>(operation.first)}
+                                 : memory::kNoFrame;
+  return -memory::errno_of(manager.free_pages(number, blocks).error());
+}
+
+// Calls body(word) for each word of `text` until it says no; whether it never did.
+template <typename Body>
+bool for_each_word(std::string_view text, Body&& body) {
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find(' '), text.size());
+    if (end > 0 && !body(text.substr(0, end))) return false;
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return true;
+}
+
+}  // namespace
+
+// Checks every word before it performs the first, so a wrong one changes nothing.
+Status run_pages(Call& call) {
+  const bool good = for_each_word(call.rest(), [&call](std::string_view word) {
+    if (parse(word)) return true;
+    call.error().text("expected aORDER/FLAGS or fFRAME/ORDER, not ").quoted(word);
+    return false;
+  });
+  if (!good) return Status::invalid;
+  call.out().begin_object("", Layout::lines);
+  call.out().begin_array("results", Layout::row);
+  {
+    const Changing changing;
+    for_each_word(call.rest(), [&call](std::string_view word) {
+      call.out().number("", perform(*parse(word)), Unit::none);
+      return true;
+    });
+  }
+  call.out().end_array();
+  call.out().end_object();
+  return Status::success;
+}
+
+Status run_addmem(Call& call) {
+  const auto first = call.number(0, "FIRST", 0, ~std::uint64_t{0});
+  const auto end = first ? call.number(1, "END", 0, ~std::uint64_t{0}) : std::nullopt;
+  if (!end) return Status::invalid;
+  const PhysRange range{PhysAddr{*first}, PhysAddr{*end}};
+  if (!is_held(range)) {
+    call.error().text(
+        "only memory that the option hold= kept back can be added, whole frames of it; END is not included");
+    return Status::invalid;
+  }
+  memory::Result<void> added = Error::ok;
+  {
+    const Changing changing;
+    added = memory::add_memory(range);
+  }
+  if (!added.ok()) return call.fail(added.error(), memory::text_of(added.error()));
+  call.out().begin_object("", Layout::lines);
+  call.out().hex("first", *first);
+  call.out().hex("end", *end);
+  call.out().end_object();
+  return Status::success;
+}
+
+Status run_failnth(Call& call) {
+  memory::Physical& physical = memory::manager().physical();
+  if (call.arguments() == 1) {
+    const auto n = call.number(0, "N", 0, ~std::uint64_t{0});
+    if (!n) return Status::invalid;
+    const Changing changing;
+    physical.fail_nth(*n);
+  }
+  const memory::FailPlan& plan = physical.fail_plan();
+  call.out().begin_object("", Layout::lines);
+  call.out().text("armed", plan.armed() ? "yes" : "no");
+  call.out().text("pending", plan.pending() ? "yes" : "no");
+  call.out().text("struck_at", plan.struck() ? memory::name_of(plan.last_site()) : "-");
+  call.out().end_object();
+  return Status::success;
+}
+
+Status run_quiesce(Call& call) {
+  memory::Physical& physical = memory::manager().physical();
+  const auto before = static_cast<std::int64_t>(physical.levels().cached);
+  {
+    const Changing changing;
+    physical.quiesce();
+  }
+  call.out().begin_object("", Layout::lines);
+  call.out().number("sent_home", before, Unit::frames);
+  call.out().end_object();
+  return Status::success;
+}
+
+}  // namespace kernel::shell

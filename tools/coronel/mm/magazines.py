@@ -1,0 +1,131 @@
+"""The CPUs' magazines: free blocks that left their zones. Needs nothing but Python: GDB's commands use it
+too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from coronel.errors import DecodeError
+from coronel.mm.layout import Struct
+from coronel.mm.record import Tables
+from coronel.mm.zones import ZONE_NAMES, Physical
+
+
+@dataclass(frozen=True)
+class Places:
+    """How the pairs of a FrameCache are arranged: place = zone * orders + order, and magazines 2 * place and
+    2 * place + 1 belong to it.
+    """
+
+    pairs: int
+    orders: int  # that are cached: 0 to orders - 1
+    room: int  # blocks that a magazine can hold
+
+    @classmethod
+    def of(cls, tables: Tables) -> Places:
+        """DecodeError when the tables make no sense together."""
+        cache, room = tables.type("FrameCache"), tables.type("Magazine")["blocks"].count
+        pairs, magazines = cache["pairs"].count, cache["magazines"].count
+        if magazines != 2 * pairs or pairs % len(ZONE_NAMES):
+            raise DecodeError(f"{magazines} magazines for {pairs} pairs make no sense")
+        return cls(pairs, pairs // len(ZONE_NAMES), room)
+
+    def zone(self, place: int) -> int:
+        """ZoneKind of a place."""
+        return place // self.orders
+
+    def order(self, place: int) -> int:
+        """Order of the blocks of a place."""
+        return place % self.orders
+
+
+@dataclass(frozen=True)
+class Magazine:
+    """A magazine as it was read."""
+
+    cpu: int
+    index: int  # among the magazines of its cache
+    zone: int  # ZoneKind
+    order: int
+    count: int  # as it says; it may be nonsense
+    slots: tuple[int, ...]  # every entry; those from `count` on mean nothing
+    address: int
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """First frames of the blocks that it holds."""
+        return self.slots[: self.count]
+
+    @property
+    def name(self) -> str:
+        """How problems call it."""
+        return f"Magazine {self.index} of FrameCache {self.cpu}"
+
+
+@dataclass(frozen=True)
+class Cache:
+    """One CPU's FrameCache."""
+
+    cpu: int
+    record: Struct
+    places: Places
+
+    @property
+    def name(self) -> str:
+        """How problems call it."""
+        return f"FrameCache {self.cpu}"
+
+    @property
+    def taken(self) -> int:
+        """1 while somebody works on it."""
+        return int(self.record["taken"])
+
+    @cached_property
+    def pairs(self) -> tuple[Struct, ...]:
+        """The MagazinePair of each place."""
+        found: tuple[Struct, ...] = self.record["pairs"]
+        return found
+
+    @cached_property
+    def magazines(self) -> tuple[Magazine, ...]:
+        """All of them, the empty ones too."""
+        return tuple(
+            Magazine(
+                self.cpu,
+                index,
+                self.places.zone(index // 2),
+                self.places.order(index // 2),
+                int(record["count"]),
+                record["blocks"],
+                record.address,
+            )
+            for index, record in enumerate(self.record["magazines"])
+        )
+
+    def own(self, place: int) -> tuple[int, int]:
+        """Where the two magazines of a place lie."""
+        return self.magazines[2 * place].address, self.magazines[2 * place + 1].address
+
+    @property
+    def frames(self) -> int:
+        """How many frames its magazines hold."""
+        return sum(len(magazine.blocks) << magazine.order for magazine in self.magazines)
+
+    def at(self, place: int, address: int) -> Magazine | None:
+        """The magazine of a place that lies there."""
+        own = self.own(place)
+        return self.magazines[2 * place + own.index(address)] if address in own else None
+
+
+def read_caches(tables: Tables, physical: Physical) -> list[Cache]:
+    """Every CPU's cache; DecodeError when one cannot be read. A table has one for each CPU that there may be,
+    whatever the record says.
+    """
+    kind, places = tables.type("FrameCache"), Places.of(tables)
+    start = int(physical.record["caches"])
+    return [
+        Cache(cpu, tables.read(kind, start + cpu * kind.size), places)
+        for cpu in range(tables.option("max_cpus"))
+    ]
