@@ -35,22 +35,49 @@ std::optional<PageOperation> parse(std::string_view word) {
   return PageOperation{word[0], first.take(), second.take()};
 }
 
-// A frame number or 0; a negative errno when it failed.
-std::int64_t perform(const PageOperation& operation) {
+// What came of it: a frame number, or 0 for a release.
+memory::Result<std::uint32_t> perform(const PageOperation& operation) {
   memory::MemoryManager& manager = memory::manager();
   const std::uint64_t order = operation.what == 'a' ? operation.first : operation.second;
-  if (order > raw(memory::kMaxOrder)) return -memory::errno_of(Error::invalid);
+  if (order > raw(memory::kMaxOrder)) return Error::invalid;
   const Order blocks{static_cast<std::uint8_t>(order)};
   if (operation.what == 'a') {
-    if (operation.second >= memory::kGfpEnd) return -memory::errno_of(Error::invalid);
-    const auto block = manager.alloc_pages(blocks, Gfp{static_cast<std::uint8_t>(operation.second)});
-    return block.ok() ? std::int64_t{raw(block.take())} : -memory::errno_of(block.error());
+    if (operation.second >= memory::kGfpEnd) return Error::invalid;
+    return raw(TRY(manager.alloc_pages(blocks, Gfp{static_cast<std::uint8_t>(operation.second)})));
   }
   const FrameNumber number = operation.first < raw(memory::kNoFrame)
                                  ? FrameNumber{static_cast<std::uint32_t>(operation.first)}
                                  : memory::kNoFrame;
-  return -memory::errno_of(manager.free_pages(number, blocks).error());
+  TRY(manager.free_pages(number, blocks));
+  return 0;
 }
+
+// A reply has 16 KiB, and the longest failure needs 22 bytes of it.
+constexpr std::size_t kMostOperations = 512;
+
+// The errors of one line of operations, in order, and each one's words once: several share one errno.
+class Failures {
+ public:
+  void add(Error error) { errors_[count_++] = error; }
+
+  void describe(memory::Inspector& out) const {
+    out.begin_array("errors", Layout::row);
+    for (std::size_t n = 0; n < count_; ++n) out.text("", memory::name_of(errors_[n]));
+    out.end_array();
+    out.begin_object("texts", Layout::lines);
+    std::uint32_t told = 0;  // a bit for each Error
+    for (std::size_t n = 0; n < count_; ++n) {
+      const std::uint32_t bit = std::uint32_t{1} << static_cast<unsigned>(errors_[n]);
+      if ((told & bit) == 0) out.text(memory::name_of(errors_[n]), memory::text_of(errors_[n]));
+      told |= bit;
+    }
+    out.end_object();
+  }
+
+ private:
+  std::array<Error, kMostOperations> errors_{};
+  std::size_t count_ = 0;
+};
 
 // Calls body(word) for each word of `text` until it says no; whether it never did.
 template <typename Body>
@@ -67,22 +94,33 @@ bool for_each_word(std::string_view text, Body&& body) {
 
 // Checks every word before it performs the first, so a wrong one changes nothing.
 Status run_pages(Call& call) {
-  const bool good = for_each_word(call.rest(), [&call](std::string_view word) {
+  std::size_t count = 0;
+  const bool good = for_each_word(call.rest(), [&](std::string_view word) {
+    ++count;
     if (parse(word)) return true;
     call.error().text("expected aORDER/FLAGS or fFRAME/ORDER, not ").quoted(word);
     return false;
   });
   if (!good) return Status::invalid;
+  if (count > kMostOperations) {
+    call.error().text("at most ").number(kMostOperations).text(" operations at once, not ").number(count);
+    return Status::too_big;
+  }
+  Failures failures;
   call.out().begin_object("", Layout::lines);
   call.out().begin_array("results", Layout::row);
   {
     const Changing changing;
-    for_each_word(call.rest(), [&call](std::string_view word) {
-      call.out().number("", perform(*parse(word)), Unit::none);
+    for_each_word(call.rest(), [&](std::string_view word) {
+      const auto done = perform(*parse(word));
+      if (!done.ok()) failures.add(done.error());
+      call.out().number("", done.ok() ? std::int64_t{done.take()} : -memory::errno_of(done.error()),
+                        Unit::none);
       return true;
     });
   }
   call.out().end_array();
+  failures.describe(call.out());
   call.out().end_object();
   return Status::success;
 }
@@ -92,6 +130,9 @@ Status run_addmem(Call& call) {
   const auto end = first ? call.number(1, "END", 0, ~std::uint64_t{0}) : std::nullopt;
   if (!end) return Status::invalid;
   const PhysRange range{PhysAddr{*first}, PhysAddr{*end}};
+  // What no machine would add is refused in mm/'s words; only then does it matter which memory this one has.
+  const Error wrong = memory::manager().physical().frames().addable(range);
+  if (wrong != Error::ok) return call.fail(wrong, memory::text_of(wrong));
   if (!is_held(range)) {
     call.error().text(
         "only memory that the option hold= kept back can be added, whole frames of it; END is not included");

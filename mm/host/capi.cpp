@@ -54,23 +54,61 @@ std::vector<PhysRange> ranges_of(const mm_range* ranges, std::size_t count) {
   return result;
 }
 
+Result<std::uint32_t> allocate(memory::Machine& machine, std::uint32_t order, std::uint32_t gfp_flags) {
+  if (order > raw(kMaxOrder) || gfp_flags >= kGfpEnd) return Error::invalid;
+  return raw(TRY(machine.manager().alloc_pages(Order{static_cast<std::uint8_t>(order)},
+                                               Gfp{static_cast<std::uint8_t>(gfp_flags)})));
+}
+
+Result<void> release(memory::Machine& machine, std::uint64_t pfn, std::uint32_t order) {
+  if (order > raw(kMaxOrder)) return Error::invalid;
+  const FrameNumber number = pfn < raw(kNoFrame) ? FrameNumber{static_cast<std::uint32_t>(pfn)} : kNoFrame;
+  return machine.manager().free_pages(number, Order{static_cast<std::uint8_t>(order)});
+}
+
+// Sets what came of it; false when there is no such verb.
+bool perform(memory::Machine& machine, mm_page_operation& operation) {
+  Error error = Error::ok;
+  operation.result = 0;
+  if (operation.verb == MM_PAGE_ALLOC) {
+    const auto block = allocate(machine, operation.order, operation.gfp_flags);
+    error = block.error();
+    if (block.ok()) operation.result = block.take();
+  } else if (operation.verb == MM_PAGE_FREE) {
+    error = release(machine, operation.pfn, operation.order).error();
+  } else {
+    return false;
+  }
+  operation.error = static_cast<std::uint32_t>(error);
+  if (error != Error::ok) operation.result = negative(error);
+  return true;
+}
+
 }  // namespace
 
 int64_t alloc_pages(unsigned order, unsigned gfp_flags) {
   return on_machine([&](memory::Machine& machine) -> int64_t {
-    if (order > raw(kMaxOrder) || gfp_flags >= kGfpEnd) return negative(Error::invalid);
-    const auto number = machine.manager().alloc_pages(Order{static_cast<std::uint8_t>(order)},
-                                                      Gfp{static_cast<std::uint8_t>(gfp_flags)});
-    return number.ok() ? static_cast<int64_t>(raw(number.take())) : negative(number.error());
+    const auto block = allocate(machine, order, gfp_flags);
+    return block.ok() ? int64_t{block.take()} : negative(block.error());
   });
 }
 
 int free_pages(uint64_t pfn, unsigned order) {
-  return on_machine([&](memory::Machine& machine) -> int {
-    if (order > raw(kMaxOrder)) return negative(Error::invalid);
-    const FrameNumber number = pfn < raw(kNoFrame) ? FrameNumber{static_cast<std::uint32_t>(pfn)} : kNoFrame;
-    return negative(machine.manager().free_pages(number, Order{static_cast<std::uint8_t>(order)}).error());
+  return on_machine([&](memory::Machine& machine) { return negative(release(machine, pfn, order).error()); });
+}
+
+int64_t mm_run_pages(mm_page_operation* operations, size_t count) {
+  int64_t done = 0;
+  const int64_t status = on_machine([&](memory::Machine& machine) -> int64_t {
+    for (std::size_t n = 0; n < count && perform(machine, operations[n]); ++n) ++done;
+    return 0;
   });
+  return status < 0 && done == 0 ? status : done;
+}
+
+const char* mm_error_text(unsigned error) {
+  return error <= static_cast<unsigned>(Error::shared_free) ? text_of(static_cast<Error>(error)).data()
+                                                            : nullptr;
 }
 
 int mm_machine_create(const mm_shape* shape, mm_machine** out) {

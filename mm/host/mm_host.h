@@ -52,6 +52,25 @@ uint64_t mm_record(const struct mm_machine* machine);
 /* Why the last free_pages() on this thread was refused, in words ("double free"); "success" when it was not. */
 const char* mm_last_error(void);
 
+enum mm_page_verb { MM_PAGE_ALLOC = 0, MM_PAGE_FREE = 1 };
+
+/* One call of mm.h among many, and what came of it. */
+struct mm_page_operation {
+  uint32_t verb; /* an mm_page_verb */
+  uint32_t order;
+  uint32_t gfp_flags; /* alloc */
+  uint32_t error;     /* set: 0, or a number for mm_error_text() */
+  uint64_t pfn;       /* free */
+  int64_t result;     /* set: what alloc_pages() or free_pages() returned */
+};
+
+/* Performs them in order, the failing ones too: the kernel's `pages`. How many were performed: fewer than `count` when
+ * the machine died, or at the first verb that is none. A negative errno on a dead machine. */
+int64_t mm_run_pages(struct mm_page_operation* operations, size_t count);
+
+/* The words for mm_page_operation.error, as mm_last_error() has them; "success" for 0, NULL for what is no error. */
+const char* mm_error_text(unsigned error);
+
 /* Sends home what all CPUs' magazines hold: then levels, counters and a walk agree. Precondition: nobody else is on the
  * machine. 0 or a negative errno. */
 int mm_quiesce(void);

@@ -44,18 +44,18 @@ void Physical::start(const BootInfo& info, EarlyAllocator& early) {
 }
 
 Result<void> Physical::add_memory(PhysRange memory, StorageMapper& storage) {
-  return additions_.with([&](std::uint64_t& additions) -> Result<void> {
-    if (const Error error = frames_.addable(memory); error != Error::ok) return error;
-    if (fail_plan_.strikes(FailSite::section_storage)) return Error::no_memory;
-    const std::size_t taken = TRY(storage.map(memory, PhysAddr{frames_.map().direct_frames * kPageSize}));
-    CHECK(taken <= memory.bytes() / kPageSize);
-    make_present(memory);
-    donate({memory.first + taken * kPageSize, memory.end});
-    node_.choose_first_zones();
-    serve_from_caches();
-    ++additions;
-    return {};
-  });
+  const Mutex<Rank::range>::Hold hold(adding_);
+  if (const Error error = frames_.addable(memory); error != Error::ok) return error;
+  if (fail_plan_.strikes(FailSite::section_storage)) return Error::no_memory;
+  const std::size_t taken = TRY(storage.map(memory, PhysAddr{frames_.map().direct_frames * kPageSize}));
+  CHECK(taken <= memory.bytes() / kPageSize);
+  make_present(memory);
+  donate({memory.first + taken * kPageSize, memory.end});
+  node_.choose_first_zones();
+  serve_from_caches();
+  record_.additions.fetch_add(1, std::memory_order_relaxed);
+  stats::add(Counter::memory_additions);
+  return {};
 }
 
 // ---- what the caches do not serve -------------------------------------------------------------------------------

@@ -27,7 +27,8 @@ struct PhysicalRecord {
   std::array<const NodeRecord*, 1> node{};
   const FrameCache* caches = nullptr;
   std::uint64_t cache_count = 0;
-  std::uint64_t early_frames = 0;  // that the early allocator gave out for good
+  std::uint64_t early_frames = 0;            // that the early allocator gave out for good
+  std::atomic<std::uint64_t> additions = 0;  // how often memory was added since
   std::atomic<std::uint64_t> failures = 0;
   std::atomic<std::uint64_t> misuses = 0;
   std::atomic<std::uint64_t> poisoned_frames = 0;
@@ -148,7 +149,7 @@ class Physical {
   FrameCaches caches_;
   FrameCaches::Service caching_ = FrameCaches::Service::on;
   FailPlan fail_plan_;
-  Guarded<std::uint64_t, Mutex<Rank::range>> additions_;  // how often memory was added; one at a time
+  Mutex<Rank::range> adding_;  // one at a time
   PhysicalRecord record_;
 };
 

@@ -89,9 +89,9 @@ def test_memory_is_added_when_nothing_is_free(kernel: KernelState, channel: Chan
         (HELD[0], HELD[0], INVALID),
         (HELD[0] + 1, HELD[1], INVALID),
         (HELD[1], HELD[0], INVALID),
-        (HELD[0] - PAGE_SIZE, HELD[1], INVALID),
-        (HELD[0], HELD[1] + PAGE_SIZE, INVALID),
-        (0, PAGE_SIZE, INVALID),
+        (HELD[0] - PAGE_SIZE, HELD[1], EXISTS),
+        (HELD[0], HELD[1] + PAGE_SIZE, EXISTS),
+        (0, PAGE_SIZE, EXISTS),
         (HELD[0], HELD[0] + PAGE_SIZE, INVALID),  # too little to describe itself
     ],
 )

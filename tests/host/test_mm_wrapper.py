@@ -6,15 +6,16 @@ import pytest
 
 import mm_wrapper
 from coronel.mm.host import HostLibrary, HostMachine
+from coronel.mm.host_mm import HostKernelMM
 
 
 @pytest.fixture
-def mm(library: HostLibrary) -> mm_wrapper.KernelMM:
+def mm(library: HostLibrary) -> HostKernelMM:
     """16 MiB, 64 frames of it reserved."""
-    return mm_wrapper.KernelMM(HostMachine([(0, 4096)], [(0, 64)], library=library))
+    return mm_wrapper.get_kernel_mm(HostMachine([(0, 4096)], [(0, 64)], library=library))
 
 
-def test_memory_info_adds_up(mm: mm_wrapper.KernelMM) -> None:
+def test_memory_info_adds_up(mm: HostKernelMM) -> None:
     before = mm.get_memory_info()
     assert (before.present, before.reserved, before.used) == (4096 * 4096, 64 * 4096, 0)
     assert before.total == before.free == (4096 - 64) * 4096
@@ -24,7 +25,7 @@ def test_memory_info_adds_up(mm: mm_wrapper.KernelMM) -> None:
     assert (after.used, before.free - after.free) == (32 * 4096, 32 * 4096)
 
 
-def test_what_a_magazine_holds_is_free(mm: mm_wrapper.KernelMM) -> None:
+def test_what_a_magazine_holds_is_free(mm: HostKernelMM) -> None:
     """The kernel's MemFree: a request for one frame fetches several, and the others are still there."""
     pfn = mm.alloc_pages(0)
     assert pfn is not None
@@ -43,7 +44,7 @@ def test_what_a_magazine_holds_is_free(mm: mm_wrapper.KernelMM) -> None:
     assert (mm.get_memory_info().cached, mm.get_memory_info().used) == (0, 0)
 
 
-def test_pages_are_what_they_are(mm: mm_wrapper.KernelMM) -> None:
+def test_pages_are_what_they_are(mm: HostKernelMM) -> None:
     pfn = mm.alloc_pages(2, mm_wrapper.GFPFlags.KERNEL)
     assert pfn is not None
     head, inside = mm.get_page_info(pfn), mm.get_page_info(pfn + 3)
@@ -54,7 +55,7 @@ def test_pages_are_what_they_are(mm: mm_wrapper.KernelMM) -> None:
         mm.get_page_info(1 << 30)
 
 
-def test_misuse_and_exhaustion(mm: mm_wrapper.KernelMM) -> None:
+def test_misuse_and_exhaustion(mm: HostKernelMM) -> None:
     pfn = mm.alloc_pages(0)
     assert pfn is not None
     mm.free_pages(pfn, 0)
@@ -66,7 +67,7 @@ def test_misuse_and_exhaustion(mm: mm_wrapper.KernelMM) -> None:
     assert mm.alloc_pages(11) is None
 
 
-def test_buddy_stats_are_the_walks(mm: mm_wrapper.KernelMM) -> None:
+def test_buddy_stats_are_the_walks(mm: HostKernelMM) -> None:
     mm.alloc_pages(0)
     stats = mm.get_buddy_stats()
     in_zones = sum(blocks << order for order, blocks in enumerate(stats["free_blocks"]))
@@ -76,13 +77,13 @@ def test_buddy_stats_are_the_walks(mm: mm_wrapper.KernelMM) -> None:
     assert stats["largest_free_order"] == 11
 
 
-def test_stress_gives_everything_back(mm: mm_wrapper.KernelMM) -> None:
+def test_stress_gives_everything_back(mm: HostKernelMM) -> None:
     report = mm.stress_test(2000, seed=5)
     assert report.operations == 2000
     assert mm.get_memory_info().used == 0
 
 
-def test_the_dump_shows_levels_and_counters(mm: mm_wrapper.KernelMM) -> None:
+def test_the_dump_shows_levels_and_counters(mm: HostKernelMM) -> None:
     text = mm.dump_system_state()
     assert "4096 frames present, 4032 managed, 4032 free" in text
     assert "frame_allocations: 0" in text

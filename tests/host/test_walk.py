@@ -214,3 +214,20 @@ def test_a_machine_without_a_manager_is_one_clear_error(library: HostLibrary) ->
         machine.memory.write(machine.tables.record.address + 136, bytes(8))
         with pytest.raises(DecodeError, match="not initialised yet"):
             Tables.load(machine.memory, machine.tables.record.address).manager()
+
+
+def test_memory_added_beside_what_is_in_use_adds_up(library: HostLibrary) -> None:
+    """Blocks that were out when it came merge with it later, which no total of the start foresees."""
+    with HostMachine(
+        [(0, 4096), (6144, 8192)], [(0, 64)], room_end=8192 << PAGE_SHIFT, library=library
+    ) as machine:
+        machine.add_memory_range(4096, 4160)
+        held = []
+        while (pfn := machine.alloc_pages(6, 2)) is not None:
+            held.append(pfn)
+        machine.add_memory_range(4160, 4224)
+        for pfn in held:
+            machine.free_pages(pfn, 6)
+        machine.quiesce()
+        machine.walk().check()
+        assert machine.counters()["memory_additions"] == 2

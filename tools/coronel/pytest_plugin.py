@@ -5,12 +5,14 @@
         assert channel.call("alloc", 0)["frame"] > 0
 
 Fixtures: `artifact` (the built kernel, once a session) -> `guest` (a machine of the test's own) or
-`shared_guest` (one for the module, described by the module's `pytestmark`) -> `shell`, `channel`.
+`shared_guest` (one for the module, described by the module's `pytestmark`) -> `shell`, `channel`,
+`kernel_mm`. `machine` is a machine of the same build's host library: the same memory manager in this process.
 `coronel_seed` is the session's number for everything random; every guest gets it as `seed=N` on its command
 line.
 
 Markers: `guest(memory=, cpus=, machine=, cpu=, boot="pvh"|"iso", firmware="bios"|"uefi", cmdline=, icount=,
-modules=, timeout=, extra=)` and `needs(option, ...)`, which skips unless the *built* kernel has these options
+modules=, timeout=, extra=)`, `machine(memory=, reserved=, cpus=, on_misuse=, direct_end=, room_end=)`, as
+HostMachine takes them, and `needs(option, ...)`, which skips unless the *built* kernel has these options
 of config.def on.
 """
 
@@ -34,6 +36,8 @@ from coronel.guest import Channel, Guest, Shell
 from coronel.guest.features import Options, options_of
 from coronel.memory import KernelMemory
 from coronel.mm import Tables, counters
+from coronel.mm.guest_mm import GuestKernelMM
+from coronel.mm.host import HostLibrary, HostMachine
 from coronel.mm.record import SYMBOL
 
 _RECORD_ROOT = 24  # docs/formats.md section 1
@@ -90,6 +94,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Registers the markers and draws the seed: the controller of pytest-xdist for all of its workers."""
     find_unpacked_tools()
     config.addinivalue_line("markers", "guest(**machine): the machine that the fixture `guest` starts")
+    config.addinivalue_line("markers", "machine(**fields): the host machine of the fixture `machine`")
     config.addinivalue_line("markers", "needs(*options): skip unless the built kernel has these options on")
     if config.option.coronel_seed is None:
         given = getattr(config, "workerinput", {})
@@ -167,6 +172,25 @@ def shell(guest: Guest) -> Shell:
 def channel(guest: Guest) -> Channel:
     """The command channel of `guest`, for programs."""
     return guest.channel
+
+
+@pytest.fixture
+def kernel_mm(guest: Guest, artifact: Build) -> GuestKernelMM:
+    """The memory manager of `guest`. A misuse stops its kernel, unless the marker `guest` has
+    cmdline="on_misuse=refuse".
+    """
+    return GuestKernelMM(guest, artifact.artifact)
+
+
+@pytest.fixture
+def machine(request: pytest.FixtureRequest, artifact: Build) -> Iterator[HostMachine]:
+    """A machine of the host library, 64 MiB unless the marker `machine` says otherwise. `HostKernelMM` makes
+    a KernelMM of it.
+    """
+    marker = request.node.get_closest_marker("machine")
+    fields = dict(marker.kwargs) if marker else {}
+    with HostMachine(library=HostLibrary.at(artifact.elf.parent), **fields) as made:
+        yield made
 
 
 def machine_fields(marker: pytest.Mark | None, build: Build, config: pytest.Config) -> dict[str, Any]:

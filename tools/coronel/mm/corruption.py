@@ -58,10 +58,12 @@ _TWINS = {
     "frame_misuses": "PhysicalRecord",
     "frames_poisoned": "PhysicalRecord",
     "frames_early": "PhysicalRecord",
+    "memory_additions": "PhysicalRecord",
     "failures": "counter frame_failures",
     "misuses": "counter frame_misuses",
     "poisoned_frames": "counter frames_poisoned",
     "early_frames": "counter frames_early",
+    "additions": "counter memory_additions",
 }
 
 

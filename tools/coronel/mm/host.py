@@ -15,6 +15,7 @@ import errno
 import functools
 import os
 import re
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,12 +39,15 @@ from coronel.errors import MMError, SetupError, UsageError
 from coronel.memory import PAGE_SHIFT, PAGE_SIZE
 from coronel.mm import stats
 from coronel.mm.host_memory import HostMemory
+from coronel.mm.pages import PageOperation, PageResult, unsigned
 from coronel.mm.record import Tables
 
 if TYPE_CHECKING:
     from coronel.mm.walker import Walk
 
 LIBRARY_VARIABLE = "CORONEL_MM_LIBRARY"  # a path to use instead of the build's
+
+_ROW = struct.Struct("<IIIIQq")  # struct mm_page_operation
 
 Misuse = Literal["refuse", "panic"]
 
@@ -131,6 +135,14 @@ class HostLibrary:
                 f"the host library {path} cannot be loaded ({error}): build it again with `make`"
             ) from None
 
+    @functools.cached_property
+    def error_texts(self) -> list[str]:
+        """The words for every number of an error; empty for 0, which is none."""
+        texts = [""]
+        while text := self.call.mm_error_text(len(texts)):
+            texts.append(self.ffi.string(text).decode())
+        return texts
+
     @classmethod
     @functools.cache
     def open(cls, profile: str | None = None) -> HostLibrary:
@@ -217,7 +229,7 @@ class HostMachine:
         sense.
         """
         flags = self.library.call.GFP_KERNEL if gfp_flags is None else gfp_flags
-        number = int(self._enter().alloc_pages(_unsigned("order", order), _unsigned("gfp_flags", flags)))
+        number = int(self._enter().alloc_pages(unsigned("order", order), unsigned("gfp_flags", flags)))
         if number == -errno.ENOMEM:
             return None
         if number < 0:
@@ -226,9 +238,26 @@ class HostMachine:
 
     def free_pages(self, pfn: int, order: int) -> None:
         """Takes a block back; MMError says what was wrong with it."""
-        status = int(self._enter().free_pages(_unsigned("pfn", pfn, 64), _unsigned("order", order)))
+        status = int(self._enter().free_pages(unsigned("pfn", pfn, 64), unsigned("order", order)))
         if status < 0:
             raise self._error(status, f"frame {pfn:#x}, order {order}")
+
+    def run_pages(self, operations: Iterable[PageOperation]) -> list[PageResult]:
+        """Performs many operations at once, in order, and says what came of each. MMError when the machine
+        dies of one of them; those before it are done.
+        """
+        try:
+            rows = [_ROW.pack(verb, order, flags, 0, pfn, 0) for verb, order, flags, pfn in operations]
+        except struct.error as error:
+            raise MMError(f"invalid argument: {error}", errno.EINVAL) from None
+        ffi, call = self.library.ffi, self._enter()
+        data = bytearray(b"".join(rows))
+        first = ffi.cast("struct mm_page_operation *", ffi.from_buffer(data))
+        done = int(call.mm_run_pages(first, len(rows)))
+        if done != len(rows):
+            raise self._error(min(done, 0) or -errno.ENOTRECOVERABLE, "many operations")
+        texts = self.library.error_texts
+        return [PageResult(result, texts[error]) for *_, error, _, result in _ROW.iter_unpack(data)]
 
     def stress(self, operations: int, seed: int, *, hold: bool = True) -> StressReport:
         """Random allocations, releases and misuses, the kernel's `stress pages`. With `hold` what is live
@@ -236,7 +265,7 @@ class HostMachine:
         """
         report = self.library.ffi.new("struct mm_stress_report *")
         status = self._enter().mm_stress_pages(
-            _unsigned("operations", operations, 64), _unsigned("seed", seed, 64), int(hold), report
+            unsigned("operations", operations, 64), unsigned("seed", seed, 64), int(hold), report
         )
         if status < 0:
             raise self._error(status, f"stress, {operations} operations from seed {seed}")
@@ -246,7 +275,7 @@ class HostMachine:
         """Puts frames [first, end) into service; MMError when it cannot be, and nothing has changed."""
         status = int(
             self._enter().buddy_add_memory(
-                _unsigned("first", first << PAGE_SHIFT, 64), _unsigned("end", end << PAGE_SHIFT, 64)
+                unsigned("first", first << PAGE_SHIFT, 64), unsigned("end", end << PAGE_SHIFT, 64)
             )
         )
         if status < 0:
@@ -258,7 +287,7 @@ class HostMachine:
 
     def fail_nth(self, n: int) -> None:
         """Lets the n-th allocation from now on fail, once; 0 ends the plan."""
-        self._check(self._enter().mm_fail_nth(_unsigned("n", n, 64)), f"fail_nth {n}")
+        self._check(self._enter().mm_fail_nth(unsigned("n", n, 64)), f"fail_nth {n}")
 
     def fail_pending(self) -> bool:
         """Whether the failure that was armed is still to come."""
@@ -287,7 +316,7 @@ class HostMachine:
 
     def frame_address(self, pfn: int) -> int | None:
         """Where the bytes of a present frame lie in this process; None for any other."""
-        pointer = self._enter().mm_frame_bytes(_unsigned("pfn", pfn, 64))
+        pointer = self._enter().mm_frame_bytes(unsigned("pfn", pfn, 64))
         return int(self.library.ffi.cast("uintptr_t", pointer)) or None
 
     # -- inside
@@ -306,10 +335,10 @@ class HostMachine:
             "memory_ranges": len(memory),
             "reserved": reserved,
             "reserved_ranges": len(reserved),
-            "cpus": _unsigned("cpus", cpus),
+            "cpus": unsigned("cpus", cpus),
             "misuse_policy": policy,
-            "direct_end": _unsigned("direct_end", direct_end, 64),
-            "room_end": _unsigned("room_end", room_end, 64),
+            "direct_end": unsigned("direct_end", direct_end, 64),
+            "room_end": unsigned("room_end", room_end, 64),
         }
         made = ffi.new("struct mm_machine **")
         status = call.mm_machine_create(ffi.new("struct mm_shape *", shape), made)
@@ -326,7 +355,7 @@ class HostMachine:
         """The library, with the calling thread on this machine's `cpu`."""
         if self._handle is None:
             raise MMError("the host machine has been closed")
-        if self.library.call.mm_enter(self._handle, _unsigned("cpu", self.cpu)) < 0:
+        if self.library.call.mm_enter(self._handle, unsigned("cpu", self.cpu)) < 0:
             raise MMError(f"the host machine has no CPU {self.cpu}", errno.EINVAL)
         return self.library.call
 
@@ -357,9 +386,3 @@ def _ranges(name: str, given: str | int | Iterable[tuple[int, int]]) -> Sequence
                 f"{name} range [{first}, {end}) makes no sense: frame numbers, the end not included"
             )
     return ranges
-
-
-def _unsigned(name: str, value: int, bits: int = 32) -> int:
-    if not isinstance(value, int) or not 0 <= value < 1 << bits:
-        raise MMError(f"invalid argument: {name} {value!r}", errno.EINVAL)
-    return value

@@ -1,0 +1,85 @@
+"""Fixtures of the tests that run on both bodies of KernelMM: the host library and a kernel in QEMU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from coronel.guest import Guest
+from coronel.mm.guest_mm import GuestKernelMM
+from coronel.mm.host import HostLibrary, HostMachine
+from coronel.mm.host_mm import HostKernelMM
+from coronel.mm.kernel_mm import KernelMM
+from coronel.pytest_plugin import Build
+
+MIB = 256  # frames
+MEMORY, DIRECT = 64 * MIB, 48 * MIB  # frames; those from DIRECT on are HIGHMEM
+ROOM = (32 * MIB, 40 * MIB)  # frames that are added later
+
+
+@dataclass(frozen=True)
+class Body:
+    """A memory manager with zones DMA, DMA32 and HighMem, and frames that can still be added to it."""
+
+    name: str
+    mm: KernelMM
+    room: tuple[int, int]
+
+
+@contextmanager
+def _host(build: Build) -> Iterator[Body]:
+    ranges = [(0, ROOM[0]), (ROOM[1], MEMORY)]
+    reserved = [(0, 1), (160, 300)]
+    with HostMachine(
+        ranges,
+        reserved,
+        direct_end=DIRECT << 12,
+        room_end=MEMORY << 12,
+        library=HostLibrary.at(build.elf.parent),
+    ) as machine:
+        yield Body("host", HostKernelMM(machine), ROOM)
+
+
+@contextmanager
+def _guest(build: Build) -> Iterator[Body]:
+    words = (
+        f"on_misuse=refuse directmap={DIRECT // MIB}M hold={ROOM[0] // MIB}M+{(ROOM[1] - ROOM[0]) // MIB}M"
+    )
+    with Guest(kernel=build.elf, memory=f"{MEMORY // MIB}M", cmdline=words, timeout=60.0) as guest:
+        yield Body("guest", GuestKernelMM(guest, build.artifact), ROOM)
+
+
+OpenBody = Callable[[str], AbstractContextManager[Body]]
+
+
+@pytest.fixture
+def open_body(artifact: Build) -> OpenBody:
+    """`with open_body("guest") as body:` a body where a misuse is refused."""
+    return lambda name: (_host if name == "host" else _guest)(artifact)
+
+
+@pytest.fixture(params=["host", "guest"])
+def body(request: pytest.FixtureRequest, open_body: OpenBody) -> Iterator[Body]:
+    """One body of the test's own."""
+    with open_body(request.param) as made:
+        yield made
+
+
+@pytest.fixture
+def mm(body: Body) -> KernelMM:
+    """Its memory manager."""
+    return body.mm
+
+
+@pytest.fixture
+def bodies(artifact: Build) -> Iterator[tuple[KernelMM, KernelMM]]:
+    """A guest and its twin: a host machine with the guest's memory map."""
+    with _guest(artifact) as guest:
+        walk = guest.mm.walk()
+        with HostMachine.like(
+            walk, room_end=MEMORY << 12, library=HostLibrary.at(artifact.elf.parent)
+        ) as twin:
+            yield guest.mm, HostKernelMM(twin)

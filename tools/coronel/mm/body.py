@@ -1,0 +1,136 @@
+"""`Body`: what the bodies of KernelMM have in common, which is all but how the manager is called."""
+
+from __future__ import annotations
+
+import errno
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from coronel.errors import DecodeError, MMError
+from coronel.memory import PAGE_SIZE
+from coronel.mm.host import StressReport
+from coronel.mm.kernel_mm import MemInfo, PageInfo
+from coronel.mm.magazines import read_caches
+from coronel.mm.pages import GFPFlags, PageOperation, PageResult, allocation, checked, release
+from coronel.mm.record import Tables
+from coronel.mm.zones import Physical, frame_at
+
+if TYPE_CHECKING:
+    from coronel.mm.walk import Walk
+
+
+class Readable(Protocol):
+    """Where a manager's state can be read: HostMachine, KernelState."""
+
+    def still(self) -> AbstractContextManager[Tables]:
+        """The tables, while nothing changes."""
+
+    def walk(self, *, contents: bool = True) -> Walk:
+        """Everything, and what is wrong with it."""
+
+
+class Body(ABC):
+    """A KernelMM over some `_state`, less the calls."""
+
+    @property
+    @abstractmethod
+    def _state(self) -> Readable: ...
+
+    @abstractmethod
+    def _perform(self, operations: list[PageOperation]) -> list[PageResult]: ...
+
+    @abstractmethod
+    def _stress(self, operations: int, seed: int) -> StressReport: ...
+
+    @abstractmethod
+    def valid(self) -> bool:
+        """As KernelMM's."""
+
+    def alloc_pages(self, order: int, gfp_flags: int = GFPFlags.KERNEL) -> int | None:
+        """As KernelMM's."""
+        operation = allocation(order, gfp_flags)
+        value, why = self.run([operation])[0]
+        if value == -errno.ENOMEM:
+            return None
+        if value < 0:
+            raise MMError(f"{why}: {operation}", -value)
+        return value
+
+    def free_pages(self, pfn: int, order: int) -> None:
+        """As KernelMM's."""
+        operation = release(pfn, order)
+        value, why = self.run([operation])[0]
+        if value < 0:
+            raise MMError(f"{why}: {operation}", -value)
+
+    def run(self, operations: Iterable[PageOperation]) -> list[PageResult]:
+        """As KernelMM's."""
+        return self._perform(checked(operations))
+
+    def walk(self) -> Walk:
+        """As KernelMM's."""
+        return self._state.walk()
+
+    def get_memory_info(self) -> MemInfo:
+        """As KernelMM's."""
+        with self._state.still() as tables:
+            physical = Physical.of(tables)
+            zones = physical.zones(tables)
+            cached = sum(cache.frames for cache in read_caches(tables, physical))
+        present = int(physical.map["present_frames"])
+        managed = sum(int(zone.lists["managed_frames"]) for zone in zones)
+        free = sum(int(zone.lists["free_frames"]) for zone in zones) + cached
+        return MemInfo(
+            total=managed * PAGE_SIZE,
+            free=free * PAGE_SIZE,
+            cached=cached * PAGE_SIZE,
+            used=(managed - free) * PAGE_SIZE,
+            present=present * PAGE_SIZE,
+            reserved=(present - managed) * PAGE_SIZE,
+        )
+
+    def get_page_info(self, pfn: int) -> PageInfo:
+        """As KernelMM's."""
+        with self._state.still() as tables:
+            try:
+                one = frame_at(tables, Physical.of(tables), pfn)
+            except DecodeError as error:
+                raise MMError(str(error)) from None
+        frame = one.frame
+        numbers = {name: int(frame[name]) for name in ("order", "references", "mappings", "flags")}
+        return PageInfo(pfn, pfn * PAGE_SIZE, one.state_name, **numbers)
+
+    def get_buddy_stats(self) -> dict[str, Any]:
+        """As KernelMM's."""
+        walk = self.walk()
+        return {
+            "free_blocks": list(walk.free_blocks),
+            "zone_free_blocks": {
+                zone.name: list(blocks)
+                for zone, blocks in zip(walk.zones, walk.zone_free_blocks, strict=True)
+                if zone.populated
+            },
+            "free_frames": walk.available,
+            "cached_frames": walk.cached,
+            "managed_frames": walk.managed,
+            "largest_free_order": max(
+                (n for n, blocks in enumerate(walk.free_blocks) if blocks), default=None
+            ),
+            "allocated_blocks": len(walk.allocated_blocks),
+            **walk.counters,
+        }
+
+    def stress_test(self, operations: int = 10_000, seed: int = 1) -> StressReport:
+        """As KernelMM's."""
+        report = self._stress(operations, seed)
+        if not self.valid():
+            raise MMError("the memory manager's invariants do not hold after the stress test")
+        return report
+
+    def dump_system_state(self) -> str:
+        """As KernelMM's."""
+        walk = self.walk()
+        counters = [f"{name}: {value}" for name, value in walk.counters.items()]
+        return "\n".join([walk.summary(), *counters])

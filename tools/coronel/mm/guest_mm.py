@@ -1,0 +1,103 @@
+"""`GuestKernelMM`: KernelMM over a running guest. Its kernel is asked over COM2, its memory is read from
+outside.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from coronel.artifact import Artifact
+from coronel.errors import MMError
+from coronel.memory import PAGE_SHIFT
+from coronel.mm.body import Body
+from coronel.mm.host import StressReport
+from coronel.mm.kernel import KernelState
+from coronel.mm.pages import PageOperation, PageResult, Verb, unsigned
+
+if TYPE_CHECKING:
+    from coronel.guest import Guest
+    from coronel.mm.kernel_mm import KernelMM
+
+MOST_OPERATIONS = 512  # in one line: kMostOperations of commands_pages.cpp
+MOST_BYTES = 4000  # of one line: a record has 4076
+STRESS_TIMEOUT = 600.0
+
+
+class GuestKernelMM(Body):
+    """The memory manager of the kernel in `guest`; its first prompt is waited for. `kernel` is its file, by
+    default the one that it started from.
+    """
+
+    def __init__(self, guest: Guest, kernel: Artifact | None = None) -> None:
+        self.guest = guest
+        guest.wait_ready()
+        self.state = KernelState(guest, kernel)
+
+    @property
+    def _state(self) -> KernelState:
+        return self.state
+
+    def _perform(self, operations: list[PageOperation]) -> list[PageResult]:
+        results: list[PageResult] = []
+        for line in _lines(operations):
+            reply = self.guest.channel.call("pages", line)
+            texts, errors = reply["texts"], iter(reply["errors"])
+            results += [PageResult(n, texts[next(errors)] if n < 0 else "") for n in reply["results"]]
+        return results
+
+    def _stress(self, operations: int, seed: int) -> StressReport:
+        unsigned("operations", operations, 64)
+        unsigned("seed", seed, 64)
+        what = f"stress, {operations} operations from seed {seed}"
+        line = f"stress pages {operations} seed={seed}"
+        said = self._call(line, what, STRESS_TIMEOUT)
+        return StressReport(*(int(said[name]) for name in StressReport.__dataclass_fields__))
+
+    def add_memory_range(self, first: int, end: int) -> None:
+        """As KernelMM's."""
+        low = unsigned("first", first << PAGE_SHIFT, 64)
+        high = unsigned("end", end << PAGE_SHIFT, 64)
+        self._call(f"addmem {low} {high}", f"frames [{first:#x}, {end:#x})")
+
+    def quiesce(self) -> None:
+        """As KernelMM's."""
+        self._call("quiesce", "quiesce")
+
+    def fail_nth(self, n: int) -> None:
+        """As KernelMM's."""
+        self._call(f"failnth {unsigned('n', n, 64)}", f"fail_nth {n}")
+
+    def fail_pending(self) -> bool:
+        """As KernelMM's."""
+        return bool(self._call("failnth", "fail_pending")["pending"] == "yes")
+
+    def valid(self) -> bool:
+        """As KernelMM's."""
+        found = self.walk()
+        return found.complete and not found.problems
+
+    def _call(self, line: str, what: str, timeout: float | None = None) -> Any:
+        (outcome,) = self.guest.channel.batch([line], timeout)
+        if outcome.status:
+            raise MMError(f"{outcome.error}: {what}", outcome.status)
+        return outcome.value
+
+
+def _lines(operations: list[PageOperation]) -> list[str]:
+    """What `pages` is told, in as many lines as it needs."""
+    lines: list[list[str]] = []
+    used = MOST_BYTES
+    for verb, order, flags, pfn in operations:
+        word = f"a{order}/{flags}" if verb == Verb.alloc else f"f{pfn}/{order}"
+        used += 1 + len(word)
+        if used > MOST_BYTES or len(lines[-1]) == MOST_OPERATIONS:
+            lines.append([])
+            used = len(word)
+        lines[-1].append(word)
+    return [" ".join(words) for words in lines]
+
+
+if TYPE_CHECKING:
+
+    def _is_a_body(body: GuestKernelMM) -> KernelMM:
+        return body

@@ -1,0 +1,64 @@
+"""`HostKernelMM`: KernelMM over the host library."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from coronel.mm.body import Body
+from coronel.mm.host import HostMachine, StressReport
+from coronel.mm.pages import PageOperation, PageResult
+
+if TYPE_CHECKING:
+    from coronel.mm.kernel_mm import KernelMM
+
+
+class HostKernelMM(Body):
+    """The memory manager of a machine in this process. As a context manager it closes the machine."""
+
+    def __init__(self, machine: HostMachine) -> None:
+        self.machine = machine
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.machine.close()
+
+    @property
+    def _state(self) -> HostMachine:
+        return self.machine
+
+    def _perform(self, operations: list[PageOperation]) -> list[PageResult]:
+        return self.machine.run_pages(operations)
+
+    def _stress(self, operations: int, seed: int) -> StressReport:
+        return self.machine.stress(operations, seed, hold=False)
+
+    def add_memory_range(self, first: int, end: int) -> None:
+        """As KernelMM's."""
+        self.machine.add_memory_range(first, end)
+
+    def quiesce(self) -> None:
+        """As KernelMM's."""
+        self.machine.quiesce()
+
+    def fail_nth(self, n: int) -> None:
+        """As KernelMM's."""
+        self.machine.fail_nth(n)
+
+    def fail_pending(self) -> bool:
+        """As KernelMM's."""
+        return self.machine.fail_pending()
+
+    def valid(self) -> bool:
+        """As KernelMM's."""
+        return self.machine.valid()
+
+
+if TYPE_CHECKING:
+
+    def _is_a_body(body: HostKernelMM) -> KernelMM:
+        return body

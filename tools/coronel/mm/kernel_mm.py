@@ -1,0 +1,113 @@
+"""`KernelMM`: the memory manager as a program sees it, whichever body it has: the host library, or a running
+kernel. What is written against it runs on both.
+
+    def fill(mm: KernelMM) -> list[int]:
+        blocks = []
+        while (pfn := mm.alloc_pages(3)) is not None:
+            blocks.append(pfn)
+        return blocks
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from coronel.mm.host import StressReport
+from coronel.mm.pages import GFPFlags, PageOperation, PageResult
+
+if TYPE_CHECKING:
+    from coronel.mm.walk import Walk
+
+
+@dataclass(frozen=True)
+class MemInfo:
+    """Levels of memory, in bytes."""
+
+    total: int  # given to the frame allocator
+    free: int  # in the zones and in the CPUs' magazines
+    cached: int  # of these, in the magazines
+    used: int
+    present: int  # what the machine has
+    reserved: int  # present, never handed out
+
+
+@dataclass(frozen=True)
+class PageInfo:
+    """One frame."""
+
+    pfn: int
+    address: int  # physical
+    # absent, reserved, free, allocated (first frame of a block), cached (that of a free block which is in a
+    # CPU's magazine), inside (the rest of either)
+    state: str
+    order: int  # of the block that it heads, else 0
+    references: int
+    mappings: int
+    flags: int
+
+
+class KernelMM(Protocol):
+    """A memory manager that somebody runs. Failures are MMErrors with the kernel's words, the same on every
+    body; what is refused has changed nothing. Under the policy on_misuse=panic a misuse stops the manager:
+    MMError from the host library, KernelPanic, which is one, from a guest.
+    """
+
+    def alloc_pages(self, order: int, gfp_flags: int = GFPFlags.KERNEL) -> int | None:
+        """The first frame of a block of 2^order frames; None when memory is out, MMError for a bad
+        argument.
+        """
+
+    def free_pages(self, pfn: int, order: int) -> None:
+        """Takes a block back. MMError says what was wrong: double free, wrong order, wild, reserved,
+        interior.
+        """
+
+    def run(self, operations: Iterable[PageOperation]) -> list[PageResult]:
+        """Performs many operations in order, those after a failure too, and says what came of each. MMError,
+        and none is performed, when the numbers of one do not fit a call.
+        """
+
+    def add_memory_range(self, first: int, end: int) -> None:
+        """Puts frames [first, end) into service. MMError when it cannot be. A guest can add only what its
+        kernel's option hold= kept back, a host machine what lies below its `room_end`.
+        """
+
+    def get_memory_info(self) -> MemInfo:
+        """Levels now."""
+
+    def get_page_info(self, pfn: int) -> PageInfo:
+        """One frame; MMError when the machine has no such frame."""
+
+    def get_buddy_stats(self) -> dict[str, Any]:
+        """Free blocks of each order, from the zones' bits, and of each zone that has memory; levels in
+        frames; every counter by name.
+        """
+
+    def quiesce(self) -> None:
+        """Sends home what the CPUs' magazines hold, so that levels, counters and a walk agree."""
+
+    def fail_nth(self, n: int) -> None:
+        """Lets the n-th allocation from now on fail, once; 0 ends the plan. While one is armed the magazines
+        are out of service.
+        """
+
+    def fail_pending(self) -> bool:
+        """Whether the failure that was armed is still to come."""
+
+    def walk(self) -> Walk:
+        """What Python finds in the manager's memory, without asking it; see `coronel.mm.walker`."""
+
+    def valid(self) -> bool:
+        """Whether every invariant holds: by the library's own proof on the host, by Python's walk of a
+        guest.
+        """
+
+    def stress_test(self, operations: int = 10_000, seed: int = 1) -> StressReport:
+        """Random allocations, releases and misuses, the same on every body; everything is given back.
+        MMError when it fails.
+        """
+
+    def dump_system_state(self) -> str:
+        """Everything for people: levels, free blocks, counters, and what is wrong, if anything."""
