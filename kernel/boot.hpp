@@ -8,8 +8,9 @@
 
 namespace kernel {
 
-// Reads what the loader left and the options of its command line, and says on the console what was odd about
-// them; memory that an option holds is set aside. When nothing usable was left, says why and leaves the machine with ExitCode::unusable.
+// Reads what the loader left and the options of its command line, and says on the console what was odd about them;
+// memory that an option holds is set aside. When nothing usable was left, says why and leaves the machine with
+// ExitCode::unusable.
 const memory::BootInfo& receive_boot_info(std::uint32_t magic, std::uint32_t information);
 
 // Whether every byte of `range` is memory that the option hold= kept back, and there is one.
@@ -18,9 +19,8 @@ bool is_held(memory::PhysRange range);
 // Prints each remark of a parser of boot/ as a line.
 void print_notes(const boot::BootReport& report);
 
-// Starts memory::manager(): from here on allocations work, and the page tables are the kernel's own; and
-// looks for ACPI tables. Leaves
-// the machine with ExitCode::unusable when it is too small.
+// Starts memory::manager(): from here on allocations work, and the page tables are the kernel's own; and looks for ACPI
+// tables. Leaves the machine with ExitCode::unusable when it is too small.
 void start_memory(const memory::BootInfo& info);
 
 // The time-stamp counter when kmain began and when the first prompt was ready; 0: not yet.

@@ -33,7 +33,6 @@ class FailPlan {
  public:
   // The n-th question from now on is answered with "fail", once. 0 disarms.
   void arm(std::uint64_t n) {
-    struck_.store(false, std::memory_order_relaxed);
     armed_.store(n != 0, std::memory_order_relaxed);
     left_.store(n, std::memory_order_relaxed);
   }
@@ -42,7 +41,7 @@ class FailPlan {
   // Whether the armed failure is still to come.
   bool pending() const { return left_.load(std::memory_order_relaxed) != 0; }
   // Whether it came since arm(), and where.
-  bool struck() const { return struck_.load(std::memory_order_relaxed); }
+  bool struck() const { return armed() && !pending(); }
   FailSite last_site() const { return last_site_.load(std::memory_order_relaxed); }
 
   // True when this allocation is to fail.
@@ -59,14 +58,12 @@ class FailPlan {
       if (left_.compare_exchange_weak(left, left - 1, std::memory_order_relaxed)) {
         if (left != 1) return false;
         last_site_.store(site, std::memory_order_relaxed);
-        struck_.store(true, std::memory_order_relaxed);
         return true;
       }
     return false;
   }
 
   std::atomic<bool> armed_{false};      // [a]
-  std::atomic<bool> struck_{false};     // [a]
   std::atomic<std::uint64_t> left_{0};  // [a] questions until it strikes; 0: it has, or none is armed
   std::atomic<FailSite> last_site_{};
 };
