@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import collections
+import errno
 import random
 import struct
 import time
 
 import pytest
 
-from coronel.errors import DecodeError
+from coronel.errors import DecodeError, MMError
 from coronel.mm import stats
 from coronel.mm.corruption import Corruption, Draw
 from coronel.mm.host import HostLibrary, HostMachine
@@ -38,6 +39,17 @@ def names_it(wrong: Corruption, found: Walk) -> bool:
     )
 
 
+def use(machine: HostMachine, chance: random.Random) -> None:
+    """A stress run of its own. Earlier ones may hold so much that it finds no room for its table: then the machine
+    is full, which is a state like any other.
+    """
+    try:
+        machine.stress(chance.randrange(1500), chance.getrandbits(64), hold=chance.random() < 0.9)
+    except MMError as refused:
+        if refused.errno != errno.ENOMEM:
+            raise
+
+
 @pytest.mark.parametrize("kind", Draw.KINDS)
 def test_a_single_wrong_bit_is_named(library: HostLibrary, kind: str, coronel_seed: int) -> None:
     chance = random.Random(f"{coronel_seed} {kind}")
@@ -47,7 +59,7 @@ def test_a_single_wrong_bit_is_named(library: HostLibrary, kind: str, coronel_se
         with HostMachine(*shape, cpus=4, direct_end=direct_end, library=library) as machine:
             for cpu in chance.sample(range(4), 3):  # the last stays: its magazines are filled most
                 machine.cpu = cpu
-                machine.stress(chance.randrange(1500), chance.getrandbits(64), hold=chance.random() < 0.9)
+                use(machine, chance)
             sound = machine.walk()
             sound.check()
             draw = Draw(chance, machine.tables, sound)
