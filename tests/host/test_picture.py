@@ -170,6 +170,16 @@ def test_an_svg_is_compact_and_its_texts_are_texts(stressed: tuple[Survey, Walk]
     assert memory.zones[0].name in texts[zones:]
 
 
+def test_a_zone_without_memory_says_so(stressed: tuple[Survey, Walk]) -> None:
+    memory, _ = stressed
+    empty = [zone for zone in memory.zones if not zone.present]
+    assert empty
+    texts = [text.text for text in ElementTree.fromstring(svg.render(page_of(memory))).iter(f"{SVG}text")]
+    assert texts.count("no memory") == len(empty)
+    for zone in empty:
+        assert texts[texts.index(zone.name) + 1] == "no memory"
+
+
 def test_the_cells_of_an_svg_are_the_picture(stressed: tuple[Survey, Walk]) -> None:
     memory, _ = stressed
     page = page_of(memory)
@@ -283,6 +293,15 @@ def test_colours_of_a_terminal_are_those_of_the_cells(memory: Survey) -> None:
     wanted = [[SHADES[cell].rgb for cell in row] for row in grid.picture.tolist()]
     assert [pair[0] for pair in cells[3]] == wanted[6]
     assert [pair[1] for pair in cells[3]] == wanted[7]
+
+
+def test_two_terminals_in_one_process_keep_their_own_colours(memory: Survey) -> None:
+    memory = zoned(memory)
+    first = shown(memory, 80, 24, "256")
+    assert not re.search(r"[34]8;2;", "".join(first))
+    second = "".join(shown(memory, 80, 24, "truecolor"))
+    assert not re.search(r"[34]8;5;", second)
+    assert re.search(r"[34]8;2;", second)
 
 
 def parsed(line: str) -> list[tuple[Any, Any]]:

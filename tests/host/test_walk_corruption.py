@@ -40,8 +40,8 @@ def names_it(wrong: Corruption, found: Walk) -> bool:
 
 
 def use(machine: HostMachine, chance: random.Random) -> None:
-    """A stress run of its own. Earlier ones may hold so much that it finds no room for its table: then the machine
-    is full, which is a state like any other.
+    """A stress run of its own. Earlier ones may hold so much that it finds no room for its table: then the
+    machine is full, which is a state like any other.
     """
     try:
         machine.stress(chance.randrange(1500), chance.getrandbits(64), hold=chance.random() < 0.9)

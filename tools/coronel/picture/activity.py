@@ -17,7 +17,7 @@ from coronel.mm.record import Tables
 from coronel.picture.cells import HUGE_ORDER, Survey, largest_block, survey, unusable_index
 from coronel.picture.legend import exactly, facts, in_bytes, percent
 from coronel.picture.palette import BANDS, FREE, USED
-from coronel.picture.terminal import FAINT, can_say, has_colours
+from coronel.picture.terminal import FAINT, can_say, colour_system
 
 # Counters and what a column calls them; one that the kernel does not have is left out.
 EVENTS = {
@@ -97,7 +97,7 @@ class Activity:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The lines of it; empty ones are left out where there is no room for them."""
         width = max(60, options.max_width)
-        bars = _Bars(has_colours(console), can_say(console, BARS + STEPS))
+        bars = _Bars(colour_system(console) is not None, can_say(console, BARS + STEPS))
         parts = [
             list(self._head()),
             list(self._zones(bars, width)),

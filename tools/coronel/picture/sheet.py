@@ -249,5 +249,8 @@ def _zones(grid: Grid, x: float, y: float, width: float) -> Iterator[Item]:
     for number, zone in enumerate(grid.memory.zones):
         base = y + FIRST + ROW * number
         yield Text(x, base, zone.name)
+        if not zone.present:
+            yield Text(x + width, base, "no memory", colour=FAINT, anchor="end")
+            continue
         yield Text(x + 68, base, span(zone.first, zone.end), 11.5, FAINT)
         yield Text(x + width, base, f"{in_bytes(zone.free)} of {in_bytes(zone.managed)}", anchor="end")

@@ -41,10 +41,11 @@ SMALLEST = (40, 11)
 Line = list[Segment]
 
 
-def has_colours(console: Console) -> bool:
-    """Whether it can show the palette."""
-    able = console.color_system in ("256", "truecolor") and not console.no_color
-    return able and can_say(console, UPPER_HALF)
+def colour_system(console: Console) -> str | None:
+    """How it shows the palette, "256" or "truecolor"; None where it cannot."""
+    system = console.color_system
+    able = system in ("256", "truecolor") and not console.no_color and can_say(console, UPPER_HALF)
+    return system if able else None
 
 
 def can_say(console: Console, text: str) -> bool:
@@ -68,13 +69,13 @@ class MapView:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The lines of it."""
-        colours = has_colours(console)
+        system = colour_system(console)
         width = max(SMALLEST[0], options.max_width)
         height = max(SMALLEST[1], self.height or console.height - 1)
         head = self._head(width)
         if height >= ROOMY:
             head.append([])
-        lines = (self._wide if width >= WIDE else self._narrow)(width, height - len(head), colours)
+        lines = (self._wide if width >= WIDE else self._narrow)(width, height - len(head), system)
         for one in (*head, *lines):
             yield from Segment.adjust_line_length(one, width, pad=False)
             yield Segment.line()
@@ -92,41 +93,41 @@ class MapView:
             used += len(label) + len(fact.value) + 4
         return [[Segment("Physical memory", bold), Segment(f" of {self.machine}")], row]
 
-    def _fit(self, width: int, height: int, colours: bool) -> Grid:
-        across, down = (1, 2) if colours else (2, 1)
+    def _fit(self, width: int, height: int, system: str | None) -> Grid:
+        across, down = (1, 2) if system else (2, 1)
         return Grid.fit(self.memory, max(1, width // across), max(1, height * down))
 
-    def _wide(self, width: int, height: int, colours: bool) -> list[Line]:
+    def _wide(self, width: int, height: int, system: str | None) -> list[Line]:
         """The legend beside the map."""
         legend: list[Line] = []
         for heading, rows in sections(self.memory):
-            legend += [[Segment(heading, FAINT)], *(_entry(row, colours) for row in rows), []]
+            legend += [[Segment(heading, FAINT)], *(_entry(row, system) for row in rows), []]
         legend.append([Segment("zones", FAINT)])
         for zone in self._zones():
             where = f"{zone.name:<9}{span(zone.first, zone.end):<15}"
             legend.append([Segment(f"{where}{in_bytes(zone.free):>12} free")])
         gap = left_out(self.memory)
         notes = [*([gap] if gap else []), line(self.memory)]
-        grid = self._fit(width - LEGEND_WIDTH - 3, height - len(notes) - 1, colours)
+        grid = self._fit(width - LEGEND_WIDTH - 3, height - len(notes) - 1, system)
         notes.insert(0, cell_size(grid.frames))
-        empty: Line = [Segment(" " * (grid.width if colours else 2 * grid.width))]
-        pairs = zip_longest(_cells(grid, colours), legend, fillvalue=None)
+        empty: Line = [Segment(" " * (grid.width if system else 2 * grid.width))]
+        pairs = zip_longest(_cells(grid, system), legend, fillvalue=None)
         lines = [[*(left or empty), Segment("   "), *(right or [])] for left, right in pairs]
         return lines + [[Segment(note, FAINT)] for note in notes]
 
-    def _narrow(self, width: int, height: int, colours: bool) -> list[Line]:
+    def _narrow(self, width: int, height: int, system: str | None) -> list[Line]:
         """The legend below the map, in three columns."""
         columns: list[list[Line]] = []
         for heading, rows in sections(self.memory):
-            columns.append([[Segment(heading, FAINT)], *(_short_entry(row, colours) for row in rows)])
+            columns.append([[Segment(heading, FAINT)], *(_short_entry(row, system) for row in rows)])
         for zone in self._zones():
             text = f"{zone.name:<8}{short(in_bytes(zone.free)):>9}   free"
             columns[-1].append([Segment(text)])
         gap = left_out(self.memory)
         deepest = max(map(len, columns)) + bool(gap)
-        grid = self._fit(width, height - deepest, colours)
+        grid = self._fit(width, height - deepest, system)
         columns[-1][0] = [Segment(f"one cell = {exactly(grid.frames)}", FAINT)]
-        lines = list(_cells(grid, colours))
+        lines = list(_cells(grid, system))
         for row_of in zip_longest(*columns, fillvalue=None):
             parts = [Segment.adjust_line_length(part or [], COLUMN) for part in row_of]
             lines.append([segment for part in parts for segment in part])
@@ -137,34 +138,34 @@ class MapView:
         return [zone for zone in self.memory.zones if zone.present]
 
 
-def _entry(row: Row, colours: bool) -> Line:
+def _entry(row: Row, system: str | None) -> Line:
     text = f" {row.label:<{LEGEND_WIDTH - 23}}{in_bytes(row.frames):>10} {percent(row.share):>9}"
-    return [_swatch(row.shade, colours), Segment(text)]
+    return [_swatch(row.shade, system), Segment(text)]
 
 
-def _short_entry(row: Row, colours: bool) -> Line:
+def _short_entry(row: Row, system: str | None) -> Line:
     label = short(row.label) if row.shade.orders else row.shade.kind.name
     text = f" {label:<8} {short(in_bytes(row.frames)):>6} {percent(row.share):>7}"
-    return [_swatch(row.shade, colours), Segment(text)]
+    return [_swatch(row.shade, system), Segment(text)]
 
 
-def _swatch(shade: Shade, colours: bool) -> Segment:
-    return Segment("  ", Style(bgcolor=shade.colour)) if colours else Segment(shade.letter * 2)
+def _swatch(shade: Shade, system: str | None) -> Segment:
+    return Segment("  ", Style(bgcolor=shade.colour)) if system else Segment(shade.letter * 2)
 
 
-def _cells(grid: Grid, colours: bool) -> Iterator[Line]:
+def _cells(grid: Grid, system: str | None) -> Iterator[Line]:
     """The map, with the name of each zone over its first cells when there are several."""
     names: dict[int, list[tuple[int, str]]] = {}
     corners = grid.zone_corners() if len(grid.memory.zones) > 1 else {}
     for number, (column, row) in corners.items():
-        place = (column, row // 2) if colours else (2 * column, row)
+        place = (column, row // 2) if system else (2 * column, row)
         names.setdefault(place[1], []).append((place[0], grid.memory.zones[number].name))
-    rows = _coloured(grid) if colours else _lettered(grid)
+    rows = _coloured(grid, system) if system else _lettered(grid)
     for number, made in enumerate(rows):
         yield _labelled(made, sorted(names[number])) if number in names else made
 
 
-def _coloured(grid: Grid) -> Iterator[Line]:
+def _coloured(grid: Grid, system: str) -> Iterator[Line]:
     picture = grid.picture
     if len(picture) == 1:  # one row of cells has nothing below it
         pairs = [[(int(top), NOWHERE) for top in picture[0]]]
@@ -174,12 +175,15 @@ def _coloured(grid: Grid) -> Iterator[Line]:
             for top, bottom in zip(picture[0::2].tolist(), picture[1::2].tolist(), strict=True)
         ]
     for row in pairs:
-        yield [_half_blocks(*pair, len(list(run))) for pair, run in groupby(row)]
+        yield [_half_blocks(*pair, len(list(run)), system) for pair, run in groupby(row)]
 
 
 @functools.lru_cache(maxsize=4096)
-def _half_blocks(top: int, bottom: int, length: int) -> Segment:
-    """A run of characters with the same two cells. What is not there stays the terminal's own colour."""
+def _half_blocks(top: int, bottom: int, length: int, _system: str) -> Segment:
+    """A run of characters with the same two cells. What is not there stays the terminal's own colour.
+
+    A Style remembers the escape codes of the first terminal that it was shown on: hence one for each system.
+    """
     empty = (ABSENT.index, NOWHERE)
     if top in empty and bottom in empty:
         return Segment(" " * length)
