@@ -5,9 +5,10 @@ Every stub writes its command line to a log, so a test sees what was run and wha
 
 from __future__ import annotations
 
+import resource
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -213,3 +214,14 @@ def machine(tmp_path: Path) -> Machine:
     (made["sysroot"] / "etc").mkdir()
     (made["sysroot"] / "etc/os-release").write_text(DEBIAN_12, encoding="utf-8")
     return computer
+
+
+@pytest.fixture
+def cpu_seconds() -> Callable[[], float]:
+    """What finished child processes took of the CPU so far, which does not grow with a loaded machine."""
+
+    def spent() -> float:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
+    return spent
