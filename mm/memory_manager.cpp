@@ -71,7 +71,7 @@ Result<MemoryManager*> initialize(const BootInfo& info, const KernelImage& image
   BootMap map = TRY(BootMap::create(early, state.reach, state.largest_page));
   TRY(map.map_kernel(image, info, direct_end));
   verify_protection(map.root(), state.reach);
-  platform::load_root(map.root());
+  platform::load_root(map.root(), SpaceId::kernel);
   coronel_record.root = map.root().value;
 
   const MemoryManager::Storage storage{

@@ -12,6 +12,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 #include "mm/base/percpu.hpp"
@@ -37,10 +38,16 @@ void wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected);
 void wake(std::atomic<std::uint32_t>& word);  // lets every waiter on `word` look again
 
 // -- its translation hardware
-void load_root(PhysAddr root);  // also forgets every non-global translation
-void flush_page(VirtAddr page);
-void flush_space(PhysAddr root);
-void flush_others(PhysAddr root, VirtAddr first, std::size_t pages, std::uint64_t cpu_mask);
+// What this CPU remembers of `space` may stay: who gives its id to another root flushes first.
+void load_root(PhysAddr root, SpaceId space);
+// Forgets what this CPU remembers of the page of any size at that address, global or not, and of all tables of `space`.
+void flush_page(SpaceId space, VirtAddr page);
+// The same for all pages of `space`; with SpaceId::kernel for everything that is remembered, global or of any space.
+void flush_space(SpaceId space);
+// Has the CPUs of `cpu_mask` other than this one do so, and returns when all have: flush_page for each of `pages`, or
+// flush_space when there is none. Waits for them, so interrupts are on, and no lock is held that any code takes with
+// interrupts off. `pages` stay where they are meanwhile.
+void flush_others(SpaceId space, std::span<const VirtAddr> pages, std::uint64_t cpu_mask);
 
 // -- bytes of frames
 void clear_page(void* page);  // 4 KiB, page aligned

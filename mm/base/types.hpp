@@ -61,6 +61,12 @@ constexpr FrameNumber frame_at(PhysAddr address) {
   return FrameNumber{static_cast<std::uint32_t>(address.value >> kPageShift)};
 }
 
+// What the translation hardware tells address spaces apart by (Intel SDM volume 3A, section 4.10.1): 12 bits. The
+// kernel's own translations are those of `kernel`, and global ones, which hold in every space.
+enum class SpaceId : std::uint16_t { kernel = 0 };
+inline constexpr std::uint16_t kSpaceIds = 1 << 12;
+constexpr unsigned raw(SpaceId space) { return static_cast<unsigned>(space); }
+
 // A block of 2^order frames, aligned to its own size.
 enum class Order : std::uint8_t {};
 constexpr unsigned raw(Order order) { return static_cast<unsigned>(order); }

@@ -34,7 +34,7 @@ class AddedFrames final : public TableFrames {
   // Nothing stays reachable through the slot.
   void close() {
     slot() = PageEntry{};
-    platform::flush_page(kernel_space::kSlot);
+    platform::flush_page(SpaceId::kernel, kernel_space::kSlot);
     shown_ = PhysAddr{0};
   }
 
@@ -51,7 +51,7 @@ class AddedFrames final : public TableFrames {
   }
   void show(PhysAddr table) {
     slot() = PageEntry::leaf(table, PageLevel::page, Access::read_write);
-    platform::flush_page(kernel_space::kSlot);
+    platform::flush_page(SpaceId::kernel, kernel_space::kSlot);
     shown_ = table;
   }
 

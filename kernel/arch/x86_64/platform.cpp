@@ -43,14 +43,23 @@ void wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected) {
 
 void wake(std::atomic<std::uint32_t>&) {}  // nobody sleeps for longer than a tick
 
-void load_root(PhysAddr root) { kernel::cpu::set_cr3(root.value); }
+void load_root(PhysAddr root, SpaceId) { kernel::cpu::set_cr3(root.value); }
 
-// One CPU and no address-space identifiers yet: every space is flushed by loading its root again.
-void flush_space(PhysAddr root) {
-  if ((kernel::cpu::cr3() & ~std::uint64_t{0xfff}) == root.value) kernel::cpu::set_cr3(root.value);
+// No address-space identifiers: what is not global belongs to the loaded root and is forgotten by loading it again; a
+// change of CR4.PGE forgets global translations too (Intel SDM volume 3, section 4.10.4.1).
+void flush_space(SpaceId space) {
+  const std::uint64_t cr4 = kernel::cpu::cr4();
+  if (space != SpaceId::kernel || (cr4 & kernel::cpu::kCr4GlobalPages) == 0) {
+    kernel::cpu::set_cr3(kernel::cpu::cr3());
+    return;
+  }
+  const std::uint64_t state = irq_save();  // a handler that changes CR4 meanwhile would be undone
+  kernel::cpu::set_cr4(cr4 & ~kernel::cpu::kCr4GlobalPages);
+  kernel::cpu::set_cr4(cr4);
+  irq_restore(state);
 }
 
-void flush_others(PhysAddr, VirtAddr, std::size_t, std::uint64_t cpu_mask) {
+void flush_others(SpaceId, std::span<const VirtAddr>, std::uint64_t cpu_mask) {
   const std::uint64_t others = cpu_mask & ~(std::uint64_t{1} << percpu().number);
   if (others != 0) panic("a shootdown names CPUs that were never started");
 }

@@ -48,8 +48,9 @@ inline void irq_restore(std::uint64_t state) {
 
 inline void relax() { asm volatile("pause" : : : "memory"); }
 
-// Intel SDM volume 3, section 4.10.4: forgets this page, whatever its size, global or not.
-inline void flush_page(VirtAddr page) { asm volatile("invlpg (%0)" : : "r"(page.value) : "memory"); }
+// Intel SDM volume 3, section 4.10.4: forgets this page, whatever its size, global or not. No space has an id of its own
+// on this CPU: what is not global belongs to the root that is loaded.
+inline void flush_page(SpaceId, VirtAddr page) { asm volatile("invlpg (%0)" : : "r"(page.value) : "memory"); }
 
 // 8-byte stores: QEMU counts every turn of `rep` as an instruction, and hardware takes its fast path too.
 inline void clear_page(void* page) {
