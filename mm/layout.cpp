@@ -2,13 +2,15 @@
 // SPDX-License-Identifier: MIT
 #include "mm/layout.hpp"
 
-#include "mm/memory_manager.hpp"
-#include "mm/physical/layout.hpp"
+// The lowest floor first: those above name its types.
 #include "mm/stats/layout.hpp"
-
 #define LAYOUT_DEF "mm/stats/layout.def"
 #define LAYOUT_FLOOR stats
 #include "mm/stats/layout_expand.inc"
+
+#include "mm/heap/layout.hpp"
+#include "mm/memory_manager.hpp"
+#include "mm/physical/layout.hpp"
 
 #define LAYOUT_DEF "mm/layout.def"
 #define LAYOUT_FLOOR top
@@ -18,11 +20,11 @@ namespace memory::layout {
 
 namespace {
 
-constexpr auto kFields = memory::stats::join(stats::kFields, physical::kFields, top::kFields);
-constexpr auto kOwners = memory::stats::join(stats::kOwners, physical::kOwners, top::kOwners);
-constexpr auto kTypes =
-    memory::stats::link_fields(memory::stats::join(stats::kTypes, physical::kTypes, top::kTypes), kOwners);
-constexpr auto kEnums = memory::stats::join(stats::kEnums, physical::kEnums, top::kEnums);
+constexpr auto kFields = memory::stats::join(stats::kFields, physical::kFields, heap::kFields, top::kFields);
+constexpr auto kOwners = memory::stats::join(stats::kOwners, physical::kOwners, heap::kOwners, top::kOwners);
+constexpr auto kTypes = memory::stats::link_fields(
+    memory::stats::join(stats::kTypes, physical::kTypes, heap::kTypes, top::kTypes), kOwners);
+constexpr auto kEnums = memory::stats::join(stats::kEnums, physical::kEnums, heap::kEnums, top::kEnums);
 
 }  // namespace
 

@@ -35,12 +35,18 @@ constinit bool initialized = false;
 MemoryManager::MemoryManager(const Storage& storage, std::span<PerCpu* const> cpus, stats::Record& record,
                              MisusePolicy on_misuse)
     : physical_(storage.frames, storage.blocks, storage.direct_map, storage.direct_end),
+      heap_(physical_, cpus),
       cpus_(cpus),
       on_misuse_(on_misuse),
-      manager_record_{.physical = &physical_.record()} {
+      manager_record_{.physical = &physical_.record(), .heap = &heap_.record()} {
   layout::fill(record);
   record.cpus = stats::table_of(cpus);
   record.manager = reinterpret_cast<std::uint64_t>(&manager_record_);
+}
+
+void MemoryManager::fail_nth(std::uint64_t n) {
+  heap_.set_service(n == 0 ? FrameCaches::Service::on : FrameCaches::Service::off);
+  physical_.fail_nth(n);
 }
 
 // Panics where the policy says so.

@@ -3,6 +3,7 @@
 #pragma once
 #include <span>
 
+#include "mm/heap/heap.hpp"
 #include "mm/physical/physical.hpp"
 #include "mm/stats/record.hpp"
 #include "mm/stats/stats.hpp"
@@ -19,6 +20,7 @@ enum class MisusePolicy : std::uint8_t {
 // What an outside reader finds at Record::manager. Standard layout; immutable after boot.
 struct ManagerRecord {
   const PhysicalRecord* physical = nullptr;
+  const HeapRecord* heap = nullptr;
 };
 
 class MemoryManager {
@@ -36,10 +38,19 @@ class MemoryManager {
                 MisusePolicy on_misuse);
 
   // Takes over all memory: describes it, donates what `early` has left. Once.
-  void start(const BootInfo& info, EarlyAllocator& early) { physical_.start(info, early); }
+  void start(const BootInfo& info, EarlyAllocator& early) {
+    physical_.start(info, early);
+    heap_.start();
+  }
 
   Physical& physical() { return physical_; }
   const Physical& physical() const { return physical_; }
+  Heap& heap() { return heap_; }
+  const Heap& heap() const { return heap_; }
+
+  // The n-th allocation from now on fails, whichever floor makes it; 0 disarms. Nothing is served out of a cache
+  // meanwhile. Precondition: as KmemCache::quiesce().
+  void fail_nth(std::uint64_t n);
 
   // The face. As Physical's, but flags that make no sense are invalid, and a misuse is met with the policy: panics with what was wrong, or returns the
   // error.
@@ -63,12 +74,13 @@ class MemoryManager {
   void describe_counters(Inspector& to) const;
 
   // Proves every invariant of every floor. O(memory).
-  bool valid() const { return physical_.valid(); }
+  bool valid() const { return physical_.valid() && heap_.valid(); }
 
  private:
   void meet_misuse(Error error, FrameNumber number, Order order) const;
 
   Physical physical_;
+  Heap heap_;
   std::span<PerCpu* const> cpus_;
   MisusePolicy on_misuse_;
   ManagerRecord manager_record_;

@@ -157,7 +157,7 @@ Status run_failnth(Call& call) {
     const auto n = call.number(0, "N", 0, ~std::uint64_t{0});
     if (!n) return Status::invalid;
     const Changing changing;
-    physical.fail_nth(*n);
+    memory::manager().fail_nth(*n);
   }
   const memory::FailPlan& plan = physical.fail_plan();
   call.out().begin_object("", Layout::lines);

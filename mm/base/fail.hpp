@@ -8,9 +8,10 @@
 namespace memory {
 
 // Every place that obtains memory asks the plan first: SITE(name, what is obtained there).
-#define MEMORY_FAIL_SITES(SITE)                        \
-  SITE(frame_block, "a block of frames out of a zone") \
-  SITE(section_storage, "the storage that describes added memory")
+#define MEMORY_FAIL_SITES(SITE)                                    \
+  SITE(frame_block, "a block of frames out of a zone")             \
+  SITE(section_storage, "the storage that describes added memory") \
+  SITE(cache_object, "an object out of a cache")
 
 enum class FailSite : std::uint8_t {
 #define SITE(name, what) name,

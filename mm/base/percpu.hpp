@@ -17,6 +17,9 @@ struct HeldRanks {
 // Room for counters. counters.def belongs to a higher floor, which asserts that it fits.
 inline constexpr std::size_t kCounterSlots = 64;
 
+// Room for each object cache's magazine. The heap's floor, higher up, says what is in it.
+inline constexpr std::size_t kCacheSlots = 240;
+
 // Standard layout: assembly, Python and GDB read it. One for each CPU of a machine; a machine owns its
 // blocks, so counters never mix between two machines in one process.
 struct alignas(64) PerCpu {
@@ -25,7 +28,8 @@ struct alignas(64) PerCpu {
   std::uint32_t preempt_depth = 0;  // preemption is off while > 0
   HeldRanks held_spin;
   HeldRanks held_sleep;  // until threads exist, the boot thread's
-  alignas(64) std::array<std::atomic<std::int64_t>, kCounterSlots> counters{};  // [a] this CPU's share
+  alignas(64) std::array<std::atomic<std::int64_t>, kCounterSlots> counters{};   // [a] this CPU's share
+  alignas(64) std::array<std::atomic<std::uintptr_t>, kCacheSlots> magazines{};  // [a] by the cache's number
 };
 
 }  // namespace memory

@@ -24,7 +24,10 @@ namespace memory {
   ERROR(wild_free, 22, "free of a frame that does not exist")                   \
   ERROR(reserved_free, 22, "free of a reserved frame")                          \
   ERROR(interior_free, 22, "free of the inside of a block")                     \
-  ERROR(shared_free, 22, "free of a block that others still refer to")
+  ERROR(shared_free, 22, "free of a block that others still refer to")          \
+  ERROR(wild_object, 22, "free of an address that is no object")                \
+  ERROR(interior_object, 22, "free of the inside of an object")                 \
+  ERROR(wrong_cache, 22, "freed to another cache than it was allocated from")
 
 enum class [[nodiscard]] Error : std::uint8_t {
 #define ERROR(name, number, text) name,
@@ -32,7 +35,7 @@ enum class [[nodiscard]] Error : std::uint8_t {
 #undef ERROR
 };
 
-constexpr bool is_misuse(Error error) { return error >= Error::double_free && error <= Error::shared_free; }
+constexpr bool is_misuse(Error error) { return error >= Error::double_free && error <= Error::wrong_cache; }
 
 // The error's name as it is spelt here ("no_memory"), for programs.
 constexpr std::string_view name_of(Error error) {

@@ -173,7 +173,7 @@ int mm_quiesce(void) {
 
 int mm_fail_nth(uint64_t n) {
   return on_machine([&](memory::Machine& machine) {
-    machine.physical().fail_nth(n);
+    machine.manager().fail_nth(n);
     return 0;
   });
 }

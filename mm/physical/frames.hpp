@@ -32,11 +32,11 @@ struct Frame {
   std::atomic<std::uint8_t> state_order;  // [a] [z] low half FrameState, high half the order [h]
   std::uint8_t zone_node;                 // [I] low two bits zone, high six node
   std::atomic<std::uint8_t> flags;        // [a] FrameFlag
-  std::uint8_t tag;                       // [h] what it was allocated for
-  std::uint32_t index;                    // page in owner
-  std::uint32_t prev;                     // frame numbers: for the lists of higher floors
+  std::atomic<std::uint8_t> tag;  // [a] FrameTag, or the number of the object cache whose slab it is in
+  std::uint32_t index;            // page in owner
+  std::uint32_t prev;             // frame numbers: for the lists of higher floors
   std::uint32_t next;
-  std::uint64_t owner;  // tagged pointer: object, slab or page-table root
+  std::atomic<std::uint64_t> owner;  // [a] slab, object or page-table root
 
   FrameState state() const { return static_cast<FrameState>(state_and_order() & 0xf); }
   Order order() const { return Order(static_cast<std::uint8_t>(state_and_order() >> 4)); }
@@ -62,6 +62,13 @@ struct Frame {
   unsigned state_and_order() const { return state_order.load(std::memory_order_relaxed); }
 };
 static_assert(sizeof(Frame) == 32 && std::is_standard_layout_v<Frame>);
+
+// What a Frame's tag says, below the numbers' end the object cache. Each kind says which other fields it uses.
+enum class FrameTag : std::uint8_t {
+  none = 0,
+  // 1 .. kCacheSlots - 1: every frame of a slab. owner: its Slab; index: which frame of the slab. In the first frame
+  // mappings: objects out of the slab; references 2, so that nobody releases it as a block of frames.
+};
 
 enum class FrameFlag : std::uint8_t {
   poisoned = 1 << 0,  // free, and filled with Poison::free_frame since its release

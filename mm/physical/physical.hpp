@@ -102,6 +102,8 @@ class Physical {
   // Whether the caches serve at all; tests of what lies behind them switch them off.
   void set_caching(FrameCaches::Service service);
   const FailPlan& fail_plan() const { return fail_plan_; }
+  // Whether an allocation at a site of a higher floor is to fail now.
+  bool strikes(FailSite site) { return fail_plan_.strikes(site); }
 
   FrameTable& frames() { return frames_; }
   const FrameTable& frames() const { return frames_; }
@@ -166,7 +168,7 @@ class Physical {
 [[gnu::always_inline]] inline void Physical::take_back(Frame& frame, FrameNumber number, Order order) {
   if constexpr (config::poison_frames) poison(number, order);
   frame.references.store(0, std::memory_order_relaxed);
-  frame.tag = 0;
+  frame.tag.store(0, std::memory_order_relaxed);
   frame.set(FrameState::cached, order);
   stats::add(stats::Counter::frame_releases);
 }

@@ -20,6 +20,7 @@
 #include <type_traits>
 
 #include "mm/base/check.hpp"
+#include "mm/base/list.hpp"
 #include "mm/stats/record.hpp"
 
 namespace memory {
@@ -47,6 +48,8 @@ template <typename T>
 inline constexpr std::string_view kTypeName<T*> = "pointer";
 template <typename T>
 inline constexpr std::string_view kTypeName<std::atomic<T>> = kTypeName<T>;
+template <typename T, std::size_t link>
+inline constexpr std::string_view kTypeName<List<T, link>> = "ListHead";
 
 namespace detail {
 

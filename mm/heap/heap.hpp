@@ -1,0 +1,82 @@
+// Heap: the floor of objects put together: every cache by its number, and the caches that caches need.
+// SPDX-License-Identifier: MIT
+#pragma once
+#include <array>
+#include <span>
+
+#include "mm/heap/kmem_cache.hpp"
+#include "mm/physical/physical.hpp"
+
+namespace memory {
+
+// What an outside reader follows to the caches. Standard layout. `caches` is indexed by number; 0 stays empty.
+struct HeapRecord {
+  std::array<std::atomic<const CacheRecord*>, kCacheSlots> caches{};  // [a]
+};
+
+class Heap {
+ public:
+  static constexpr unsigned kMaxCaches = kCacheSlots - 1;
+
+  // `physical` and `cpus` outlive it. Takes no memory.
+  Heap(Physical& physical, std::span<PerCpu* const> cpus);
+  Heap(const Heap&) = delete;
+  Heap& operator=(const Heap&) = delete;
+
+  // After memory came into service: the caches learn where most of their objects will be. Once.
+  void start();
+
+  Physical& physical() { return physical_; }
+  const Physical& physical() const { return physical_; }
+  std::span<PerCpu* const> cpus() const { return cpus_; }
+
+  // The cache of that number, or null.
+  KmemCache* cache(unsigned number) const { return caches_[number].load(std::memory_order_acquire); }
+  // Calls body(KmemCache&) for each, by number. Those that come or go meanwhile are met or not.
+  template <typename Body>
+  void for_each(Body&& body) const {
+    for (unsigned number = 1; number < kCacheSlots; ++number)
+      if (KmemCache* const found = cache(number)) body(*found);
+  }
+
+  // As KmemCache's, for all of them.
+  std::uint64_t shrink();
+  void quiesce();
+
+  // Whether magazines serve: they do not while a failure is planned, so that every request comes by the place that can
+  // fail. As FrameCaches::set_service.
+  void set_service(FrameCaches::Service service);
+  bool serving() const { return serving_.load(std::memory_order_relaxed); }
+  // Whether an allocation of an object is to fail now.
+  bool strikes() { return physical_.strikes(FailSite::cache_object); }
+
+  bool valid() const;
+  const HeapRecord& record() const { return record_; }
+  void describe_slabinfo(Inspector& to) const;
+
+  // Whether that is one of the machine's CPUs, whose slots may hold a magazine.
+  bool has_cpu(const PerCpu& cpu) const { return cpu.number < cpus_.size() && cpus_[cpu.number] == &cpu; }
+
+  KmemCache& magazines() { return magazines_; }
+  // The cache whose objects have room for the record of a slab of `objects` objects.
+  KmemCache& records_for(std::uint32_t objects);
+
+ private:
+  friend class KmemCache;
+  // A number for a cache, from 1 on; 0 when all are in use.
+  unsigned enlist(KmemCache& cache, const CacheRecord& record);
+  void delist(unsigned number);
+
+  static constexpr std::array<std::uint32_t, 4> kRecordObjects{28, 64, 256, SlabCut::kMaxObjects};
+
+  Physical& physical_;
+  std::span<PerCpu* const> cpus_;
+  std::atomic<bool> serving_{true};                            // [a]
+  ObjectWindow window_;                                        // [I] after start()
+  std::array<std::atomic<KmemCache*>, kCacheSlots> caches_{};  // [a]
+  HeapRecord record_;
+  KmemCache magazines_;
+  std::array<KmemCache, kRecordObjects.size()> slab_records_;
+};
+
+}  // namespace memory

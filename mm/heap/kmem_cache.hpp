@@ -1,0 +1,232 @@
+// KmemCache: hands out objects of one size, from slabs over frames, through magazines that each CPU holds.
+// SPDX-License-Identifier: MIT
+#pragma once
+#include <string_view>
+
+#include "mm/base/sync.hpp"
+#include "mm/heap/depot.hpp"
+#include "mm/heap/slab.hpp"
+#include "mm/physical/gfp.hpp"
+
+namespace memory {
+
+class Heap;
+class Inspector;
+
+// What a cache is made with. The name outlives nothing: it is copied.
+struct CacheShape {
+  static constexpr std::size_t kNameBytes = 32;  // with a terminating zero
+
+  enum class Magazines : std::uint8_t { on, off };
+
+  std::string_view name;
+  std::uint32_t object_bytes = 0;  // 1 .. SlabCut::kMaxBytes
+  std::uint32_t align = 8;         // a power of two, 8 .. kPageSize
+  Gfp zone = Gfp::kernel;          // Gfp::dma: slabs below 16 MiB
+  Magazines magazines = Magazines::on;
+  SlabCut::Records records = SlabCut::Records::outside;
+};
+
+// Directly mapped memory in which every frame is present: what the common release asks first, in one comparison. The
+// largest such range of the zone that serves most requests; for objects elsewhere the whole frame array is asked.
+struct ObjectWindow {
+  std::byte* base = nullptr;
+  std::uint64_t bytes = 0;
+  Frame* frames = nullptr;  // of its first byte
+};
+
+// Standard layout. The slabs by how many objects are out of them; lives inside the cache's lock of rank cache.
+struct SlabLists {
+  using Slabs = List<Slab, offsetof(Slab, node)>;
+
+  Slabs partial;
+  Slabs full;                // nothing free
+  Slabs empty;               // nothing taken
+  std::uint64_t taken = 0;   // objects out of all slabs
+  std::uint32_t colour = 0;  // of the next slab
+  std::uint32_t unused = 0;
+};
+
+// What an outside reader follows to a cache. Standard layout; immutable after construction, but for the window.
+struct CacheRecord {
+  char name[CacheShape::kNameBytes] = {};
+  std::uint32_t number = 0;  // in its Heap; the tag of its frames
+  std::uint32_t object_bytes = 0;
+  std::uint32_t align = 0;
+  std::uint32_t magazine_most = 0;  // objects that a magazine may come to hold; 0: it has none
+  SlabCut cut;
+  ObjectWindow window;
+  const SlabLists* lists = nullptr;
+  const Depot* depot = nullptr;
+};
+
+// Levels in objects, and what they lie in. Racy by design: exact when nobody allocates.
+struct CacheLevels {
+  std::uint64_t allocated;  // the callers' objects
+  std::uint64_t cached;     // in magazines
+  std::uint64_t objects;    // in all slabs
+  std::uint64_t slabs;
+  std::uint64_t empty_slabs;
+  std::uint64_t magazines;  // in the depot
+  // Bytes of frames that hold no caller's object, wholly empty slabs and shares of others alike.
+  std::uint64_t held_free_bytes(const SlabCut& cut) const {
+    return slabs * bytes_in(Order{cut.order}) - allocated * cut.stride;
+  }
+};
+
+class KmemCache {
+ public:
+  // Ok, or why a cache cannot be made so: invalid for a name that is empty, too long or not printable, a size of 0, an
+  // alignment that is none or a zone that is not; too_big when no object fits into the largest slab.
+  static Error check(const CacheShape& shape);
+
+  // In place, and where it stays: `heap` lists it, and outlives it. Takes no memory. Precondition: check(shape) is ok and
+  // `heap` has room for it (Heap::kMaxCaches).
+  KmemCache(Heap& heap, const CacheShape& shape);
+  // Nothing is freed by destruction: retire() first, or let the whole machine end.
+  ~KmemCache() = default;
+  KmemCache(const KmemCache&) = delete;
+  KmemCache& operator=(const KmemCache&) = delete;
+
+  // An object; its contents are undefined. Fails with no_memory when there is none and no slab can be made, not even
+  // with what magazines elsewhere hold; invalid when `flags` ask for another zone than the cache's. From any CPU and
+  // from interrupt handlers, with no lock held below rank cache, standing on a CPU of the heap's machine.
+  [[gnu::always_inline]] Result<void*> allocate(Gfp flags = Gfp::kernel);
+
+  // Takes an object back. Fails, and nothing changed, with double_free when it is free already; interior_object,
+  // wild_object or wrong_cache when `object` is no start of an object of this cache. Exact for every address there is.
+  // (Two CPUs that release one object at the same instant may both pass: then the second that is given it stops the
+  // machine.)
+  [[gnu::always_inline]] Result<void> release(void* object);
+
+  // Gives empty slabs back to the frames, and all that magazines hold but for those that are in use just now; how many
+  // frames that were. Never waits.
+  std::uint64_t shrink();
+  // The same, waiting for those in use: then what is out of the slabs is allocated, and nothing else. Precondition: no
+  // lock is held, preemption is on, and nobody was interrupted in this cache by the caller.
+  void quiesce();
+
+  // Gives everything back and leaves the heap's list: the cache can be destroyed. Fails with busy while objects are
+  // allocated. Precondition: as quiesce(), and nobody uses the cache.
+  Result<void> retire();
+
+  // What release() would say of that address, changing nothing.
+  Error misuse_of(const void* object) const;
+
+  std::string_view name() const { return record_.name; }
+  std::uint32_t number() const { return record_.number; }
+  std::uint32_t object_bytes() const { return record_.object_bytes; }
+  const SlabCut& cut() const { return record_.cut; }
+  const CacheRecord& record() const { return record_; }
+  CacheLevels levels() const;
+
+  // Proves K1-K4 of kmem_cache.cpp. Precondition: nobody allocates. O(objects).
+  bool valid() const;
+  // A row of slabinfo.
+  void describe(Inspector& to) const;
+
+ private:
+  friend class Heap;
+
+  Result<void*> allocate_slowly(Gfp flags, MagazineSlot& slot, std::uintptr_t word);
+  void release_slowly(void* object, std::atomic<std::uint8_t>& state, MagazineSlot& slot,
+                      std::uintptr_t word);
+  Result<void> release_anywhere(void* object);
+  void put(void* object, std::atomic<std::uint8_t>& state);
+
+  Slab* slab_at(const void* address) const;
+  Slab* slab_of_object(const void* object) const;
+  Error judge(const void* object, Slab*& slab, std::uint64_t& index) const;
+
+  ObjectMagazine* load_pair(Gfp flags);
+  ObjectMagazine* make_magazine(Gfp flags);
+  ObjectMagazine* next_to_take_from(ObjectMagazine& loaded, Gfp flags);
+  ObjectMagazine* next_to_put_into(ObjectMagazine& loaded);
+  void grow_limit(ObjectMagazine& magazine) const;
+
+  struct Objects;
+  std::uint32_t take_many(Gfp flags, void** objects, std::atomic<std::uint8_t>** states, std::uint32_t count);
+  void take_from(SlabLists& lists, Slab& slab, Objects& out);
+  void give_back(void* const* objects, std::atomic<std::uint8_t>* const* states, std::uint32_t count);
+  void give_one(SlabLists& lists, Slab& slab, std::uint64_t index, SlabLists::Slabs& spare);
+
+  Result<Slab*> make_slab(Gfp flags);
+  void unmake(Slab& slab);
+  std::uint64_t unmake_all(SlabLists::Slabs& slabs);
+
+  enum class Wait : std::uint8_t { no, yes };
+  void empty_pairs(Wait wait);
+  void empty_depot();
+  void send_home(ObjectMagazine& magazine);
+  std::uint64_t give_up_empty_slabs();
+  std::uint64_t objects_in_magazines() const;
+  bool slab_valid(const Slab& slab, std::uint64_t& cached) const;
+  bool magazine_valid(const ObjectMagazine& magazine) const;
+
+  CacheRecord record_;
+  Heap& heap_;
+  const Gfp zone_;
+  const SlabCut::Records records_;
+  std::uint16_t depot_most_ = 0;  // full magazines
+  std::uint16_t spare_most_ = 0;  // empty slabs
+  Guarded<SlabLists, IrqSpin<Rank::cache>> slabs_;
+  Guarded<Depot, IrqSpin<Rank::depot>> depot_;
+};
+
+[[gnu::always_inline]] inline Result<void*> KmemCache::allocate(Gfp flags) {
+  MagazineSlot& slot = platform::percpu().magazines[record_.number];
+  const std::uintptr_t word = slot.exchange(kTakenSlot, std::memory_order_acquire);
+  if (word > kTakenSlot && !has(flags, Gfp::dma)) [[likely]] {
+    ObjectMagazine& loaded = *magazine_in(word);
+    const std::uint32_t last = loaded.size() - 1;
+    if (last < ObjectMagazine::kObjects) [[likely]] {
+      void* const object = loaded.objects[last];
+      std::atomic<std::uint8_t>& state = *loaded.states[last];
+      loaded.set_size(last);
+      slot.store(word, std::memory_order_release);
+      CHECK(object_is(state, ObjectState::cached));  // K3
+      set_object(state, ObjectState::allocated);
+      return object;
+    }
+  }
+  return allocate_slowly(flags, slot, word);
+}
+
+[[gnu::always_inline]] inline Result<void> KmemCache::release(void* object) {
+  const auto address = reinterpret_cast<std::uint64_t>(object);
+  const std::uint64_t offset = address - reinterpret_cast<std::uint64_t>(record_.window.base);
+  if (offset >= record_.window.bytes) [[unlikely]]
+    return release_anywhere(object);
+  const Frame& frame = record_.window.frames[offset / kPageSize];
+  if (frame.tag.load(std::memory_order_relaxed) != record_.number) [[unlikely]]
+    return release_anywhere(object);
+  auto* const slab = reinterpret_cast<Slab*>(frame.owner.load(std::memory_order_relaxed));
+  const std::uint64_t index = slab->index_of(address);
+  if (index >= slab->objects) [[unlikely]]
+    return release_anywhere(object);
+  std::atomic<std::uint8_t>& state = slab->states()[index];
+  if (!object_is(state, ObjectState::allocated)) [[unlikely]]
+    return release_anywhere(object);
+  put(object, state);
+  return {};
+}
+
+[[gnu::always_inline]] inline void KmemCache::put(void* object, std::atomic<std::uint8_t>& state) {
+  set_object(state, ObjectState::cached);
+  MagazineSlot& slot = platform::percpu().magazines[record_.number];
+  const std::uintptr_t word = slot.exchange(kTakenSlot, std::memory_order_acquire);
+  if (word > kTakenSlot) [[likely]] {
+    ObjectMagazine& loaded = *magazine_in(word);
+    const std::uint32_t count = loaded.size();
+    if (count < loaded.limit) [[likely]] {
+      loaded.objects[count] = object;
+      loaded.states[count] = &state;
+      loaded.set_size(count + 1);
+      slot.store(word, std::memory_order_release);
+      return;
+    }
+  }
+  release_slowly(object, state, slot, word);
+}
+
+}  // namespace memory

@@ -1,0 +1,103 @@
+// Slab: a block of frames cut into equal objects, and the record of it, which lies outside the objects.
+// SPDX-License-Identifier: MIT
+#pragma once
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "mm/base/list.hpp"
+#include "mm/base/result.hpp"
+#include "mm/base/types.hpp"
+#include "mm/physical/frames.hpp"
+
+namespace memory {
+
+class KmemCache;
+
+// What an object's byte in its slab's record says. Every object has one, wherever it is.
+enum class ObjectState : std::uint8_t {
+  free = 0,       // in its slab
+  cached = 1,     // out of its slab, in a magazine
+  allocated = 2,  // out of its slab, the caller's
+};
+inline bool object_is(const std::atomic<std::uint8_t>& state, ObjectState what) {
+  return state.load(std::memory_order_relaxed) == static_cast<std::uint8_t>(what);
+}
+inline void set_object(std::atomic<std::uint8_t>& state, ObjectState what) {
+  state.store(static_cast<std::uint8_t>(what), std::memory_order_relaxed);
+}
+
+// How a cache cuts its slabs. `inverse` and `shift` find an object's index without a division: see slab.cpp.
+struct SlabCut {
+  std::uint32_t stride = 0;       // bytes from one object to the next
+  std::uint32_t objects = 0;      // in a slab
+  std::uint32_t first = 0;        // bytes before the first object of colour 0
+  std::uint32_t colours = 1;      // different places for the first object
+  std::uint32_t colour_step = 0;  // bytes between two of them
+  std::uint8_t order = 0;         // of the block of frames
+  std::uint8_t shift = 0;
+  std::uint64_t inverse = 0;
+
+  static constexpr std::uint32_t kMaxObjects = 512;
+  static constexpr std::uint8_t kMaxOrder = 3;
+  static constexpr std::uint32_t kMinStride = 8;
+  static constexpr std::uint32_t kMaxBytes = kPageSize << kMaxOrder;
+
+  // Where the record of a slab lies.
+  enum class Records : std::uint8_t {
+    outside,  // in an object of a cache of records
+    inside,   // in the slab's first bytes: for the slabs of those caches
+  };
+
+  // Precondition: 0 < object_bytes <= kMaxBytes, align a power of two from kMinStride to kPageSize. Fails with too_big
+  // when not one object fits.
+  static Result<SlabCut> of(std::uint32_t object_bytes, std::uint32_t align, Records records);
+};
+
+// Bytes that the record of a slab of `objects` objects takes.
+constexpr std::size_t slab_record_bytes(std::uint32_t objects);
+
+// Standard layout. Its states and its bits of free objects lie right behind it. Legend: [I] immutable while the slab
+// exists; [c] its cache's lock; [a] atomic.
+struct Slab {
+  ListNode node;          // [c] on the list of its cache that fits `taken`
+  KmemCache* cache;       // [I]
+  std::byte* first;       // [I] the first object
+  std::uint64_t inverse;  // [I] as SlabCut
+  Frame* head;            // [I] the first frame
+  std::uint16_t objects;  // [I]
+  std::uint16_t taken;    // [c] objects that are out of it: cached or allocated
+  std::uint8_t shift;     // [I]
+  std::uint8_t number;    // [I] the cache's
+  std::uint16_t unused;
+
+  // Each object's ObjectState. [a] written by whoever holds the object: its allocator, its magazine's holder, or under
+  // the cache's lock.
+  std::atomic<std::uint8_t>* states() { return reinterpret_cast<std::atomic<std::uint8_t>*>(this + 1); }
+  const std::atomic<std::uint8_t>* states() const {
+    return reinterpret_cast<const std::atomic<std::uint8_t>*>(this + 1);
+  }
+  // [c] a bit for each object, set where it is free.
+  std::span<std::uint64_t> free_bits() {
+    return {reinterpret_cast<std::uint64_t*>(reinterpret_cast<std::byte*>(this + 1) + states_bytes(objects)),
+            words_for(objects)};
+  }
+  std::span<const std::uint64_t> free_bits() const { return const_cast<Slab*>(this)->free_bits(); }
+
+  // The index of the object that begins at `address`; `objects` or more where none does.
+  std::uint64_t index_of(std::uint64_t address) const {
+    const std::uint64_t product = (address - reinterpret_cast<std::uint64_t>(first)) * inverse;
+    return product >> shift | product << (64 - shift) % 64;
+  }
+
+  static constexpr std::size_t states_bytes(std::uint32_t objects) { return (objects + 7) / 8 * 8; }
+  static constexpr std::size_t words_for(std::uint32_t objects) { return (objects + 63) / 64; }
+};
+static_assert(sizeof(Slab) == 56 && std::is_standard_layout_v<Slab>);
+
+constexpr std::size_t slab_record_bytes(std::uint32_t objects) {
+  return sizeof(Slab) + Slab::states_bytes(objects) + Slab::words_for(objects) * 8;
+}
+
+}  // namespace memory
