@@ -30,7 +30,8 @@ DESTDIR ?=
 PYTHON :=
 # Once .tools is there it is used, until ROOTLESS=0 says otherwise.
 ROOTLESS := $(if $(wildcard .tools/root),1)
-MAKE_VARIABLES := profile CXX WERROR FUZZ_SECONDS UNIT SEED PYTEST ARGS V JOBS PYTHON ROOTLESS PREFIX DESTDIR
+CASE :=
+MAKE_VARIABLES := CASE profile CXX WERROR FUZZ_SECONDS UNIT SEED PYTEST ARGS V JOBS PYTHON ROOTLESS PREFIX DESTDIR
 ifneq ($(PYTHON),)
 export PYTHON
 endif
@@ -53,13 +54,13 @@ endif
 build_goals := all debug release image unit run
 goals := $(or $(MAKECMDGOALS),help)
 setup_goals := $(strip \
-  $(if $(filter setup $(build_goals) build/%,$(goals)),run) \
+  $(if $(filter setup profile $(build_goals) build/%,$(goals)),run) \
   $(if $(filter test gdb mutate format,$(goals)),test) \
   $(if $(filter test_python install uninstall,$(goals)),build) \
-  $(filter analyze fuzz valgrind coverage,$(goals)))
+  $(filter analyze fuzz valgrind bench coverage,$(goals)))
 
-.PHONY: help setup all debug release run test test_python unit image gdb analyze fuzz valgrind coverage mutate install \
-  uninstall format clean doctor force
+.PHONY: help setup all debug release run test test_python unit image gdb analyze fuzz valgrind bench profile coverage \
+  mutate install uninstall format clean doctor force
 setup:
 	@sh tools/bootstrap.sh $(setup_goals)
 
@@ -212,7 +213,7 @@ endef
 
 # Only what the goals reach is expanded, so that `make run` does not read the dependencies of the sanitizers.
 wants = $(filter $1 build/%,$(goals))
-$(if $(call wants,all release test_python install run test unit image gdb mutate),$(eval $(call kernel_profile,release,$(release_flags))))
+$(if $(call wants,all release test_python install run test unit image gdb bench profile mutate),$(eval $(call kernel_profile,release,$(release_flags))))
 $(if $(call wants,all debug test_python coverage run test unit image gdb mutate),$(eval $(call kernel_profile,debug,$(debug_flags))))
 $(if $(call wants,test unit mutate),$(eval $(call unit_profile,asan,$(asan_flags))))
 $(if $(call wants,test unit mutate),$(eval $(call unit_profile,tsan,$(tsan_flags))))
@@ -277,6 +278,18 @@ valgrind: build/valgrind/unit ## the unit tests on the host under valgrind's mem
 	@valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect,possible \
 	  --fair-sched=yes build/valgrind/unit --deadline=900 $(if $(SEED),--seed=$(SEED)) $(UNIT)
 
+# The library as any program uses it, and the same work for malloc.
+build/bench/pages_bench: bench/host/pages_bench.cpp build/release/libcoronel_mm.so
+	@mkdir -p $(@D)
+	$(if $(V),,@echo '  CXX   $<')
+	$(Q)$(CXX) $(host_flags) -O2 -o $@ $< -Lbuild/release -l:libcoronel_mm.so -Wl,-rpath,'$$ORIGIN/../release'
+
+bench: release build/bench/pages_bench ## measure everything: a table with targets and peers, build/bench/result.json
+	@$(PY) -m coronel bench $(ARGS)
+
+profile: release ## where the guest instructions of a benchmark's case go; CASE=pair-0
+	@$(PY) -m coronel profile $(if $(CASE),$(CASE)) $(ARGS)
+
 coverage: $(addprefix build/gcov/,unit libcoronel_mm.so coronel.elf coronel.iso) build/debug/libcoronel_mm.so ## lines that tests reach, here and in the kernel
 	@$(PY) -m coronel.build.coverage --gcov $(subst g++,gcov,$(CXX)) --jobs $(JOBS) -- $(PYTEST)
 
@@ -314,7 +327,7 @@ help: ## this list
 	@echo
 	@echo 'variables: profile=release|debug  V=1 (show commands)  JOBS=N  CXX=g++-12  WERROR=  PYTHON=python3.12  FUZZ_SECONDS=600'
 	@echo '           ROOTLESS=1 (set up without root: unpack Debian packages into .tools)'
-	@echo '           ARGS="..." (of run, gdb, mutate)  PYTEST="-k name" (of test)  UNIT=suite SEED=N (of unit)  PREFIX=/usr/local DESTDIR= (of install)'
+	@echo '           ARGS="..." (of run, gdb, bench, profile, mutate)  PYTEST="-k name" (of test)  UNIT=suite SEED=N (of unit)  PREFIX=/usr/local DESTDIR= (of install)'
 	@echo 'options (mm/base/config.def; each can be set by name, as in `make max_cpus=4 run`):'
 	@sed -n 's/^OPTION([a-z_:0-9]*, *\([a-z_]*\), *\([a-z0-9]*\), *"\(.*\)")/\1|\2|\3/p' mm/base/config.def | \
 	  while IFS='|' read -r n d h; do printf '  %-21s %-6s %s\n' "$$n" "$$d" "$$h"; done

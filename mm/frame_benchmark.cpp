@@ -1,4 +1,4 @@
-// FrameBenchmark: the cases.
+// The frame allocator's benchmark: the cases, and fragmentation.
 // SPDX-License-Identifier: MIT
 #include "mm/frame_benchmark.hpp"
 
@@ -6,6 +6,8 @@
 #include <array>
 
 #include "mm/base/bits.hpp"
+#include "mm/base/random.hpp"
+#include "mm/benchmark.hpp"
 
 namespace memory {
 
@@ -16,16 +18,15 @@ constexpr unsigned kPairs = 10'000;
 constexpr unsigned kBatch = 256;
 constexpr unsigned kBatches = 100;
 constexpr unsigned kMixedSteps = 50'000;
+constexpr unsigned kRefusals = 1000;
 constexpr std::uint64_t kSeed = 11;
 
 Order draw_order(Random& random) {
   return Order{static_cast<std::uint8_t>(lowest_bit(random.next() | 1u << config::max_order))};
 }
 
-}  // namespace
-
 // Blocks that a case holds, in a block of 2 MiB: an order in the upper bits, so that one word says both.
-class FrameBenchmark::Table {
+class Table {
  public:
   static constexpr Order kOrder{9};
   static constexpr std::size_t kMost = bytes_in(kOrder) / sizeof(std::uint32_t);
@@ -48,6 +49,7 @@ class FrameBenchmark::Table {
   void push(FrameNumber number, Order order = kSingle) { entries_[count_++] = packed(number, order); }
   void give_back(std::uint32_t entry) { CHECK(manager_.free_pages(number_of(entry), order_of(entry)).ok()); }
   void pop() { give_back(entries_[--count_]); }
+  FrameNumber pop_single() { return number_of(entries_[--count_]); }  // for the caller to free
   void swap_last(std::size_t slot) { std::swap(entries_[slot], entries_[count_ - 1]); }
   std::uint32_t& operator[](std::size_t slot) { return entries_[slot]; }
 
@@ -71,102 +73,136 @@ class FrameBenchmark::Table {
   std::size_t count_ = 0;
 };
 
-// A block of the order is free beforehand and no pair splits: what a machine in use does nearly always.
-template <unsigned order>
-Result<Measurement> FrameBenchmark::pairs() {
-  constexpr Order kOrder{order};
-  Table table(manager_);
-  if (!table.ok()) return Error::no_memory;
-  do table.push(TRY(manager_.alloc_pages(kOrder)), kOrder);
-  while (manager_.physical().free_blocks()[order] == 0);
-  const std::uint64_t start = ticks_();
-  for (unsigned n = 0; n < kPairs; ++n) {
-    const auto block = manager_.alloc_pages(kOrder);
-    if (!block.ok()) return block.error();
-    if (!manager_.free_pages(block.take(), kOrder).ok()) return Error::invalid;
+// Takes all free memory in single frames, until there is none or the table is full.
+void fill(Table& table, MemoryManager& manager) {
+  while (!table.full()) {
+    const auto frame = manager.alloc_pages(kSingle);
+    if (!frame.ok()) break;
+    table.push(frame.take());
   }
-  return Measurement{.operations = kPairs, .ticks = ticks_() - start};
 }
 
-// Returns the allocations' share and fills in both.
-Result<Measurement> FrameBenchmark::batches(Measurement& allocations, Measurement& releases) {
+// A block of the order is free beforehand and no pair splits: what a machine in use does nearly always. The order is
+// known where the calls are compiled, as it is for nearly every caller.
+template <unsigned order>
+Result<void> pairs(Benchmark& benchmark) {
+  constexpr Order kOrder{order};
+  MemoryManager& manager = benchmark.manager();
+  Table table(manager);
+  if (!table.ok()) return Error::no_memory;
+  do table.push(TRY(manager.alloc_pages(kOrder)), kOrder);
+  while (manager.physical().free_blocks()[order] == 0);
+  const std::uint64_t pairs = benchmark.rounds(kPairs);
+  benchmark.start();
+  for (std::uint64_t n = 0; n < pairs; ++n) {
+    const auto block = manager.alloc_pages(kOrder);
+    if (!block.ok()) return block.error();
+    if (!manager.free_pages(block.take(), kOrder).ok()) return Error::invalid;
+  }
+  benchmark.stop(pairs);
+  return {};
+}
+
+// The same with the magazines out of service, so that every call goes to a zone.
+template <unsigned order>
+Result<void> zone_pairs(Benchmark& benchmark) {
+  Physical& physical = benchmark.manager().physical();
+  physical.set_caching(FrameCaches::Service::off);
+  const auto ran = pairs<order>(benchmark);
+  physical.set_caching(FrameCaches::Service::on);
+  return ran;
+}
+
+enum class Part : std::uint8_t { allocations, releases };
+
+template <Part measured>
+Result<void> batches(Benchmark& benchmark) {
   static std::array<FrameNumber, kBatch> batch;  // one user at a time, and too large for a kernel stack
-  for (unsigned round = 0; round < kBatches; ++round) {
-    const std::uint64_t start = ticks_();
+  MemoryManager& manager = benchmark.manager();
+  for (std::uint64_t round = benchmark.rounds(kBatches); round > 0; --round) {
+    if (measured == Part::allocations) benchmark.start();
     unsigned count = 0;
     for (; count < kBatch; ++count) {
-      const auto frame = manager_.alloc_pages(kSingle);
+      const auto frame = manager.alloc_pages(kSingle);
       if (!frame.ok()) break;
       batch[count] = frame.take();
     }
-    const std::uint64_t middle = ticks_();
+    if (measured == Part::allocations) benchmark.stop(count);
+    if (measured == Part::releases) benchmark.start();
     for (unsigned n = 0; n < count; ++n)
-      if (!manager_.free_pages(batch[n], kSingle).ok()) return Error::invalid;
-    const std::uint64_t end = ticks_();
+      if (!manager.free_pages(batch[n], kSingle).ok()) return Error::invalid;
+    if (measured == Part::releases) benchmark.stop(count);
     if (count < kBatch) return Error::no_memory;
-    allocations = {allocations.operations + kBatch, allocations.ticks + middle - start};
-    releases = {releases.operations + kBatch, releases.ticks + end - middle};
   }
-  return allocations;
-}
-
-Result<Measurement> FrameBenchmark::batch_allocations() {
-  Measurement allocations, releases;
-  return batches(allocations, releases);
-}
-
-Result<Measurement> FrameBenchmark::batch_releases() {
-  Measurement allocations, releases;
-  TRY(batches(allocations, releases));
-  return releases;
+  return {};
 }
 
 // Half of all free memory in single frames, given back in random order. The order is drawn between the two parts.
-Result<Measurement> FrameBenchmark::random_half() {
-  Table table(manager_);
+Result<void> random_half(Benchmark& benchmark) {
+  MemoryManager& manager = benchmark.manager();
+  Table table(manager);
   if (!table.ok()) return Error::no_memory;
-  const std::uint64_t wanted = std::min<std::uint64_t>(manager_.physical().levels().free / 2, Table::kMost);
-  Measurement spent{.operations = wanted};
-  std::uint64_t start = ticks_();
-  while (table.size() < wanted) table.push(TRY(manager_.alloc_pages(kSingle)));
-  spent.ticks = ticks_() - start;
+  const std::uint64_t half = manager.physical().levels().free / 2;
+  const std::uint64_t wanted = std::min<std::uint64_t>({benchmark.rounds(half), half, Table::kMost});
+  benchmark.start();
+  while (table.size() < wanted) table.push(TRY(manager.alloc_pages(kSingle)));
+  benchmark.stop(0);
   Random random{kSeed};
   table.shuffle(random);
-  start = ticks_();
-  while (table.size() > 0) table.pop();
-  spent.ticks += ticks_() - start;
-  return spent;
+  benchmark.start();
+  while (table.size() > 0)
+    if (!manager.free_pages(table.pop_single(), kSingle).ok()) return Error::invalid;
+  benchmark.stop(wanted);
+  return {};
 }
 
 // At half load, order n half as likely as order n - 1: a random block goes and another comes.
-Result<Measurement> FrameBenchmark::mixed_orders() {
-  Table table(manager_);
+Result<void> mixed_orders(Benchmark& benchmark) {
+  MemoryManager& manager = benchmark.manager();
+  Table table(manager);
   if (!table.ok()) return Error::no_memory;
   Random random{kSeed};
-  const std::uint64_t half = manager_.physical().levels().free / 2;
+  const std::uint64_t half = manager.physical().levels().free / 2;
   for (std::uint64_t taken = 0; taken < half && !table.full();) {
     const Order order = draw_order(random);
-    table.push(TRY(manager_.alloc_pages(order)), order);
+    table.push(TRY(manager.alloc_pages(order)), order);
     taken += frames_in(order);
   }
-  Measurement spent;
-  while (spent.operations < kMixedSteps) {
+  for (std::uint64_t step = benchmark.rounds(kMixedSteps); step > 0; --step) {
     const std::size_t slot = random.below(table.size());
     const Order order = draw_order(random);
-    const std::uint64_t start = ticks_();
+    benchmark.start();
     table.swap_last(slot);
     table.pop();
-    table.push(TRY(manager_.alloc_pages(order)), order);
-    spent.ticks += ticks_() - start;
-    ++spent.operations;
+    table.push(TRY(manager.alloc_pages(order)), order);
+    benchmark.stop(1);
   }
-  return spent;
+  return {};
 }
 
-WholeBlocks FrameBenchmark::whole_blocks() {
-  manager_.physical().quiesce();
+// What it costs to be told that there is no memory. Sends home what the CPUs cache, so the first one is the longest.
+Result<void> refusals(Benchmark& benchmark) {
+  MemoryManager& manager = benchmark.manager();
+  Table table(manager);
+  if (!table.ok()) return Error::no_memory;
+  fill(table, manager);
+  if (table.full()) return Error::no_memory;  // for the rest of memory there is no room in the table
+  for (std::uint64_t round = benchmark.rounds(kRefusals); round > 0; --round) {
+    benchmark.start();
+    const auto frame = manager.alloc_pages(kSingle);
+    benchmark.stop(1);
+    if (frame.ok()) {
+      table.push(frame.take());
+      return Error::invalid;
+    }
+  }
+  return {};
+}
+
+WholeBlocks whole_blocks(MemoryManager& manager) {
+  manager.physical().quiesce();
   WholeBlocks blocks;
-  for (const Zone& zone : manager_.physical().node().zones()) {
+  for (const Zone& zone : manager.physical().node().zones()) {
     const auto free = zone.free_blocks();
     for (unsigned order = Pageblock::kWholeOrder; order < free.size(); ++order)
       blocks.free += free[order] << (order - Pageblock::kWholeOrder);
@@ -175,45 +211,44 @@ WholeBlocks FrameBenchmark::whole_blocks() {
   return blocks;
 }
 
-Result<FrameBenchmark::Fragmentation> FrameBenchmark::fragmentation(std::uint64_t seed) {
-  Table table(manager_);
+constexpr BenchmarkCase kCases[] = {
+    {"pair-0", "pair", "order 0, allocated and freed", pairs<0>},
+    {"pair-1", "pair", "order 1", pairs<1>},
+    {"pair-3", "pair", "order 3", pairs<3>},
+    {"pair-4", "pair", "order 4, the first without magazines", pairs<4>},
+    {"pair-9", "pair", "order 9: 2 MiB", pairs<9>},
+    {"pair-10", "pair", "order 10", pairs<10>},
+    {"batch-alloc", "frame", "256 frames in a row, their allocation", batches<Part::allocations>},
+    {"batch-free", "frame", "256 frames in a row, their release", batches<Part::releases>},
+    {"random-half", "pair", "half of memory, freed in random order", random_half},
+    {"mixed-orders", "pair", "at half load, order n half as likely as n - 1", mixed_orders},
+    {"zone-pair-0", "pair", "order 0 without magazines", zone_pairs<0>},
+    {"zone-pair-3", "pair", "order 3 without magazines", zone_pairs<3>},
+    {"refused", "call", "an allocation that finds no memory", refusals},
+};
+
+}  // namespace
+
+std::span<const BenchmarkCase> frame_benchmark_cases() { return kCases; }
+
+Result<Fragmentation> measure_fragmentation(MemoryManager& manager, std::uint64_t seed) {
+  Table table(manager);
   if (!table.ok()) return Error::no_memory;
-  while (!table.full()) {
-    const auto frame = manager_.alloc_pages(kSingle);
-    if (!frame.ok()) break;
-    table.push(frame.take());
-  }
+  fill(table, manager);
   const std::size_t all = table.size();
   Random random{seed};
   table.shuffle(random);
   while (table.size() > all / 2) table.pop();
-  Fragmentation found{.after_half = whole_blocks(), .after_churn = {}};
+  Fragmentation found{.after_half = whole_blocks(manager), .after_churn = {}};
   for (std::size_t round = 0; round < 10 * (all / 1000); ++round) {
     for (unsigned n = 0; n < 1024; ++n) {
       table.swap_last(random.below(table.size()));
       table.pop();
     }
-    for (unsigned n = 0; n < 1024; ++n) table.push(TRY(manager_.alloc_pages(kSingle)));
+    for (unsigned n = 0; n < 1024; ++n) table.push(TRY(manager.alloc_pages(kSingle)));
   }
-  found.after_churn = whole_blocks();
+  found.after_churn = whole_blocks(manager);
   return found;
-}
-
-std::span<const FrameBenchmark::Case> FrameBenchmark::cases() {
-  using Self = FrameBenchmark;
-  static constexpr Case kCases[] = {
-      {"pages pair, order 0", "pair", &Self::pairs<0>},
-      {"pages pair, order 1", "pair", &Self::pairs<1>},
-      {"pages pair, order 3", "pair", &Self::pairs<3>},
-      {"pages pair, order 4", "pair", &Self::pairs<4>},
-      {"pages pair, order 9", "pair", &Self::pairs<9>},
-      {"pages pair, order 10", "pair", &Self::pairs<10>},
-      {"pages batch of 256, alloc", "frame", &Self::batch_allocations},
-      {"pages batch of 256, free", "frame", &Self::batch_releases},
-      {"pages half of memory, random free", "pair", &Self::random_half},
-      {"pages mixed orders, half load", "pair", &Self::mixed_orders},
-  };
-  return kCases;
 }
 
 }  // namespace memory

@@ -1,5 +1,5 @@
 #!/bin/sh
-# bootstrap.sh GOAL...: makes what `make GOAL` needs and no more. Goals: build run test analyze fuzz valgrind coverage.
+# bootstrap.sh GOAL...: makes what `make GOAL` needs and no more. Goals: build run test analyze fuzz valgrind bench coverage.
 # SPDX-License-Identifier: MIT
 # Debian packages: as root it shows the apt-get command and runs it; with sudo it shows it and asks; otherwise it
 # prints the line. With ROOTLESS=1 it does without: tools/rootless.sh. Python packages: a virtual environment in .venv,
@@ -237,10 +237,10 @@ if [ "${1:-}" = --clang-version ]; then
   echo "$clang"
   exit 0
 fi
-[ $# -gt 0 ] || stop 2 'usage: tools/bootstrap.sh GOAL..., goals: build run test analyze fuzz valgrind coverage'
+[ $# -gt 0 ] || stop 2 'usage: tools/bootstrap.sh GOAL..., goals: build run test analyze fuzz valgrind bench coverage'
 first_goal=$1 wanted=''
 for goal; do
-  groups_of "$goal" || stop 2 "unknown goal '$goal'; goals: build run test analyze fuzz valgrind coverage"
+  groups_of "$goal" || stop 2 "unknown goal '$goal'; goals: build run test analyze fuzz valgrind bench coverage"
   wanted="$wanted $groups"
 done
 

@@ -113,7 +113,8 @@ report_group run 'For make run and all that boots'
 report_python
 report_group test 'For make test and make gdb'
 report_group clang 'For make analyze and make fuzz'
-report_group valgrind 'For make valgrind'
+report_group valgrind 'For make valgrind and make bench'
+report_group bench 'For make bench'
 printf 'Optional\n'
 report_optional
 report_machine
@@ -122,6 +123,7 @@ status=0
 verdict run build run venv || status=1
 verdict test build run venv test || status=1
 verdict valgrind build venv valgrind || :
+verdict bench build run venv valgrind bench || :
 verdict coverage build run venv || :
 verdict analyze build run venv clang || :
 verdict fuzz build run venv clang || :

@@ -25,6 +25,10 @@ each_need() {
   "$@" test path:/usr/lib/grub/x86_64-efi/modinfo.sh grub-efi-amd64-bin
   "$@" test path:/usr/share/OVMF/OVMF_CODE_4M.fd ovmf
   "$@" valgrind program:valgrind valgrind
+  # The peers of `make bench`. The first library's package has another name in every release; its -dev has not.
+  "$@" bench 'path:/usr/lib/x86_64-linux-gnu/libmimalloc.so.*' libmimalloc-dev
+  "$@" bench path:/usr/lib/x86_64-linux-gnu/libjemalloc.so.2 libjemalloc2
+  "$@" bench path:/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4 libtcmalloc-minimal4
   choose_clang
   "$@" clang "program:clang++-$clang" "clang-$clang"
   "$@" clang "program:clang-tidy-$clang" "clang-tidy-$clang"
@@ -85,6 +89,7 @@ groups_of() {
     run) groups='build run' ;;
     test) groups='build run test' ;;
     valgrind) groups='build valgrind' ;;
+    bench) groups='build run valgrind bench' ;;
     coverage) groups='build run coverage' ;;
     analyze | fuzz) groups='build run clang' ;;
     *) return 1 ;;

@@ -60,6 +60,7 @@ Status run_free(Call& call);
 Status run_held(Call& call);
 Status run_stress(Call& call);
 Status run_bench(Call& call);  // commands_bench.cpp
+Status run_latency(Call& call);
 Status run_extfrag(Call& call);
 Status run_pages(Call& call);  // commands_pages.cpp
 Status run_addmem(Call& call);

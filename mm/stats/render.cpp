@@ -122,6 +122,7 @@ void TextRenderer::value(std::string_view name, std::string_view value, std::str
   Level& level = top();
   if (in_table_row()) return cell(name, value);
   if (level.kind == Kind::array) {
+    if (value.size() >= kNumberWidth) sink_.write(" ");
     pad(value.size(), kNumberWidth);
     sink_.write(value);
   } else if (level.layout == Layout::row) {
@@ -151,35 +152,39 @@ void TextRenderer::value(std::string_view name, std::string_view value, std::str
   ++level.items;
 }
 
+void TextRenderer::Cells::keep(unsigned column, std::string_view text) {
+  const std::size_t start = column == 0 ? 0 : ends[column - 1];
+  const std::size_t size = std::min(text.size(), kBytes - start);
+  text.copy(bytes + start, size);
+  ends[column] = static_cast<std::uint8_t>(start + size);
+}
+
+std::string_view TextRenderer::Cells::operator[](unsigned column) const {
+  const std::size_t start = column == 0 ? 0 : ends[column - 1];
+  return {bytes + start, ends[column] - start};
+}
+
 void TextRenderer::cell(std::string_view name, std::string_view value) {
   CHECK(columns_ < kColumns);
-  const auto keep = [](char(&to)[kCell], std::string_view text) {
-    const std::size_t size = text.size() < kCell - 1 ? text.size() : kCell - 1;
-    text.copy(to, size);
-    to[size] = '\0';
-  };
-  keep(head_[columns_], name);
-  keep(cells_[columns_], value);
+  if (table_head_due_) head_.keep(columns_, name);
+  cells_.keep(columns_, value);
   ++columns_;
 }
 
 // A column is as wide as its key or its value in the first row; a longer value later only shifts its line.
 void TextRenderer::end_table_row() {
-  const auto line = [this](const char(&texts)[kColumns][kCell]) {
+  const auto line = [this](const Cells& cells) {
     for (unsigned column = 0; column < columns_; ++column) {
-      const std::string_view text = texts[column];
       sink_.write("  ");
-      pad(text.size(), widths_[column]);
-      sink_.write(text);
+      pad(cells[column].size(), widths_[column]);
+      sink_.write(cells[column]);
     }
     sink_.write("\n");
   };
   if (table_head_due_) {
-    for (unsigned column = 0; column < columns_; ++column) {
-      const std::size_t head = std::string_view(head_[column]).size();
-      const std::size_t cell = std::string_view(cells_[column]).size();
-      widths_[column] = static_cast<std::uint8_t>(std::max({head, cell, kNumberWidth}));
-    }
+    for (unsigned column = 0; column < columns_; ++column)
+      widths_[column] =
+          static_cast<std::uint8_t>(std::max({head_[column].size(), cells_[column].size(), kNumberWidth}));
     line(head_);
   }
   table_head_due_ = false;

@@ -30,7 +30,17 @@ class TextRenderer final : public Inspector {
   };
   static constexpr unsigned kDepth = 8;
   static constexpr unsigned kColumns = 12;
-  static constexpr unsigned kCell = 20;
+
+  // The cells of one row, one after another; what finds no room is cut.
+  struct Cells {
+    static constexpr unsigned kBytes = 192;
+
+    char bytes[kBytes];
+    std::uint8_t ends[kColumns];
+
+    void keep(unsigned column, std::string_view text);
+    std::string_view operator[](unsigned column) const;
+  };
 
   Level& top();
   bool in_row() const;
@@ -45,8 +55,8 @@ class TextRenderer final : public Inspector {
   Level levels_[kDepth] = {};
   unsigned depth_ = 0;
   bool table_head_due_ = false;  // the keys of a table are known when its first row ends
-  char head_[kColumns][kCell] = {};
-  char cells_[kColumns][kCell] = {};
+  Cells head_{};
+  Cells cells_{};
   std::uint8_t widths_[kColumns] = {};
   unsigned columns_ = 0;
 };

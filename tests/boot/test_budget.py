@@ -1,4 +1,4 @@
-"""What a boot costs in guest instructions: exact, so this is no timing. bench/boot measures the seconds."""
+"""What a boot costs in guest instructions: exact, so this is no timing. `make bench` measures the seconds."""
 
 from __future__ import annotations
 

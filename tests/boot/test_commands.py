@@ -65,6 +65,12 @@ BAD = {
                "0x10000000 0x10001000"],
     "failnth": ["x", "-1", "1 2", str(HUGE)],
     "quiesce": ["now"],
+    "bench": ["nothing", "PAGES", "fragmentation 1", "pages nothing", "pages pair-0 pair-3", "pages rounds=0",
+              "pages rounds=x", "pages rounds=", "pages rounds=1 pair-0", "pages pair-0 rounds=1 more",
+              f"pages rounds={HUGE}"],
+    "latency": ["x", "0", "-1", "10 20", "seed=1 10", "seed=", "seed=x", "10 seed=1 more", f"{HUGE}",
+                "1000000001"],
+    "extfrag": ["0", "DMA"],
     "meminfo": ["now", "--jsonx"],
     "acpi": ["APIC", "-1", "--jsonx"],
     "buddyinfo": ["0"],
@@ -178,8 +184,8 @@ def test_blocks_of_every_order_are_aligned_disjoint_and_come_back(channel: Chann
 # ---- one description, two renderings
 
 # What a program gets of these does not change between two calls.
-STEADY = ["meminfo", "buddyinfo", "zoneinfo", "stats", "frames", "frames 0 200", "frames 4000 5", "held",
-          "help", "help alloc", "break", "acpi", "stress pages 3000 seed=11"]  # fmt: skip
+STEADY = ["meminfo", "buddyinfo", "zoneinfo", "extfrag", "stats", "frames", "frames 0 200", "frames 4000 5",
+          "held", "help", "help alloc", "break", "acpi", "stress pages 3000 seed=11"]  # fmt: skip
 
 
 def leaves(value: Any) -> Iterator[object]:

@@ -170,8 +170,8 @@ def test_help_needs_nothing_and_lists_everything(tree: Path) -> None:
     shutil.rmtree(tree / "tools")
     text = subprocess.run(["make"], cwd=tree, capture_output=True, text=True, check=True).stdout
     listed = (
-        "all debug release run test test_python unit valgrind coverage image gdb analyze fuzz mutate install"
-        " uninstall clean doctor help"
+        "all debug release run test test_python unit valgrind bench profile coverage image gdb analyze fuzz"
+        " mutate install uninstall clean doctor help"
     )
     for target in listed.split():
         assert f"\n  {target} " in text

@@ -42,6 +42,8 @@ def test_each_goal_gets_no_more_than_it_needs(machine: Machine) -> None:
     assert fuzz.called("apt-get install")[0].endswith(" clang-16 clang-tidy-16 libclang-rt-16-dev llvm-16")
     assert "qemu-system-gui" not in fuzz.text
     assert machine.run("valgrind").called("apt-get install")[0].endswith("--no-install-recommends valgrind")
+    bench = machine.run("bench").called("apt-get install")[0]
+    assert bench.endswith("--no-install-recommends libmimalloc-dev libjemalloc2 libtcmalloc-minimal4")
     (machine.bin / "xorriso").unlink()
     assert machine.run("build").called("apt-get") == []
 

@@ -195,6 +195,32 @@ TEST(render, a_wide_cell_keeps_a_blank_before_it) {
   EXPECT(is_json(rendered<JsonRenderer>(say)));
 }
 
+TEST(render, wide_numbers_of_a_row_keep_a_blank_between_them) {
+  const auto say = [](Inspector& to) {
+    to.begin_array("", Layout::row);
+    for (const std::int64_t number : {7, 123'456, 1'234'567, 12'345'678}) to.number("", number, Unit::none);
+    to.end_array();
+  };
+  EXPECT_EQ(rendered<TextRenderer>(say), "      7 123456 1234567 12345678\n");
+}
+
+TEST(render, a_long_cell_is_shown_whole) {
+  const auto say = [](Inspector& to) {
+    to.begin_array("", Layout::table);
+    for (const std::string_view what : {"256 frames in a row, their allocation", "short"}) {
+      to.begin_object("", Layout::row);
+      to.text("case", "batch-alloc");
+      to.text("what", what);
+      to.number("ticks", 77, Unit::none);
+      to.end_object();
+    }
+    to.end_array();
+  };
+  const std::string_view text = rendered<TextRenderer>(say);
+  EXPECT(text.find("  256 frames in a row, their allocation       77\n") != std::string_view::npos);
+  EXPECT(text.find("                                  short       77\n") != std::string_view::npos);
+}
+
 TEST(render, frames_of_a_hole_are_left_out_and_the_end_is_the_end) {
   static constexpr PhysRange kHole[] = {frames(0, 3), frames(5, 6)};
   World world({.memory = kHole});

@@ -1,0 +1,219 @@
+"""What measures: bench, latency and profiles, on machines under -icount, where a tick is an instruction."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.boot.conftest import Settle
+
+from coronel.bench import profile
+from coronel.bench.guest import machine
+from coronel.bench.rows import ROWS, GuestCase
+from coronel.cli import main
+from coronel.guest import Channel, Guest, Shell
+from coronel.pytest_plugin import Build
+
+MEMORY = "256M"
+ROUNDS = 200
+
+
+@pytest.fixture(scope="module")
+def release(artifact: Build) -> Path:
+    """What is measured is the release profile, whatever else the tests run on."""
+    return artifact.elf.parent.parent / "release" / artifact.elf.name
+
+
+@pytest.fixture(scope="module")
+def counting(release: Path) -> Iterator[Guest]:
+    with machine(release, memory=MEMORY) as guest:
+        yield guest
+
+
+@pytest.fixture
+def channel(counting: Guest) -> Channel:
+    return counting.channel
+
+
+@pytest.fixture
+def shell(counting: Guest) -> Shell:
+    return counting.shell
+
+
+@pytest.fixture
+def unchanged(channel: Channel, settle: Settle) -> Iterator[None]:
+    """The free memory after it is the free memory before it, block for block."""
+    settle(channel)
+    before = channel.call("buddyinfo")
+    yield
+    settle(channel)
+    assert channel.call("buddyinfo") == before
+    assert channel.call("held")["count"] == 0
+
+
+def measured(channel: Channel, case: str, rounds: int = ROUNDS) -> dict[str, Any]:
+    channel.call("quiesce")
+    answer = channel.call("bench", "pages", case, rounds=rounds)
+    assert answer["unit"] == "instructions"
+    (found,) = answer["cases"]
+    return dict(found)
+
+
+# ---- bench
+
+
+def test_every_row_has_its_case_in_the_kernel(channel: Channel) -> None:
+    cases = {(row["set"], row["case"]) for row in channel.call("bench")}
+    assert {(row.source.set, row.source.case) for row in ROWS if isinstance(row.source, GuestCase)} <= cases
+
+
+def test_the_list_shows_its_texts_whole(shell: Shell, channel: Channel) -> None:
+    text = shell.run("bench")
+    for row in channel.call("bench"):
+        assert re.search(rf"\b{row['set']} +{row['case']} +{row['of']} +{re.escape(row['what'])}\n", text)
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_every_case_counts_what_it_did_and_leaves_memory_as_it_was(shell: Shell, channel: Channel) -> None:
+    answer = channel.call("bench", "pages", rounds=ROUNDS)
+    for row in answer["cases"]:
+        assert row["operations"] == ROUNDS * (256 if row["case"].startswith("batch") else 1)
+        assert row["each"] == (row["ticks"] + row["operations"] // 2) // row["operations"]
+        assert 20 < row["each"] < 1_000_000
+    lines = shell.run(f"bench pages rounds={ROUNDS}").splitlines()
+    assert lines[:2] == ["unit:            instructions", "cases"]
+    shown = [line.split() for line in lines[3:]]
+    assert [(words[0], int(words[1]), words[-1]) for words in shown] == [
+        (row["case"], row["operations"], row["of"]) for row in answer["cases"]
+    ]
+    for name, operations, ticks, each, _ in shown:
+        assert int(each) == (int(ticks) + int(operations) // 2) // int(operations), name
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_magazines_are_what_makes_a_pair_cheap(channel: Channel) -> None:
+    pair, zone = measured(channel, "pair-0"), measured(channel, "zone-pair-0")
+    assert pair["each"] * 2 < zone["each"]
+    assert measured(channel, "pair-0", 10 * ROUNDS)["each"] <= pair["each"], "a refill counts once"
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_fragmentation_is_undone_by_churn(shell: Shell, channel: Channel) -> None:
+    found = channel.call("bench", "fragmentation")
+    half, churn = found["after_half"], found["after_churn"]
+    zones = sum(zone["pages"]["managed"] > 0 for zone in channel.call("zoneinfo"))
+    assert abs(churn["possible"] - half["possible"]) < zones, "as much is free, but each zone rounds down"
+    assert half["free_2mib"] <= half["possible"]
+    assert churn["possible"] >= churn["free_2mib"] >= 0.95 * churn["possible"]
+    text = shell.run("bench fragmentation")
+    assert re.search(rf"^possible: +{half['possible']}$", text, re.MULTILINE)
+    assert re.findall(r"^(?:after_\w+$|\w+:)", text, re.MULTILINE) == [
+        "after_half", "free_2mib:", "possible:", "after_churn", "free_2mib:", "possible:"
+    ]  # fmt: skip
+
+
+def test_without_icount_the_unit_says_so(release: Path) -> None:
+    with machine(release, memory="64M", icount=None) as guest:
+        assert guest.channel.call("bench", "pages", "pair-0", rounds=10)["unit"] == "TSC ticks"
+        assert guest.channel.call("latency", 100)["unit"] == "TSC ticks"
+
+
+# ---- latency
+
+
+def rows_of(answer: dict[str, Any]) -> dict[tuple[str, int, str], dict[str, Any]]:
+    return {(row["call"], row["order"], row["path"]): row for row in answer["paths"]}
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_every_call_is_in_one_bucket_of_its_path(channel: Channel) -> None:
+    answer = channel.call("latency", 20_000, seed=7)
+    assert (answer["unit"], answer["seed"], answer["operations"]) == ("instructions", "0x7", 20_000)
+    assert answer["from"] == [
+        1 << n for n in range(answer["first_bucket"], answer["first_bucket"] + len(answer["from"]))
+    ]
+    for row in answer["paths"]:
+        assert sum(row["buckets"]) == row["calls"] > 0
+        assert row["least"] <= row["mean"] <= row["most"]
+        filled = [answer["from"][n] for n, count in enumerate(row["buckets"]) if count]
+        assert filled[0] <= row["least"] < 2 * filled[0]
+        assert filled[-1] <= row["most"] < 2 * filled[-1]
+    assert sum(row["calls"] for row in answer["paths"]) == 20_000
+    rows = rows_of(answer)
+    for call in ("alloc", "free"):
+        fast, slow = rows[call, 0, "fast"], rows[call, 0, "slow"]
+        assert fast["calls"] > 10 * slow["calls"], "magazines serve most calls"
+        assert fast["most"] < slow["least"], "a call that asks no zone is shorter than one that does"
+        assert (call, 11, "fast") not in rows, "no magazine holds the largest blocks"
+
+
+def test_the_same_seed_is_the_same_histogram(channel: Channel, settle: Settle) -> None:
+    answers = []
+    for seed in (5, 5, 6):
+        settle(channel)
+        answers.append(channel.call("latency", 5000, seed=seed))
+    assert answers[0] == answers[1] != answers[2]
+
+
+def test_people_see_the_same_histogram(shell: Shell, channel: Channel, settle: Settle) -> None:
+    settle(channel)
+    answer = channel.call("latency", 3000, seed=9)
+    settle(channel)
+    lines = shell.run("latency 3000 seed=9").splitlines()
+    assert lines[0] == "unit:            instructions"
+    assert [int(word) for word in lines[5].split()[1:]] == answer["from"]
+    for line, row in zip(lines[7:], answer["paths"], strict=True):
+        plain = [int(word) for word in re.findall(r"\d+", line)]
+        assert plain == [row[key] for key in ("order", "calls", "least", "mean", "most")] + row["buckets"]
+        assert row["call"] in line
+        assert row["path"] in line
+
+
+def test_the_command_line_shows_it_too(
+    artifact: Build, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(artifact.elf.parents[2])
+    words = [
+        "latency",
+        "--operations",
+        "500",
+        "--seed",
+        "3",
+        "--memory",
+        "64M",
+        "--profile",
+        artifact.profile,
+    ]
+    assert main([*words, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["unit"], sum(row["calls"] for row in answer["paths"])) == ("instructions", 500)
+    assert main(words) == 0
+    assert "500 calls, seed 0x3, by instructions" in capsys.readouterr().out
+
+
+# ---- profiles
+
+
+def test_a_profile_holds_every_instruction_of_the_case(release: Path) -> None:
+    with machine(release, memory="64M") as guest:
+        each = measured(guest.channel, "pair-3", 100)["ticks"]
+    taken = profile.take(release, GuestCase("pages", "pair-3"), 100, "64M")
+    assert taken.operations == 100
+    assert 0 <= taken.total - each < 20, "what reading the clock costs is in the profile, once"
+    places = profile.places_of(release, taken.counts)
+    for counts in (taken.by_function(places), taken.by_line(places)):
+        assert sum(counts.values()) == taken.total
+        assert not any("?" in where for where in counts)
+    functions = taken.by_function(places)
+    assert functions["memory::FrameCache::take"] >= 100
+    assert not any(name.startswith("std::") for name in functions)
+    assert any(line.startswith("mm/physical/magazine.hpp:") for line in taken.by_line(places))
+
+
+def test_a_case_that_is_none_is_refused(release: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["profile", "nonsense", "--build", str(release.parent), "--memory", "64M"]) == 1
+    assert "no case 'nonsense' here" in capsys.readouterr().err

@@ -1,0 +1,60 @@
+"""Rows of a guest under -icount, where the time-stamp counter counts instructions exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from coronel.bench.result import Measured
+from coronel.bench.rows import Fragmentation, GuestCase, Row
+from coronel.errors import ValidationError
+from coronel.guest import Guest
+
+MACHINE: dict[str, Any] = {"memory": "1G", "cpus": 1, "cpu": "qemu64,+rdrand", "icount": 0}
+TIMEOUT = 600.0  # of one command: a loaded host is slow
+_FRAGMENTATION = "fragmentation"
+
+
+def machine(elf: Path, **other: Any) -> Guest:
+    """The machine that figures are taken on, not started."""
+    return Guest(**{"kernel": elf, **MACHINE, **other}, timeout=TIMEOUT)
+
+
+def exact(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer of a measuring command. ValidationError when its ticks are no instructions."""
+    if answer["unit"] != "instructions":
+        raise ValidationError(
+            f"the guest counts {answer['unit']}, not instructions: was it started without icount?"
+        )
+    return answer
+
+
+def run_case(guest: Guest, case: GuestCase, rounds: int = 0) -> dict[str, Any]:
+    """What the kernel says of one case, which begins with empty magazines: operations, ticks, each."""
+    guest.channel.call("quiesce")
+    words = [f"rounds={rounds}"] if rounds else []
+    (found,) = exact(guest.channel.call("bench", case.set, case.case, *words))["cases"]
+    return dict(found)
+
+
+def measure(rows: Sequence[Row], elf: Path) -> dict[Row, Measured]:
+    """The rows of `rows` that a guest measures."""
+    cases = [row for row in rows if isinstance(row.source, GuestCase)]
+    points = [row for row in rows if isinstance(row.source, Fragmentation)]
+    if not cases and not points:
+        return {}
+    measured = {}
+    with machine(elf) as guest:
+        guest.wait_ready()
+        for row in cases:
+            assert isinstance(row.source, GuestCase)
+            found = run_case(guest, row.source)
+            measured[row] = Measured(round(found["ticks"] / found["operations"], 1))
+        if points:
+            blocks = guest.channel.call("bench", _FRAGMENTATION)
+        for row in points:
+            assert isinstance(row.source, Fragmentation)
+            found = blocks[row.source.point]
+            measured[row] = Measured(round(100 * found["free_2mib"] / found["possible"], 1))
+    return measured

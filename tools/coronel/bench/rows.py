@@ -1,0 +1,140 @@
+"""Every row of the benchmark, declared once. CONTRIBUTING.md says how to add one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+LEAN = "Linux 6.1 lean"  # Debian 12's, see bench/README.md
+DEFAULT = "Linux 6.1"  # as Debian ships it
+
+
+class Sense(Enum):
+    """Which side of a target is the good one."""
+
+    at_most = "at_most"
+    at_least = "at_least"
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a row is to reach."""
+
+    value: float
+    sense: Sense = Sense.at_most
+
+
+@dataclass(frozen=True)
+class GuestCase:
+    """A case of the kernel's command `bench`. `rounds` is for profiles, which log every instruction."""
+
+    set: str
+    case: str
+    rounds: int = 1000
+
+
+@dataclass(frozen=True)
+class Fragmentation:
+    """Of the 2 MiB blocks that free memory could make, the share that is free, after_half or after_churn."""
+
+    point: str
+
+
+@dataclass(frozen=True)
+class BootCount:
+    """Something exact about a machine at its first prompt, by a name of boot.py."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class BootTime:
+    """Seconds from QEMU's start to the prompt, of `elf` (PVH) or `iso` (GRUB)."""
+
+    start: str
+
+
+@dataclass(frozen=True)
+class HostCase:
+    """A case of bench/host/pages_bench.cpp, in instructions, or in time as a ratio to the fastest peer."""
+
+    case: str
+    measure: str  # "instructions" or "time"
+
+
+Source = GuestCase | Fragmentation | BootCount | BootTime | HostCase
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table. `peers` are figures that others reached before; those of the same run come with
+    the result.
+    """
+
+    group: str
+    name: str
+    unit: str
+    source: Source
+    target: Target | None = None
+    peers: tuple[tuple[str, float], ...] = ()
+
+
+FRAMES = "Frames, in the kernel"
+BOOT = "Boot and memory"
+HOST = "Pages, host library"
+
+
+def _pages(
+    case: str, name: str, unit: str, most: float | None, lean: float | None, rounds: int = 1000
+) -> Row:
+    target = Target(most) if most is not None else None
+    peers = ((LEAN, lean),) if lean is not None else ()
+    return Row(FRAMES, name, f"instructions/{unit}", GuestCase("pages", case, rounds), target, peers)
+
+
+def _host(case: str, name: str) -> list[Row]:
+    return [
+        Row(HOST, name, "instructions", HostCase(case, "instructions")),
+        Row(HOST, f"{name}, time", "x the fastest peer", HostCase(case, "time"), Target(1.0)),
+    ]
+
+
+# The peers' figures, how they were taken, and where the targets come from: bench/README.md.
+ROWS: tuple[Row, ...] = (
+    _pages("pair-0", "alloc + free, order 0", "pair", 60, 693),
+    _pages("pair-3", "alloc + free, order 3", "pair", 120, 886),
+    _pages("pair-9", "alloc + free, order 9 (2 MiB)", "pair", 250, 9_960),
+    _pages("pair-10", "alloc + free, order 10", "pair", 400, 35_702),
+    _pages("batch-alloc", "order 0, 256 in a row: alloc", "frame", 60, 441, 10),
+    _pages("batch-free", "order 0, 256 in a row: free", "frame", 60, 259, 10),
+    _pages("random-half", "order 0, half of memory, random free", "pair", 140, 524, 20_000),
+    _pages("mixed-orders", "mixed orders at half load", "pair", None, None),
+    _pages("zone-pair-0", "order 0, without magazines", "pair", None, None),
+    _pages("zone-pair-3", "order 3, without magazines", "pair", None, None),
+    _pages("refused", "an allocation that is refused", "call", None, None, 50),
+    Row(FRAMES, "free 2 MiB blocks (a): a random half freed", "% of possible", Fragmentation("after_half"),
+        peers=((LEAN, 0),)),
+    Row(FRAMES, "free 2 MiB blocks (b): then churned", "% of possible", Fragmentation("after_churn"),
+        Target(95, Sense.at_least)),
+    Row(BOOT, "kmain to the prompt, 256 MiB", "instructions", BootCount("kmain_to_prompt"), Target(10**7)),
+    Row(BOOT, "QEMU's start to the prompt, PVH", "s", BootTime("elf"), Target(0.3)),
+    Row(BOOT, "QEMU's start to the prompt, GRUB", "s", BootTime("iso"), Target(0.8), ((DEFAULT, 1.9),)),
+    Row(BOOT, "memory not usable, 256 MiB", "%", BootCount("unusable_256M"), Target(3), ((DEFAULT, 15.1),)),
+    Row(BOOT, "memory not usable, 1 GiB", "%", BootCount("unusable_1G"), Target(1.5), ((DEFAULT, 5.1),)),
+    Row(BOOT, "frame descriptor", "bytes", BootCount("frame_record"), Target(32), ((DEFAULT, 64),)),
+    *_host("pair-4k", "pair of 4 KiB"),
+    *_host("batch-4k", "4 KiB, 256 in a row, alloc + free"),
+    *_host("random-4k", "4 KiB, 32 768, random free"),
+    *_host("mixed", "mixed sizes, 4 KiB to 4 MiB"),
+    *_host("pair-2m", "pair of 2 MiB"),
+)  # fmt: skip
+
+
+def guest_case(name: str) -> GuestCase:
+    """The case of that name, as a row has it or, where no row has it, of the set before its slash."""
+    found = (row.source for row in ROWS if isinstance(row.source, GuestCase))
+    wanted = next((case for case in found if name in (case.case, f"{case.set}/{case.case}")), None)
+    if wanted is not None:
+        return wanted
+    set_name, slash, case = name.partition("/")
+    return GuestCase(set_name, case) if slash else GuestCase("pages", name)
