@@ -141,6 +141,19 @@ def test_the_tables_show_every_figure_and_only_misses_as_misses() -> None:
     assert "| " not in render.markdown(result(TWO.figures[1])).partition("Misses")[2]
 
 
+@pytest.mark.parametrize(
+    ("function", "plain"),
+    [
+        ("memory::FrameTable::operator[]", "FrameTable::operator[]"),
+        ("memory::(anonymous namespace)::pairs<0u>", "pairs<0u>"),
+        ("(anonymous namespace)::release(memory::Machine&, unsigned long) [clone .part.0]", "release"),
+        ("QEMU's own start", "QEMU's own start"),
+    ],
+)
+def test_a_profile_names_functions_as_people_do(function: str, plain: str) -> None:
+    assert render.plain_name(function) == plain
+
+
 def test_a_terminal_shows_the_same_cells(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     TWO.write(tmp_path / "result.json")
     assert main(["bench", "--show", str(tmp_path / "result.json")]) == 0

@@ -27,6 +27,26 @@ def seconds(start: str, build: Path) -> float:
         return time.monotonic() - began
 
 
+def phases(start: str, build: Path) -> dict[str, float]:
+    """Where the seconds of such a boot go, once."""
+    elf, iso = (build / "coronel.elf", None) if start == "elf" else (None, build / "coronel.iso")
+    guest = Guest(kernel=elf, iso=iso, memory=MEMORY, timeout=60)
+    began = time.monotonic()
+    try:
+        guest.start()
+        started = time.monotonic() - began
+        guest.wait_ready()
+        prompt = time.monotonic() - began
+        first = guest.seconds_to_first_byte or 0.0
+    finally:
+        guest.close()
+    return {
+        "QEMU's own start": started,
+        "firmware and loader, to the first byte": first,
+        "the kernel, to the prompt": prompt - started - first,
+    }
+
+
 def _kmain_to_prompt(build: Path) -> float:
     with _exact_machine(build, MEMORY) as guest:
         ready = guest.channel.wait_event("ready")

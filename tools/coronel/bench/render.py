@@ -50,10 +50,17 @@ def cells(figure: Figure) -> tuple[str, ...]:
     )
 
 
+def plain_name(function: str) -> str:
+    """A C++ function's name as people say it: without its parameters and what every name here begins with."""
+    for word in ("(anonymous namespace)::", "memory::"):
+        function = function.replace(word, "")
+    return re.sub(r"(?<=\w)\(.*", "", function)
+
+
 def miss_cells(figure: Figure) -> tuple[str, ...]:
     """One line of the table of misses, in the order of MISSES_HEAD."""
     shares = [
-        f"{one.where.replace('memory::', '')} {number(one.each)} ({one.share:.0%})"
+        f"{plain_name(one.where)} {number(one.each)} ({one.share:.0%})"
         for one in figure.profile[:SHARES_SHOWN]
     ]
     return (

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from coronel.bench import boot, guest, host, profile
 from coronel.bench.result import Figure, Measured, Result, Share, shares
-from coronel.bench.rows import ROWS, GuestCase, HostCase, Row
+from coronel.bench.rows import ROWS, BootTime, GuestCase, HostCase, Row
 from coronel.checkout import ROOT
 from coronel.errors import UsageError
 from coronel.guest import process
@@ -54,11 +54,15 @@ def run(rows: Sequence[Row], build: Path, say: Say, *, profiles: bool = True) ->
 
 
 def profile_of(row: Row, build: Path) -> tuple[Share, ...]:
-    """By function; nothing for rows that are no work of ours to look into."""
+    """By function, or by phase of a boot; nothing for a row that is a plain count."""
     if isinstance(row.source, GuestCase):
         elf = build / "coronel.elf"
         taken = profile.take(elf, row.source, row.source.rounds)
         return shares(taken.by_function(profile.places_of(elf, taken.counts)), taken.operations)
+    if isinstance(row.source, BootTime):
+        spent = boot.phases(row.source.start, build)
+        total = sum(spent.values())
+        return tuple(Share(name, round(each, 3), round(each / total, 4)) for name, each in spent.items())
     if isinstance(row.source, HostCase):
         return shares(*host.profile(row.source.case, by_line=False))
     return ()
