@@ -24,10 +24,10 @@ using namespace memory;
 
 struct Place {  // where the calling thread stands
   mm_machine* machine = nullptr;
-  std::optional<host::Cpu> cpu;
+  PerCpu* former = nullptr;  // where it stood before it entered `machine`
   Error last_error = Error::ok;
 };
-thread_local Place here;
+[[gnu::tls_model("initial-exec")]] constinit thread_local Place here;  // as host::current_cpu
 
 int negative(Error error) {
   here.last_error = error;
@@ -142,9 +142,9 @@ void mm_machine_destroy(mm_machine* machine) {
 
 int mm_enter(mm_machine* machine, unsigned cpu) {
   if (machine != nullptr && cpu >= (*machine->machine)->cpu_count()) return -EINVAL;
-  here.cpu.reset();
+  if (here.machine == nullptr) here.former = host::current_cpu;
   here.machine = machine;
-  if (machine != nullptr) here.cpu.emplace((*machine->machine)->cpu(cpu));
+  host::current_cpu = machine != nullptr ? &(*machine->machine)->cpu(cpu) : here.former;
   return 0;
 }
 

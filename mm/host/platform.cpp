@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <memory>
 #include <string>
 
 #include "mm/base/config.hpp"
@@ -28,7 +29,8 @@
 namespace memory::host {
 
 namespace {
-thread_local PerCpu orphan_cpu;
+// Made when it is needed: with it the library's thread-local bytes would be more than a late library has room for.
+thread_local std::unique_ptr<PerCpu> orphan_cpu;
 thread_local HeldRanks thread_spin;  // threads may share a virtual CPU: ranks belong to the thread
 thread_local HeldRanks thread_sleep;
 thread_local Random thread_random{1};
@@ -37,8 +39,9 @@ thread_local Random thread_random{1};
 constinit thread_local PerCpu* current_cpu = nullptr;
 
 PerCpu& adopt_orphan() {
-  current_cpu = &orphan_cpu;
-  return orphan_cpu;
+  if (orphan_cpu == nullptr) orphan_cpu = std::make_unique<PerCpu>();
+  current_cpu = orphan_cpu.get();
+  return *current_cpu;
 }
 
 void seed_random(std::uint64_t seed) { thread_random = Random{seed}; }

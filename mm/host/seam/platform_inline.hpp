@@ -4,8 +4,9 @@
 
 namespace memory::host {
 // The CPU this thread stands on: set by host::Cpu, else a block of the thread's own that belongs to no machine.
-extern constinit thread_local PerCpu*
-    current_cpu;  // constinit: no call to find out whether it is initialised
+// constinit: no call to find out whether it is initialised. initial-exec: no call to find where it is; a library that
+// is opened late has room for these few bytes (glibc's surplus of static TLS).
+[[gnu::tls_model("initial-exec")]] extern constinit thread_local PerCpu* current_cpu;
 PerCpu& adopt_orphan();
 }  // namespace memory::host
 
