@@ -43,6 +43,7 @@
 #define kCr0 0x80010035                 // PE, EM, ET, NE, WP, PG
 
 #define kFirmwareBytes (512 * 1024)
+#define kFirmwareKeeps (192 * 1024)
 
 #define kCom1 0x3f8
 #define kDebugExit 0xf4
@@ -125,7 +126,7 @@ entry_multiboot2:
         // And with -kernel the image is in place before the firmware runs, which works downwards from the end
         // of memory without looking (SeaBIOS takes some 300 KiB and gives half of that back): there must be
         // enough above what the file has put there.
-        mov     $PHYSICAL(kernel_image_end - 4), %edi
+        mov     $(PHYSICAL(kernel_image_end) + kFirmwareKeeps - 4), %edi
         PROBE   error_memory
         mov     $(PHYSICAL(bss_start) + kFirmwareBytes - 4), %edi
         PROBE   error_memory

@@ -77,7 +77,18 @@ namespace boot {
   REMARK(acpi_checksum, "the ACPI table $ at @ has a wrong checksum; skipped")                               \
   REMARK(acpi_list_tail, "the list of ACPI tables at @: # bytes after its last whole entry ignored")         \
   REMARK(acpi_list_cut, "the list of ACPI tables at @ has # entries; only # are looked at")                  \
-  REMARK(acpi_tables_dropped, "# ACPI tables did not fit in the table of #; not used")
+  REMARK(acpi_tables_dropped, "# ACPI tables did not fit in the table of #; not used")                       \
+  REMARK(madt_short, "the ACPI table 'APIC' at @ is # bytes long, too short for its head; one CPU is used")  \
+  REMARK(                                                                                                    \
+      madt_entry,                                                                                            \
+      "the ACPI table 'APIC': its entry of type # at offset # says that it is # bytes long, which cannot "   \
+      "be; one CPU is used")                                                                                 \
+  REMARK(madt_tail, "the ACPI table 'APIC' at @ ends with half an entry of # bytes; one CPU is used")        \
+  REMARK(madt_cut, "the ACPI table 'APIC' at @ has more than # entries; the others are not looked at")       \
+  REMARK(madt_cpu_repeated, "the ACPI table 'APIC' names the CPU with APIC number # twice; once counts")     \
+  REMARK(madt_dropped, "the ACPI table 'APIC': # I/O APICs and overrides did not fit in their tables")       \
+  REMARK(madt_cpus_left, "# CPUs are left alone: the kernel has room for # (max_cpus)")                      \
+  REMARK(madt_cpus_unreachable, "# CPUs are left alone: only an x2APIC could reach them")
 
 enum class Fatal : std::uint8_t {
 #define FATAL(name, wording) name,

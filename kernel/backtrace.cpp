@@ -53,7 +53,7 @@ void write_likely_caller(memory::Sink& out, std::uint64_t stack_pointer, std::ui
 void write_backtrace(memory::Sink& out, std::uint64_t frame_pointer) {
   std::uint64_t at = frame_pointer;
   const NamedStack* stack = nullptr;
-  unsigned stacks_left = kStacks;
+  std::size_t stacks_left = kBootStacks + 2;
   std::uint64_t frames = 0;
   while (at != 0) {
     const NamedStack* next = stack_of_frame(at);

@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: MIT
 #include "kernel/boot.hpp"
 
+#include <algorithm>
 #include <array>
+#include <span>
 
 #include "boot/hold.hpp"
+#include "boot/memory_map.hpp"
 #include "boot/options.hpp"
 #include "boot/receive.hpp"
 #include "kernel/acpi.hpp"
 #include "kernel/arch/x86_64/boot_cpu.hpp"
+#include "kernel/arch/x86_64/control.hpp"
 #include "kernel/arch/x86_64/cpu.hpp"
+#include "kernel/arch/x86_64/cpus.hpp"
 #include "kernel/arch/x86_64/power.hpp"
+#include "kernel/arch/x86_64/smp.hpp"
 #include "kernel/arch/x86_64/stacks.hpp"
 #include "kernel/console.hpp"
 #include "kernel/image.hpp"
@@ -39,7 +45,7 @@ PhysAddr physical(const unsigned char* label) { return {address_of(label) - memo
 constinit boot::MemoryMap memory_map{};
 constinit memory::BootInfo boot_info{};
 constinit boot::BootReport boot_report{};
-constinit std::array<memory::PerCpu*, 1> cpus{&boot_percpu};
+constinit PhysAddr start_page{};  // where further CPUs begin; 0: no room below 1 MiB
 
 [[noreturn]] void refuse_machine(std::string_view why) {
   print("boot error: ");
@@ -98,6 +104,23 @@ constexpr memory::MisusePolicy policy_of(boot::OnMisuse word) {
   return word == boot::OnMisuse::panic ? memory::MisusePolicy::panic : memory::MisusePolicy::refuse;
 }
 
+// The highest frame below 640 KiB that is nobody's.
+PhysAddr reserve_start_page() {
+  constexpr PhysAddr kEnd{0xa0000};
+  for (PhysAddr page = kEnd - memory::kPageSize; page.value > 0; page = page - memory::kPageSize) {
+    const memory::PhysRange range{page, page + memory::kPageSize};
+    const auto in = [&](const memory::PhysRange& other) { return other.overlaps(range); };
+    const auto usable = [&](const memory::MemoryRange& known) {
+      return known.kind == memory::MemoryKind::available && known.range.contains(range);
+    };
+    const auto memory = std::span(boot_info.memory).first(boot_info.memory_ranges);
+    const auto reserved = std::span(boot_info.reserved).first(boot_info.reserved_ranges);
+    if (std::ranges::any_of(memory, usable) && std::ranges::none_of(reserved, in))
+      return boot::reserve(boot_info, range).ok() ? page : PhysAddr{0};
+  }
+  return PhysAddr{0};
+}
+
 // ---- memory
 
 // CPUID 80000001h, EDX bit 26: the CPU maps 1 GiB pages.
@@ -105,11 +128,6 @@ memory::PageLevel largest_page() {
   const bool has_gib =
       cpu::cpuid(0x8000'0000).eax >= 0x8000'0001 && (cpu::cpuid(0x8000'0001).edx & (1u << 26)) != 0;
   return has_gib ? memory::PageLevel::one_gib : memory::PageLevel::two_mib;
-}
-
-// Kernel mappings are global: they survive a change of the root. CPUID 1, EDX bit 13.
-void enable_global_pages() {
-  if ((cpu::cpuid(1).edx & (1u << 13)) != 0) cpu::set_cr4(cpu::cr4() | cpu::kCr4GlobalPages);
 }
 
 void print_memory() {
@@ -155,8 +173,11 @@ const memory::BootInfo& receive_boot_info(std::uint32_t magic, std::uint32_t inf
   print_loader(boot_info);
   read_options();
   hold_memory();
+  start_page = reserve_start_page();
   return boot_info;
 }
+
+void start_other_cpus() { smp::start_others(options.max_cpus, start_page); }
 
 bool is_held(memory::PhysRange range) {
   for (std::size_t n = 0; n < boot_info.memory_ranges; ++n) {
@@ -183,9 +204,9 @@ void start_memory(const memory::BootInfo& info) {
                                 .largest_page = largest_page(),
                                 .on_misuse = policy_of(options.on_misuse),
                                 .direct_map_end = PhysAddr{options.direct_map_bytes.value_or(kNoEnd)}};
-  const auto made = memory::initialize(info, image, state, cpus);
+  const auto made = memory::initialize(info, image, state, running_cpus());
   if (!made.ok()) refuse_machine("the machine has too little memory for the kernel's own tables");
-  enable_global_pages();
+  load_control_registers();
   set_panic_details(write_counters);
   find_acpi_tables(info, state.direct_map_end);
   print_memory();

@@ -13,6 +13,9 @@ namespace kernel {
 // ExitCode::unusable.
 const memory::BootInfo& receive_boot_info(std::uint32_t magic, std::uint32_t information);
 
+// As smp::start_others(), as the option maxcpus= has it.
+void start_other_cpus();
+
 // Whether every byte of `range` is memory that the option hold= kept back, and there is one.
 bool is_held(memory::PhysRange range);
 

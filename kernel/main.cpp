@@ -5,14 +5,18 @@
 #include "kernel/arch/x86_64/boot_cpu.hpp"
 #include "kernel/arch/x86_64/clock.hpp"
 #include "kernel/arch/x86_64/cpu.hpp"
+#include "kernel/arch/x86_64/cpus.hpp"
 #include "kernel/arch/x86_64/gdt.hpp"
 #include "kernel/arch/x86_64/pic.hpp"
+#include "kernel/arch/x86_64/smp.hpp"
+#include "kernel/arch/x86_64/stacks.hpp"
 #include "kernel/arch/x86_64/trap.hpp"
 #include "kernel/boot.hpp"
 #include "kernel/console.hpp"
 #include "kernel/drivers/serial.hpp"
 #include "kernel/runtime/cxx.hpp"
 #include "kernel/shell/shell.hpp"
+#include "kernel/task/thread.hpp"
 #include "mm/base/config.hpp"
 
 namespace kernel {
@@ -20,7 +24,13 @@ namespace kernel {
 namespace {
 
 void start_cpu() {
-  load_segments();
+  const auto top_of = [](StackUse use) { return stacks()[static_cast<std::size_t>(use)].stack->top(); };
+  boot_cpu.segments.set_stack(InterruptStack::double_fault, top_of(StackUse::double_fault));
+  boot_cpu.segments.set_stack(InterruptStack::nmi, top_of(StackUse::nmi));
+  boot_cpu.segments.set_stack(InterruptStack::machine_check, top_of(StackUse::machine_check));
+  boot_cpu.segments.set_stack(InterruptStack::debug, top_of(StackUse::debug));
+  load_segments(boot_cpu.segments);
+  fill_interrupt_table();
   load_interrupt_table();
   pic::start();
   clock::start();
@@ -47,8 +57,17 @@ void kmain(std::uint32_t magic, std::uint32_t info) {
   start_cpu();
   start_memory(receive_boot_info(magic, info));
   run_constructors();
-  com1.receive_by_interrupt([] { com1.on_interrupt(); });
-  com2.receive_by_interrupt([] { com2.on_interrupt(); });
+  smp::start_controllers();
+  start_threads();
+  com1.receive_by_interrupt([] {
+    com1.on_interrupt();
+    shell::on_input();
+  });
+  com2.receive_by_interrupt([] {
+    com2.on_interrupt();
+    shell::on_input();
+  });
   cpu::interrupts_enable();
+  start_other_cpus();
   shell::run();
 }

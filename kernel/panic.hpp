@@ -29,6 +29,10 @@ void set_panic_details(PanicDetails details);
 // use.
 void set_activity(std::string_view activity);
 
+// Where an NMI finds this CPU while another one panics: remembers the place and never returns. Returns when nobody
+// does.
+void stop_if_another_panics(const TrapFrame& frame);
+
 // Runs body(context) and returns empty, or the reason of the panic that ended it, valid until the next call.
 // After a panic no destructor has run; held ranks, preemption depth and the interrupt flag are as before.
 std::string_view catch_panic(void (*body)(void*), void* context);

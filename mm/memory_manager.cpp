@@ -37,6 +37,7 @@ MemoryManager::MemoryManager(const Storage& storage, std::span<PerCpu* const> cp
     : physical_(storage.frames, storage.blocks, storage.direct_map, storage.direct_end),
       heap_(physical_, cpus),
       cpus_(cpus),
+      record_(record),
       on_misuse_(on_misuse),
       manager_record_{.physical = &physical_.record(), .heap = &heap_.record()} {
   layout::fill(record);
@@ -47,6 +48,12 @@ MemoryManager::MemoryManager(const Storage& storage, std::span<PerCpu* const> cp
 void MemoryManager::fail_nth(std::uint64_t n) {
   heap_.set_service(n == 0 ? FrameCaches::Service::on : FrameCaches::Service::off);
   physical_.fail_nth(n);
+}
+
+void MemoryManager::set_cpus(std::span<PerCpu* const> cpus) {
+  cpus_ = cpus;
+  heap_.set_cpus(cpus);
+  record_.cpus = stats::table_of(cpus);
 }
 
 // Panics where the policy says so.

@@ -70,6 +70,9 @@ class MemoryManager {
   void set_on_misuse(MisusePolicy policy) { on_misuse_ = policy; }
 
   std::span<PerCpu* const> cpus() const { return cpus_; }
+  // Further CPUs run from now on, or one that was announced never came: `cpus` begins with those that were there.
+  // While this runs nobody reads counters.
+  void set_cpus(std::span<PerCpu* const> cpus);
   std::int64_t counter(stats::Counter counter) const { return stats::read(cpus_, counter); }
   void describe_counters(Inspector& to) const;
 
@@ -82,6 +85,7 @@ class MemoryManager {
   Physical physical_;
   Heap heap_;
   std::span<PerCpu* const> cpus_;
+  stats::Record& record_;
   MisusePolicy on_misuse_;
   ManagerRecord manager_record_;
 };

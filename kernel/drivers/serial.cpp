@@ -3,7 +3,6 @@
 
 #include "kernel/arch/x86_64/clock.hpp"
 #include "kernel/arch/x86_64/cpu.hpp"
-#include "kernel/arch/x86_64/pic.hpp"
 #include "kernel/arch/x86_64/trap.hpp"
 #include "mm/base/config.hpp"
 #include "mm/base/platform.hpp"
@@ -91,7 +90,7 @@ void SerialPort::receive_by_interrupt(void (*handler)()) {
   set_irq_handler(irq_, handler);
   by_interrupt_ = true;
   set_receive_interrupt(kReceiveInterrupt);
-  pic::unmask(irq_);
+  unmask_irq(irq_);
 }
 
 void SerialPort::on_interrupt() {

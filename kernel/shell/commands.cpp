@@ -25,6 +25,7 @@ constexpr std::array kCommands{
     Command{"break", "[FAULT]", 0, 1, "cause a fault on purpose; without FAULT, list them", run_break,
             View::list},
     Command{"buddyinfo", "", 0, 0, "free blocks by order, as /proc/buddyinfo", run_buddyinfo},
+    Command{"cpus", "", 0, 0, "the CPUs and what each of them does", run_cpus},
     Command{"extfrag", "", 0, 0, "how broken up free memory is, in thousandths", run_extfrag},
     Command{"failnth", "[N]", 0, 1, "let the Nth allocation from now on fail; 0 ends that", run_failnth},
     Command{"frames", "[FIRST [COUNT]]", 0, 2, "the records of COUNT frames from FIRST on", run_frames},
@@ -45,6 +46,7 @@ constexpr std::array kCommands{
     Command{"stats", "", 0, 0, "every counter", run_stats},
     Command{"stress", "pages N [seed=S] [hold]", 1, 4, "N random operations; 'stress release' ends a hold",
             run_stress},
+    Command{"threads", "", 0, 0, "the kernel's threads", run_threads},
     Command{"uptime", "", 0, 0, "time, ticks and what the serial ports lost", run_uptime},
     Command{"zoneinfo", "", 0, 0, "the zones of memory, as /proc/zoneinfo", run_zoneinfo},
 };

@@ -57,7 +57,7 @@ Status run_stacks(Call& call) {
   memory::Inspector& out = call.out();
   out.begin_object("", Layout::lines);
   out.begin_array("stacks", Layout::table);
-  for (const NamedStack& stack : stacks()) {
+  for_each_stack([&](const NamedStack& stack) {
     out.begin_object("", Layout::row);
     out.hex("guard", stack.stack->guard_page().value);
     out.hex("top", stack.stack->top().value);
@@ -65,7 +65,7 @@ Status run_stacks(Call& call) {
     out.number("used_at_most", as_number(stack.high_water_bytes()), Unit::none);
     out.text("stack", stack.name);
     out.end_object();
-  }
+  });
   out.end_array();
   out.end_object();
   return Status::success;

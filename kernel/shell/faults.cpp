@@ -1,12 +1,16 @@
 // `break`: faults on purpose, so that tests see every kind of end with their own eyes.
 // SPDX-License-Identifier: MIT
 #include <array>
+#include <atomic>
 
 #include "kernel/arch/x86_64/cpu.hpp"
+#include "kernel/arch/x86_64/cpus.hpp"
 #include "kernel/arch/x86_64/power.hpp"
 #include "kernel/image.hpp"
 #include "kernel/panic.hpp"
 #include "kernel/shell/command.hpp"
+#include "kernel/task/scheduler.hpp"
+#include "kernel/task/thread.hpp"
 #include "mm/base/check.hpp"
 #include "mm/memory_manager.hpp"
 #include "mm/virtual/protection.hpp"
@@ -78,6 +82,49 @@ void nested_panic() {
 }
 [[noreturn]] void silent() {
   for (;;) asm volatile("sti; hlt");
+}
+
+// ---- several CPUs
+
+// On the last CPU, which is not the one that the shell runs on where there are several.
+void cpu_panic() {
+  const auto body = [](void*) { panic("asked for on the last CPU"); };
+  static_cast<void>(run_on(cpu_count() - 1, body, nullptr));
+}
+
+// All CPUs at the same moment: one has the word.
+void all_panic() {
+  static constinit std::atomic<unsigned> there{0};
+  const auto body = [](void*) {
+    cpu::interrupts_disable();
+    there.fetch_add(1);
+    while (there.load() < cpu_count()) asm volatile("pause");
+    memory::TextBuffer<40> why;
+    why.text("CPU ").number(this_cpu().number).text(" panics with all others");
+    panic(why.view());
+  };
+  for (unsigned cpu = 1; cpu < cpu_count(); ++cpu) static_cast<void>(spawn("panics", body, nullptr, cpu));
+  body(nullptr);
+}
+
+// No other CPU answers: an NMI stops it all the same.
+void deaf_cpu() {
+  static constinit std::atomic<bool> deaf{false};
+  const auto body = [](void*) {
+    cpu::interrupts_disable();
+    deaf.store(true);
+    for (;;) asm volatile("pause");
+  };
+  if (cpu_count() > 1) {
+    static_cast<void>(spawn("deaf", body, nullptr, cpu_count() - 1));
+    while (!deaf.load()) scheduler::yield();
+  }
+  panic("while another CPU is deaf");
+}
+
+[[gnu::noinline]] void overflow_of_thread() {
+  const auto body = [](void*) { stack_overflow(); };
+  static_cast<void>(run_on(cpu_count() - 1, body, nullptr));
 }
 
 // ---- misuse of the frame allocator, past the table of `alloc`
@@ -176,8 +223,11 @@ struct Fault {
 };
 
 constexpr std::array kFaults{
+    Fault{"all-panic", "every CPU panics at the same moment", all_panic},
     Fault{"check", "a CHECK that fails", failed_check},
     Fault{"clobbered-link", "a link of the free lists leads nowhere", nullptr, clobber_link},
+    Fault{"cpu-panic", "a panic on the last CPU", cpu_panic},
+    Fault{"deaf-cpu", "a panic while the last CPU keeps its interrupts off", deaf_cpu},
     Fault{"divide", "divide error", divide},
     Fault{"double-free", "a block is given back twice", nullptr, free_again},
     Fault{"exec-data", "page fault: the data section is not executable", exec_data},
@@ -197,6 +247,7 @@ constexpr std::array kFaults{
     Fault{"silent", "interrupts are on, but nothing is ever said again", silent},
     Fault{"stack-overflow", "double fault: the boot stack runs into its guard page", stack_overflow},
     Fault{"stack-smash", "a function finds its stack canary overwritten", stack_smash},
+    Fault{"thread-overflow", "double fault: a thread's stack runs into its guard page", overflow_of_thread},
     Fault{"triple-fault", "the CPU shuts down without a word", power::triple_fault},
     Fault{"ud2", "invalid opcode", undefined},
     Fault{"wild-free", "a frame that does not exist is given back", nullptr, free_beyond},

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "kernel/shell/shell.hpp"
 
+#include <atomic>
+
+#include "kernel/arch/x86_64/clock.hpp"
 #include "kernel/arch/x86_64/cpu.hpp"
 #include "kernel/boot.hpp"
 #include "kernel/console.hpp"
@@ -9,7 +12,9 @@
 #include "kernel/shell/event.hpp"
 #include "kernel/shell/line_editor.hpp"
 #include "kernel/shell/link.hpp"
+#include "kernel/task/scheduler.hpp"
 #include "mm/base/format.hpp"
+#include "mm/base/platform.hpp"
 
 namespace kernel::shell {
 
@@ -44,16 +49,25 @@ bool poll_console() {
   return true;
 }
 
-// Sleeps until an interrupt, unless a byte came between the last look and now.
+constinit std::atomic<std::uint32_t> inputs{0};  // interrupts of the serial ports so far
+
+// Sleeps until a byte comes, unless one came between the last look and now; for a tick at most, because half a record
+// and FIFOs that are still off are a matter of time.
 void idle() {
+  constexpr std::uint64_t kTickNs = 1'000'000'000 / memory::config::tick_hz;
   com1.settle();
   com2.settle();
-  cpu::interrupts_disable();
-  if (com1.readable() || com2.readable()) return cpu::interrupts_enable();
-  cpu::interrupts_enable_and_halt();
+  const std::uint32_t seen = inputs.load(std::memory_order_relaxed);
+  if (com1.readable() || com2.readable()) return;
+  scheduler::wait_until(inputs, seen, clock::now_ns() + kTickNs / 2);
 }
 
 }  // namespace
+
+void on_input() {
+  inputs.fetch_add(1, std::memory_order_relaxed);
+  memory::platform::wake(inputs);
+}
 
 void run() {
   print("Type 'help' for the commands.\n");

@@ -23,11 +23,17 @@ inline constexpr std::size_t kCacheSlots = 240;
 // Standard layout: assembly, Python and GDB read it. One for each CPU of a machine; a machine owns its
 // blocks, so counters never mix between two machines in one process.
 struct alignas(64) PerCpu {
-  PerCpu* self = this;              // [I] what %gs:0 holds on the machine
-  std::uint32_t number = 0;         // [I] dense, 0 .. config::max_cpus - 1
-  std::uint32_t preempt_depth = 0;  // preemption is off while > 0
-  HeldRanks held_spin;
-  HeldRanks held_sleep;  // until threads exist, the boot thread's
+  PerCpu* self = this;       // [I] what %gs:0 holds on the machine
+  std::uint32_t number = 0;  // [I] dense, 0 .. config::max_cpus - 1
+  // How often preemption is off, and in the highest bit whether nobody asks this CPU to take another thread: so
+  // one decrement says by its zero flag that the last one let go and somebody asks.
+  static constexpr std::uint32_t kNobodyAsks = 1u << 31;
+  std::uint32_t preempt = kNobodyAsks;
+  std::uint32_t preempt_depth() const { return preempt & ~kNobodyAsks; }
+  HeldRanks held_spin{};
+  // The home's own, null on the host: what it knows of this CPU beyond mm/, and the thread that runs here.
+  void* home = nullptr;
+  void* thread = nullptr;
   alignas(64) std::array<std::atomic<std::int64_t>, kCounterSlots> counters{};   // [a] this CPU's share
   alignas(64) std::array<std::atomic<std::uintptr_t>, kCacheSlots> magazines{};  // [a] by the cache's number
 };

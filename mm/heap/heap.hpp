@@ -29,6 +29,8 @@ class Heap {
   Physical& physical() { return physical_; }
   const Physical& physical() const { return physical_; }
   std::span<PerCpu* const> cpus() const { return cpus_; }
+  // As MemoryManager::set_cpus.
+  void set_cpus(std::span<PerCpu* const> cpus) { cpus_ = cpus; }
 
   // The cache of that number, or null.
   KmemCache* cache(unsigned number) const { return caches_[number].load(std::memory_order_acquire); }

@@ -60,6 +60,8 @@ Result<void> BootMap::map_kernel(const KernelImage& image, const BootInfo& info,
       TRY(builder.map_directly(info.memory[n].range, direct_end));
       TRY(builder.back_descriptions(info.memory[n].range));
     }
+    TRY(builder.prepare(kernel_space::kDevices));
+    TRY(builder.prepare(kernel_space::kStacks));
     return builder.prepare(kernel_space::kSlot);
   });
 }

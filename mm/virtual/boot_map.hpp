@@ -36,7 +36,7 @@ class BootMap {
 
   // The kernel's whole map: its image by section without guard pages; the direct map of available memory below
   // `direct_end`; the frame array and the pageblocks over all of it; what firmware keeps, to read; the tables above the
-  // slot. Page zero and everything else stay absent.
+  // slot and the first of the windows of devices and of stacks. Page zero and everything else stay absent.
   Result<void> map_kernel(const KernelImage& image, const BootInfo& info, PhysAddr direct_end);
 
   PhysAddr root() const { return root_; }

@@ -304,7 +304,7 @@ def test_time_goes_on(channel: Channel) -> None:
 
 def test_stacks_know_how_deep_they_were(channel: Channel) -> None:
     stacks = {row["stack"]: row for row in channel.call("stacks")["stacks"]}
-    assert set(stacks) == {"boot", "double fault", "NMI", "machine check", "debug"}
+    assert set(stacks) == {"boot", "double fault", "NMI", "machine check", "debug", "idle"}
     boot = stacks["boot"]
     assert 0 < boot["used_at_most"] < boot["bytes"] * 3 // 4, "the deepest path leaves a quarter"
     assert int(boot["top"], 16) - int(boot["guard"], 16) == boot["bytes"] + 4096

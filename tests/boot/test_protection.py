@@ -21,6 +21,8 @@ DIRECT_MAP = 0xFFFF_8000_0000_0000
 FRAME_ARRAY = 0xFFFF_E000_0000_0000
 PAGEBLOCKS = 0xFFFF_E800_0000_0000
 IMAGE = 0xFFFF_FFFF_8000_0000
+DEVICES = 0xFFFF_FFFF_C000_0000
+STACKS = 0xFFFF_FFFF_E000_0000
 FRAME_BYTES, PAGEBLOCK_BYTES, FRAMES_IN_BLOCK = 32, 128, 512
 
 CR0_WRITE_PROTECT, CR4_GLOBAL, EFER_NO_EXECUTE = 1 << 16, 1 << 7, 1 << 11
@@ -120,14 +122,31 @@ def test_each_section_has_its_rights_and_its_bytes(
 
 
 def test_nothing_else_is_where_the_image_is(space: Space, artifact: Build) -> None:
-    found = space.window(IMAGE, 1 << 64)
+    found = space.window(IMAGE, DEVICES)
     assert found[0].address == artifact.artifact.symbol("kernel_image_start").address
     assert found[-1].end == artifact.artifact.symbol("kernel_image_end").address
 
 
+def test_the_window_of_devices_has_the_interrupt_controllers_uncached(space: Space) -> None:
+    found = space.window(DEVICES, STACKS)
+    assert {mapping.physical for mapping in found} == {0xFEC0_0000, 0xFEE0_0000}
+    assert {(mapping.rights, mapping.size) for mapping in found} == {("rw-", PAGE_SIZE)}
+    for mapping in found:
+        table = space.root
+        for shift in (39, 30, 21):
+            entry = space.guest.ram.read(table + 8 * (mapping.address >> shift & 511), 8)
+            table = int.from_bytes(entry, "little") & 0x000F_FFFF_FFFF_F000
+        entry = space.guest.ram.read(table + 8 * (mapping.address >> 12 & 511), 8)
+        assert int.from_bytes(entry, "little") & 0x18 == 0x18, "write-through and not cached: entry 3 of PAT"
+
+
+def test_one_cpu_makes_no_stacks(space: Space) -> None:
+    assert space.window(STACKS, 1 << 64) == []
+
+
 def test_below_every_stack_is_a_page_that_is_not_there(space: Space) -> None:
     memory = space.guest.kernel_memory(space.root)
-    assert len(space.stacks) == 5
+    assert len(space.stacks) == 6
     for stack in space.stacks:
         guard, top = int(str(stack["guard"]), 16), int(str(stack["top"]), 16)
         with pytest.raises(DecodeError, match="not mapped"):

@@ -89,7 +89,7 @@ TEST(panic, is_caught_with_preemption_and_interrupts_as_before) {
       },
       nullptr);
   EXPECT_EQ(reason, std::string_view("on purpose"));
-  EXPECT_EQ(memory::platform::percpu().preempt_depth, 0u);
+  EXPECT_EQ(memory::platform::percpu().preempt_depth(), 0u);
   EXPECT(kernel::cpu::interrupts_on());
 }
 

@@ -1,4 +1,4 @@
-// What the boot CPU has before anything is allocated.
+// What the boot CPU has before anything is allocated, and where tests stand.
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <cstdint>
@@ -10,10 +10,11 @@ extern "C" memory::PerCpu boot_percpu;
 
 namespace kernel {
 
-// Makes platform::percpu() be `cpu`: for tests that make machines of their own. No lock may be held.
+// Makes platform::percpu() be `cpu`: for tests that make machines of their own. No lock may be held. Until the thread
+// stands on its CPU's own block again it is not preempted, and does not sleep; interrupts are the own block's.
 void stand_on_cpu(memory::PerCpu& cpu);
 
-// Starts platform::random() anew.
+// Starts the boot CPU's platform::random() anew; further CPUs draw their beginning from it.
 void seed_random(std::uint64_t seed);
 
 // Gives the stack canary a value of this boot, from RDRAND where the CPU has it, else from the time-stamp

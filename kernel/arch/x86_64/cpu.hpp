@@ -14,6 +14,11 @@ inline void out8(std::uint16_t port, std::uint8_t value) {
 inline void out16(std::uint16_t port, std::uint16_t value) {
   asm volatile("outw %0, %1" : : "a"(value), "Nd"(port) : "memory");
 }
+inline std::uint32_t in32(std::uint16_t port) {
+  std::uint32_t value;
+  asm volatile("inl %1, %0" : "=a"(value) : "Nd"(port) : "memory");
+  return value;
+}
 inline std::uint8_t in8(std::uint16_t port) {
   std::uint8_t value;
   asm volatile("inb %1, %0" : "=a"(value) : "Nd"(port) : "memory");
@@ -26,6 +31,7 @@ inline std::uint64_t cr0() {
   asm volatile("mov %%cr0, %0" : "=r"(value));
   return value;
 }
+inline void set_cr0(std::uint64_t value) { asm volatile("mov %0, %%cr0" : : "r"(value) : "memory"); }
 inline std::uint64_t cr2() {
   std::uint64_t value;
   asm volatile("mov %%cr2, %0" : "=r"(value));
@@ -50,6 +56,8 @@ inline constexpr std::uint64_t kCr4FsGsBase = 1u << 16;
 
 // -- model-specific registers (Intel SDM volume 4)
 enum class Msr : std::uint32_t {
+  apic_base = 0x1b,
+  pat = 0x277,
   efer = 0xc000'0080,
   gs_base = 0xc000'0101,
   kernel_gs_base = 0xc000'0102,

@@ -38,6 +38,11 @@ void unmask(unsigned irq) {
   cpu::out8(port, static_cast<std::uint8_t>(cpu::in8(port) & ~(1u << (irq & 7))));
 }
 
+void mask_all() {
+  cpu::out8(kFirstData, 0xff);
+  cpu::out8(kSecondData, 0xff);
+}
+
 bool is_genuine(unsigned irq) {
   if ((irq & 7) != 7) return true;
   const std::uint16_t port = irq < 8 ? kFirstCommand : kSecondCommand;

@@ -7,6 +7,7 @@ namespace kernel::pic {
 // Moves the 16 lines to vectors kFirstIrq .. and masks all of them.
 void start();
 void unmask(unsigned irq);
+void mask_all();
 
 // True when a line below `irq` and its like really asked: lines 7 and 15 also fire for requests that went
 // away (8259A data sheet, "spurious interrupt"). A spurious 15 is acknowledged at the first controller here.

@@ -5,43 +5,28 @@
 #include "kernel/arch/x86_64/boot_cpu.hpp"
 #include "kernel/arch/x86_64/clock.hpp"
 #include "kernel/arch/x86_64/cpu.hpp"
+#include "kernel/arch/x86_64/cpus.hpp"
 #include "kernel/console.hpp"
 #include "kernel/panic.hpp"
 #include "mm/base/format.hpp"
-#include "mm/base/random.hpp"
-
-constinit memory::PerCpu boot_percpu{};
+#include "mm/base/sync.hpp"
 
 namespace kernel {
 
-namespace {
-constinit memory::Random boot_random{1};  // one CPU runs; each further one will bring its own
-}  // namespace
-
+// What interrupt handlers and current_thread() look for goes along.
 void stand_on_cpu(memory::PerCpu& cpu) {
+  const memory::InterruptsOff off;
+  const memory::PerCpu& former = memory::platform::percpu();
+  cpu.home = former.home;
+  cpu.thread = former.thread;
   cpu::write_msr(cpu::Msr::gs_base, reinterpret_cast<std::uint64_t>(&cpu));
 }
 
-void seed_random(std::uint64_t seed) { boot_random = memory::Random{seed}; }
+void seed_random(std::uint64_t seed) { boot_cpu.random = memory::Random{seed}; }
 
 }  // namespace kernel
 
 namespace memory::platform {
-
-// There are no threads to switch to: only an interrupt handler or another CPU can change `word`. Sleep until
-// the next interrupt (at the latest the tick) where interrupts are on; elsewhere nothing could wake us, so
-// spin one turn.
-void wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected) {
-  if (!kernel::cpu::interrupts_on()) return relax();
-  kernel::cpu::interrupts_disable();
-  if (word.load(std::memory_order_acquire) != expected) {
-    kernel::cpu::interrupts_enable();
-    return;
-  }
-  kernel::cpu::interrupts_enable_and_halt();
-}
-
-void wake(std::atomic<std::uint32_t>&) {}  // nobody sleeps for longer than a tick
 
 void load_root(PhysAddr root, SpaceId) { kernel::cpu::set_cr3(root.value); }
 
@@ -57,11 +42,6 @@ void flush_space(SpaceId space) {
   kernel::cpu::set_cr4(cr4 & ~kernel::cpu::kCr4GlobalPages);
   kernel::cpu::set_cr4(cr4);
   irq_restore(state);
-}
-
-void flush_others(SpaceId, std::span<const VirtAddr>, std::uint64_t cpu_mask) {
-  const std::uint64_t others = cpu_mask & ~(std::uint64_t{1} << percpu().number);
-  if (others != 0) panic("a shootdown names CPUs that were never started");
 }
 
 namespace {
@@ -105,7 +85,7 @@ std::uint64_t now_ns() { return kernel::clock::now_ns(); }
 
 std::uint64_t random() {
   const std::uint64_t state = irq_save();
-  const std::uint64_t number = kernel::boot_random.next();
+  const std::uint64_t number = kernel::this_cpu().random.next();
   irq_restore(state);
   return number;
 }

@@ -1,30 +1,169 @@
 // SPDX-License-Identifier: MIT
+//
+// The window of made stacks is cut into slots of twice a stack's size, so that a stack's slot is found by division:
+//
+//   slot n   | never mapped                    | bytes, kernel_stack_kib |
+//                                 guard page ->|^ grows down             ^ next slot
+//
+// A stack that is given back is unmapped on every CPU before its frames are free; tables stay.
 #include "kernel/arch/x86_64/stacks.hpp"
+
+#include <algorithm>
+#include <atomic>
+
+#include "mm/base/check.hpp"
+#include "mm/base/format.hpp"
+#include "mm/base/sync.hpp"
+#include "mm/memory_manager.hpp"
+#include "mm/virtual/kernel_space.hpp"
+#include "mm/virtual/map_builder.hpp"
 
 namespace kernel {
 
 namespace {
 
+using memory::Error;
+using memory::PhysAddr;
+using memory::Result;
+using memory::VirtAddr;
+
 constinit GuardedStack double_fault_stack{};
 constinit GuardedStack nmi_stack{};
 constinit GuardedStack machine_check_stack{};
 constinit GuardedStack debug_stack{};
+constinit GuardedStack idle_stack{};
 
-constinit const std::array<NamedStack, kStacks> named_stacks{{
+constinit const std::array<NamedStack, kBootStacks> named_stacks{{
     {"boot", &boot_stack_guard},
     {"double fault", &double_fault_stack},
     {"NMI", &nmi_stack},
     {"machine check", &machine_check_stack},
     {"debug", &debug_stack},
+    {"idle", &idle_stack},
 }};
+
+constexpr std::size_t kStackBytes = sizeof(GuardedStack::bytes);
+constexpr std::size_t kSlotBytes = 2 * kStackBytes;
+static_assert(kStackBytes >= memory::kPageSize);
+
+class MadeStacks {
+ public:
+  Result<std::size_t> take();
+  void give_back(std::size_t slot);
+
+ private:
+  std::array<bool, kMostMadeStacks> taken_{};
+};
+
+constinit memory::Guarded<MadeStacks, memory::Mutex<memory::Rank::range>> made_stacks;
+
+// Immutable while the slot's stack is in use.
+struct Slot {
+  std::array<char, 32> name{};
+  NamedStack stack{};
+};
+constinit std::array<Slot, kMostMadeStacks> slots{};
+constinit std::array<std::atomic<bool>, kMostMadeStacks> in_use{};
+
+// Tables and stacks out of the frame allocator, reached through the direct map.
+class KernelFrames final : public memory::TableFrames {
+ public:
+  Result<PhysAddr> fresh() override {
+    const memory::FrameNumber frame = TRY(memory::manager().alloc_pages(memory::Order{0}));
+    memory::platform::clear_page(memory::manager().physical().frames().open(frame).bytes());
+    return memory::address_of(frame);
+  }
+  memory::PageTable& open(PhysAddr table) override {
+    return *reinterpret_cast<memory::PageTable*>(
+        memory::manager().physical().frames().open(memory::frame_at(table)).bytes());
+  }
+};
+
+VirtAddr stack_in(std::size_t slot) {
+  return memory::kernel_space::kStacks + slot * kSlotBytes + (kSlotBytes - kStackBytes);
+}
+
+// Whatever is mapped there. Nobody uses it.
+void unmap_slot(std::size_t slot) {
+  KernelFrames frames;
+  memory::MapBuilder builder(frames, PhysAddr{coronel_record.root}, memory::PageLevel::two_mib);
+  if (!builder.prepare(stack_in(slot)).ok()) return;  // not even a table
+  std::array<PhysAddr, kStackBytes / memory::kPageSize> dropped{};
+  std::array<VirtAddr, dropped.size()> gone{};
+  std::size_t count = 0;
+  for (VirtAddr page = stack_in(slot); page < stack_in(slot) + kStackBytes; page += memory::kPageSize) {
+    memory::PageEntry& entry = builder.entry(page);
+    if (!entry.present()) continue;
+    dropped[count] = entry.address();
+    gone[count++] = page;
+    entry = memory::PageEntry{};
+    memory::platform::flush_page(memory::SpaceId::kernel, page);
+  }
+  if (count > 0)
+    memory::platform::flush_others(memory::SpaceId::kernel, std::span(gone).first(count), ~std::uint64_t{0});
+  for (std::size_t n = 0; n < count; ++n)
+    CHECK(memory::manager().free_pages(memory::frame_at(dropped[n]), memory::Order{0}).ok());
+}
+
+Result<void> map_slot(std::size_t slot) {
+  KernelFrames frames;
+  memory::MapBuilder builder(frames, PhysAddr{coronel_record.root}, memory::PageLevel::two_mib);
+  const auto mapped = builder.back(stack_in(slot), kStackBytes);
+  if (!mapped.ok()) unmap_slot(slot);
+  return mapped;
+}
+
+Result<std::size_t> MadeStacks::take() {
+  for (std::size_t slot = 0; slot < kMostMadeStacks; ++slot) {
+    if (taken_[slot]) continue;
+    TRY(map_slot(slot));
+    taken_[slot] = true;
+    return slot;
+  }
+  return Error::too_big;
+}
+
+void MadeStacks::give_back(std::size_t slot) {
+  unmap_slot(slot);
+  taken_[slot] = false;
+}
+
+// The slot whose memory, with its guard, holds the address; kMostMadeStacks: none.
+std::size_t slot_of(std::uint64_t address) {
+  const std::uint64_t first = memory::kernel_space::kStacks.value;
+  if (address < first || address >= first + kMostMadeStacks * kSlotBytes) return kMostMadeStacks;
+  return (address - first) / kSlotBytes;
+}
 
 }  // namespace
 
-const std::array<NamedStack, kStacks>& stacks() { return named_stacks; }
+const std::array<NamedStack, kBootStacks>& stacks() { return named_stacks; }
 
-std::array<memory::VirtAddr, kStacks> kernel_guard_pages() {
-  std::array<memory::VirtAddr, kStacks> pages{};
-  for (std::size_t i = 0; i < kStacks; ++i) pages[i] = named_stacks[i].stack->guard_page();
+Result<const NamedStack*> make_stack(std::string_view name) {
+  const std::size_t number = TRY(made_stacks.with([](MadeStacks& all) { return all.take(); }));
+  Slot& slot = slots[number];
+  auto* const stack = reinterpret_cast<GuardedStack*>(stack_in(number).value - memory::kPageSize);
+  std::ranges::fill(stack->bytes, std::byte{0});
+  memory::Writer text(slot.name.data(), slot.name.size());
+  text.text(name);
+  slot.stack = {text.view(), stack};
+  in_use[number].store(true, std::memory_order_release);
+  return &slot.stack;
+}
+
+void release_stack(const NamedStack& stack) {
+  const std::size_t number = slot_of(stack.stack->bottom().value);
+  CHECK(number < kMostMadeStacks && in_use[number].exchange(false));
+  made_stacks.with([&](MadeStacks& all) { all.give_back(number); });
+}
+
+const NamedStack* made_stack(std::size_t slot) {
+  return in_use[slot].load(std::memory_order_acquire) ? &slots[slot].stack : nullptr;
+}
+
+std::array<VirtAddr, kBootStacks> kernel_guard_pages() {
+  std::array<VirtAddr, kBootStacks> pages{};
+  for (std::size_t i = 0; i < kBootStacks; ++i) pages[i] = named_stacks[i].stack->guard_page();
   return pages;
 }
 
@@ -36,17 +175,21 @@ std::size_t NamedStack::high_water_bytes() const {
 
 const NamedStack* stack_guarded_at(std::uint64_t address) {
   for (const NamedStack& stack : named_stacks) {
-    const memory::VirtAddr guard = stack.stack->guard_page();
+    const VirtAddr guard = stack.stack->guard_page();
     if (address >= guard.value && address < guard.value + memory::kPageSize) return &stack;
   }
-  return nullptr;
+  const std::size_t slot = slot_of(address);
+  if (slot == kMostMadeStacks || address >= stack_in(slot).value) return nullptr;
+  return made_stack(slot);
 }
 
 const NamedStack* stack_holding(std::uint64_t address) {
   for (const NamedStack& stack : named_stacks) {
     if (stack.contains(address)) return &stack;
   }
-  return nullptr;
+  const std::size_t slot = slot_of(address);
+  if (slot == kMostMadeStacks || address < stack_in(slot).value) return nullptr;
+  return made_stack(slot);
 }
 
 }  // namespace kernel

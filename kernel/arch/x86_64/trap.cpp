@@ -3,13 +3,18 @@
 
 #include <array>
 
+#include "kernel/arch/x86_64/apic.hpp"
+#include "kernel/arch/x86_64/boot_cpu.hpp"
 #include "kernel/arch/x86_64/cpu.hpp"
+#include "kernel/arch/x86_64/cpus.hpp"
 #include "kernel/arch/x86_64/fault_text.hpp"
 #include "kernel/arch/x86_64/gdt.hpp"
+#include "kernel/arch/x86_64/ipi.hpp"
 #include "kernel/arch/x86_64/pic.hpp"
 #include "kernel/arch/x86_64/stacks.hpp"
 #include "kernel/panic.hpp"
 #include "kernel/symbols.hpp"
+#include "kernel/task/scheduler.hpp"
 
 extern "C" const unsigned char isr_doors[];  // isr.S: 256 doors of 16 bytes
 
@@ -52,9 +57,49 @@ constexpr InterruptStack stack_for(std::size_t vector) {
 }
 
 void handle_irq(unsigned irq) {
-  if (!pic::is_genuine(irq)) return;
+  if (!apic::running() && !pic::is_genuine(irq)) return;
   if (irq_handlers[irq] != nullptr) irq_handlers[irq]();
-  pic::end_of_interrupt(irq);
+  if (apic::running()) {
+    apic::end_of_interrupt();
+  } else {
+    pic::end_of_interrupt(irq);
+  }
+}
+
+bool is_irq(std::uint64_t vector) { return vector >= kFirstIrq && vector < kFirstIrq + kIrqs; }
+
+// False: nobody knows that vector.
+bool handle_interrupt(std::uint64_t vector) {
+  if (is_irq(vector)) {
+    handle_irq(static_cast<unsigned>(vector - kFirstIrq));
+    return true;
+  }
+  if (!apic::running()) return false;
+  switch (vector) {
+    case apic::kTimer: scheduler::on_tick(); break;
+    case apic::kReschedule: scheduler::on_reschedule(); break;
+    case apic::kCall: ipi::on_call(); break;
+    case apic::kFlush: ipi::on_flush(); break;
+    case apic::kSpurious: return true;  // has no end
+    default: return false;
+  }
+  apic::end_of_interrupt();
+  return true;
+}
+
+// A handler counts and locks on its CPU's own block, wherever the interrupted code stands.
+bool handle_on_own_block(std::uint64_t vector) {
+  memory::PerCpu& stood = memory::platform::percpu();
+  memory::PerCpu& own = *this_cpu().block;
+  if (&stood == &own) {
+    const bool known = handle_interrupt(vector);
+    if (known) scheduler::preempt();
+    return known;
+  }
+  stand_on_cpu(own);
+  const bool known = handle_interrupt(vector);
+  stand_on_cpu(stood);
+  return known;
 }
 
 // A page fault that finds no stack to push on arrives as a double fault: the address or the stack pointer
@@ -68,7 +113,10 @@ const NamedStack* overflowed_stack(const TrapFrame& frame) {
 [[noreturn]] void report(const TrapFrame& frame) {
   memory::TextBuffer<256> why;
   switch (frame.vector) {
-    case kNmi: why.text("NMI: asked from outside where this CPU is"); break;
+    case kNmi:
+      stop_if_another_panics(frame);
+      why.text("NMI: asked from outside where this CPU is");
+      break;
     case kPageFault: write_page_fault(why, cpu::cr2(), frame.error); break;
     case kDoubleFault:
       why.text("double fault");
@@ -139,7 +187,7 @@ std::string_view exception_name(std::uint64_t vector) {
   return vector < kNames.size() ? kNames[vector] : "interrupt without a handler";
 }
 
-void load_interrupt_table() {
+void fill_interrupt_table() {
   const auto doors = reinterpret_cast<std::uint64_t>(isr_doors);
   for (std::size_t vector = 0; vector < kVectors; ++vector) {
     const std::uint64_t door = doors + vector * kDoorBytes;
@@ -151,12 +199,23 @@ void load_interrupt_table() {
                                static_cast<std::uint32_t>(door >> 32),
                                0};
   }
+}
+
+void load_interrupt_table() {
   const TablePointer pointer{sizeof interrupt_table - 1,
                              reinterpret_cast<std::uint64_t>(interrupt_table.data())};
   asm volatile("lidt %0" : : "m"(pointer));
 }
 
 void set_irq_handler(unsigned irq, IrqHandler handler) { irq_handlers[irq] = handler; }
+
+void unmask_irq(unsigned irq) {
+  if (apic::running()) {
+    apic::unmask(irq);
+  } else {
+    pic::unmask(irq);
+  }
+}
 
 void write_registers(memory::Sink& out, const TrapFrame& frame) {
   memory::TextBuffer<200> line;
@@ -187,8 +246,6 @@ void write_registers(memory::Sink& out, const TrapFrame& frame) {
 
 extern "C" void trap(kernel::TrapFrame* frame) {
   using namespace kernel;
-  if (frame->vector >= kFirstIrq && frame->vector < kFirstIrq + kIrqs) {
-    return handle_irq(static_cast<unsigned>(frame->vector - kFirstIrq));
-  }
+  if (frame->vector >= kFirstIrq && handle_on_own_block(frame->vector)) return;
   report(*frame);
 }

@@ -24,7 +24,9 @@ inline constexpr std::uint64_t kDoubleFault = 8;
 inline constexpr std::uint64_t kGeneralProtection = 13;
 inline constexpr std::uint64_t kPageFault = 14;
 
-// Builds the interrupt table and loads it. Needs load_segments() before: the gates name its stacks.
+// Builds the interrupt table, one for all CPUs. Once.
+void fill_interrupt_table();
+// Loads it. Needs load_segments() on this CPU before: the gates name its stacks.
 void load_interrupt_table();
 
 // Hardware interrupts arrive at kFirstIrq .. kFirstIrq + 15.
@@ -32,8 +34,10 @@ inline constexpr std::uint64_t kFirstIrq = 32;
 inline constexpr unsigned kIrqs = 16;
 
 using IrqHandler = void (*)();
-// Runs with interrupts off, before the end of interrupt is signalled. One handler a line.
+// Runs on the boot CPU with interrupts off, before the end of interrupt is signalled. One handler a line.
 void set_irq_handler(unsigned irq, IrqHandler handler);
+// Lets the line through, by whichever controller is at work.
+void unmask_irq(unsigned irq);
 
 // "page fault", "divide error", ...; for vectors 0-31.
 std::string_view exception_name(std::uint64_t vector);

@@ -28,13 +28,18 @@ inline void percpu_add(std::size_t offset, std::int64_t delta) {
 }
 
 inline HeldRanks& held_spin() { return percpu().held_spin; }
-inline HeldRanks& held_sleep() { return percpu().held_sleep; }
+HeldRanks& held_sleep();  // kernel/task/thread.cpp
 
 inline void preempt_off() {
-  asm volatile("incl %%gs:%c0" : : "i"(offsetof(PerCpu, preempt_depth)) : "memory", "cc");
+  asm volatile("incl %%gs:%c0" : : "i"(offsetof(PerCpu, preempt)) : "memory", "cc");
 }
+// Zero: the last one, and somebody asks for this CPU. preempt_door keeps every register, so that this stays two
+// instructions where it is inlined.
 inline void preempt_on() {
-  asm volatile("decl %%gs:%c0" : : "i"(offsetof(PerCpu, preempt_depth)) : "memory", "cc");
+  asm volatile("decl %%gs:%c0\n\tjnz 1f\n\tcall preempt_door\n1:"
+               :
+               : "i"(offsetof(PerCpu, preempt))
+               : "memory", "cc");
 }
 
 inline std::uint64_t irq_save() {
@@ -46,7 +51,12 @@ inline void irq_restore(std::uint64_t state) {
   asm volatile("pushq %0; popfq" : : "r"(state) : "memory", "cc");
 }
 
-inline void relax() { asm volatile("pause" : : : "memory"); }
+// A CPU that spins with interrupts off would let a shootdown wait for ever: it answers here.
+void answer_flushes();  // kernel/arch/x86_64/ipi.cpp
+inline void relax() {
+  asm volatile("pause" : : : "memory");
+  answer_flushes();
+}
 
 // Intel SDM volume 3, section 4.10.4: forgets this page, whatever its size, global or not. No space has an id of its own
 // on this CPU: what is not global belongs to the root that is loaded.

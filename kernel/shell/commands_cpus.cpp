@@ -1,0 +1,81 @@
+// Commands about CPUs and threads: cpus, threads.
+// SPDX-License-Identifier: MIT
+#include "kernel/arch/x86_64/apic.hpp"
+#include "kernel/arch/x86_64/cpus.hpp"
+#include "kernel/arch/x86_64/stacks.hpp"
+#include "kernel/shell/command.hpp"
+#include "kernel/task/scheduler.hpp"
+#include "kernel/task/thread.hpp"
+#include "mm/stats/stats.hpp"
+
+namespace kernel::shell {
+
+namespace {
+using memory::Layout;
+using memory::Unit;
+using memory::stats::Counter;
+
+std::int64_t as_number(std::uint64_t value) { return static_cast<std::int64_t>(value); }
+
+std::int64_t as_number(const std::atomic<std::uint64_t>& value) {
+  return as_number(value.load(std::memory_order_relaxed));
+}
+
+void describe(memory::Inspector& out, const Cpu& cpu) {
+  out.begin_object("", Layout::row);
+  out.number("cpu", cpu.number, Unit::none);
+  out.number("apic", cpu.apic, Unit::none);
+  out.text("state", name_of(cpu.state.load(std::memory_order_relaxed)));
+  out.number("ticks", as_number(cpu.ticks), Unit::none);
+  out.number("switches", as_number(cpu.switches), Unit::none);
+  out.number("steals", as_number(cpu.steals), Unit::none);
+  out.number("calls", as_number(cpu.calls), Unit::none);
+  out.number("flushes",
+             cpu.block->counters[static_cast<std::size_t>(Counter::flushes_answered)].load(
+                 std::memory_order_relaxed),
+             Unit::none);
+  out.number("queued", as_number(scheduler::queue_length(cpu)), Unit::none);
+  out.text("thread", scheduler::running_on(cpu).title());
+  out.end_object();
+}
+
+void describe(memory::Inspector& out, const Thread& thread) {
+  out.begin_object("", Layout::row);
+  out.number("thread", thread.number, Unit::none);
+  out.number("cpu", thread.cpu.load(std::memory_order_relaxed), Unit::none);
+  out.text("pinned", thread.pinned == Thread::kAnyCpu ? "no" : "yes");
+  out.text("state", name_of(thread.state.load(std::memory_order_relaxed)));
+  out.number("switches", as_number(thread.switches), Unit::none);
+  out.number("stack_used", as_number(thread.stack->high_water_bytes()), Unit::none);
+  out.hex("waits_on", reinterpret_cast<std::uint64_t>(thread.waits_on.load(std::memory_order_relaxed)));
+  out.text("name", thread.title());
+  out.end_object();
+}
+}  // namespace
+
+Status run_cpus(Call& call) {
+  memory::Inspector& out = call.out();
+  out.begin_object("", Layout::lines);
+  out.text("controllers", apic::running() ? "APIC" : "8259");
+  out.number("timer_hz", as_number(apic::timer_hz()), Unit::none);
+  out.begin_array("cpus", Layout::table);
+  for (unsigned n = 0; n < cpu_count(); ++n) describe(out, cpu_at(n));
+  out.end_array();
+  out.end_object();
+  return Status::success;
+}
+
+// No thread can end meanwhile: whoever joins one does so in this thread.
+Status run_threads(Call& call) {
+  memory::Inspector& out = call.out();
+  out.begin_object("", Layout::lines);
+  out.begin_array("threads", Layout::table);
+  for (const std::atomic<Thread*>& place : threads()) {
+    if (const Thread* thread = place.load(std::memory_order_acquire)) describe(out, *thread);
+  }
+  out.end_array();
+  out.end_object();
+  return Status::success;
+}
+
+}  // namespace kernel::shell

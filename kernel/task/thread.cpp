@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: MIT
+//
+// A Thread lies at the top of its own stack, as far from the guard page as can be: one allocation, one end.
+//
+//   | guard | stack, grows down <-- |  first frame | Thread |
+#include "kernel/task/thread.hpp"
+
+#include <new>
+
+#include "kernel/arch/x86_64/cpu.hpp"
+#include "kernel/arch/x86_64/cpus.hpp"
+#include "kernel/arch/x86_64/stacks.hpp"
+#include "kernel/task/scheduler.hpp"
+#include "mm/base/check.hpp"
+#include "mm/base/format.hpp"
+#include "mm/base/sync.hpp"
+
+extern "C" {
+extern const unsigned char thread_start[];
+[[noreturn, gnu::used]] void run_thread();
+}
+
+namespace kernel {
+
+constinit Thread boot_thread{};
+
+void finish_switch();  // scheduler.cpp
+
+namespace {
+
+using memory::Error;
+using memory::Result;
+
+constinit std::array<std::atomic<Thread*>, kMostThreads> table{};
+constinit std::atomic<std::uint32_t> next_number{0};
+
+Result<void> enter_into_table(Thread& thread) {
+  for (std::atomic<Thread*>& place : table) {
+    Thread* none = nullptr;
+    if (place.load(std::memory_order_relaxed) == nullptr && place.compare_exchange_strong(none, &thread))
+      return {};
+  }
+  return Error::too_big;
+}
+
+void take_out_of_table(const Thread& thread) {
+  for (std::atomic<Thread*>& place : table) {
+    if (place.load(std::memory_order_relaxed) == &thread) return place.store(nullptr);
+  }
+}
+
+void set_name(Thread& thread, std::string_view name) {
+  memory::Writer text(thread.name.data(), thread.name.size() - 1);  // a zero stays behind it
+  text.text(name);
+}
+
+Thread& place_on(const NamedStack& stack) {
+  const std::uint64_t place = (stack.stack->top().value - sizeof(Thread)) & ~std::uint64_t{63};
+  return *new (reinterpret_cast<void*>(place)) Thread;
+}
+
+// What switch_threads() pops, and where it returns to.
+void prepare_first_switch(Thread& thread) {
+  auto* top = reinterpret_cast<std::uint64_t*>(&thread);
+  *--top = 0;  // keeps the stack at a multiple of 16 behind the return
+  *--top = reinterpret_cast<std::uint64_t>(thread_start);
+  for (unsigned callee_saved = 0; callee_saved < 6; ++callee_saved) *--top = 0;
+  thread.stack_pointer = reinterpret_cast<std::uint64_t>(top);
+}
+
+}  // namespace
+
+std::string_view name_of(ThreadState state) {
+  constexpr std::string_view kNames[] = {"running", "ready", "sleeping", "ended"};
+  return kNames[static_cast<std::size_t>(state)];
+}
+
+// One load, so that it is right wherever the thread is taken to in between.
+Thread& current_thread() {
+  Thread* thread;
+  asm volatile("movq %%gs:%c1, %0" : "=r"(thread) : "i"(offsetof(memory::PerCpu, thread)));
+  return *thread;
+}
+
+void start_threads() {
+  boot_thread.pinned = 0;
+  boot_thread.on_cpu.store(true, std::memory_order_relaxed);
+  boot_thread.number = next_number.fetch_add(1);
+  boot_thread.stack = &stacks()[static_cast<std::size_t>(StackUse::boot)];
+  set_name(boot_thread, "shell");
+  boot_cpu.block->thread = &boot_thread;
+  CHECK(enter_into_table(boot_thread).ok());
+
+  Thread& idle = boot_cpu.idle;
+  prepare_idle(idle, 0);
+  idle.stack = &stacks()[static_cast<std::size_t>(StackUse::idle)];
+  idle.state.store(ThreadState::ready, std::memory_order_relaxed);
+  idle.on_cpu.store(false, std::memory_order_relaxed);
+  idle.body = [](void*) { scheduler::idle(); };
+  auto* const top = reinterpret_cast<std::uint64_t*>(idle.stack->stack->top().value);
+  std::uint64_t* at = top;
+  *--at = 0;
+  *--at = reinterpret_cast<std::uint64_t>(thread_start);
+  for (unsigned callee_saved = 0; callee_saved < 6; ++callee_saved) *--at = 0;
+  idle.stack_pointer = reinterpret_cast<std::uint64_t>(at);
+}
+
+void prepare_idle(Thread& idle, unsigned cpu) {
+  idle.number = next_number.fetch_add(1);
+  idle.pinned = cpu;
+  idle.cpu.store(cpu, std::memory_order_relaxed);
+  idle.on_cpu.store(true, std::memory_order_relaxed);
+  memory::TextBuffer<24> name;
+  name.text("idle ").number(cpu);
+  set_name(idle, name.view());
+  CHECK(enter_into_table(idle).ok());
+}
+
+Result<Thread*> spawn(std::string_view name, void (*body)(void*), void* context, unsigned pinned) {
+  CHECK(pinned == Thread::kAnyCpu || pinned < cpu_count());
+  const std::uint32_t number = next_number.fetch_add(1, std::memory_order_relaxed);
+  memory::TextBuffer<32> title;
+  title.text("thread ").number(number).text(" ").text(name);
+  const NamedStack* const stack = TRY(make_stack(title.view()));
+  Thread& thread = place_on(*stack);
+  thread.number = number;
+  thread.pinned = pinned;
+  thread.cpu.store(pinned == Thread::kAnyCpu ? memory::platform::percpu().number : pinned,
+                   std::memory_order_relaxed);
+  thread.state.store(ThreadState::ready, std::memory_order_relaxed);
+  thread.stack = stack;
+  thread.body = body;
+  thread.context = context;
+  set_name(thread, name);
+  prepare_first_switch(thread);
+  if (const auto entered = enter_into_table(thread); !entered.ok()) {
+    release_stack(*stack);
+    return entered.error();
+  }
+  scheduler::start(thread);
+  return &thread;
+}
+
+void join(Thread& thread) {
+  while (thread.done.load(std::memory_order_acquire) == 0) memory::platform::wait(thread.done, 0);
+  // It still has to leave its stack.
+  while (thread.on_cpu.load(std::memory_order_acquire)) memory::platform::relax();
+  take_out_of_table(thread);
+  release_stack(*thread.stack);
+}
+
+Result<void> run_on(unsigned cpu, void (*body)(void*), void* context) {
+  Thread* const thread = TRY(spawn("errand", body, context, cpu));
+  join(*thread);
+  return {};
+}
+
+std::span<const std::atomic<Thread*>, kMostThreads> threads() { return table; }
+
+}  // namespace kernel
+
+void run_thread() {
+  using namespace kernel;
+  finish_switch();
+  cpu::interrupts_enable();
+  Thread& me = current_thread();
+  me.body(me.context);
+  CHECK(me.held.depth == 0);
+  cpu::interrupts_disable();
+  me.state.store(ThreadState::ended, std::memory_order_relaxed);
+  me.done.store(1, std::memory_order_release);
+  memory::platform::wake(me.done);
+  scheduler::leave();
+}
+
+namespace memory::platform {
+
+HeldRanks& held_sleep() { return kernel::current_thread().held; }
+
+}  // namespace memory::platform

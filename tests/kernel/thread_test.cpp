@@ -1,0 +1,245 @@
+// Threads, sleeping and messages between CPUs, with as many CPUs as there are. Nothing of it leaves memory behind.
+// SPDX-License-Identifier: MIT
+#include "kernel/task/thread.hpp"
+
+#include <array>
+
+#include "kernel/arch/x86_64/clock.hpp"
+#include "kernel/arch/x86_64/cpus.hpp"
+#include "kernel/arch/x86_64/ipi.hpp"
+#include "kernel/arch/x86_64/stacks.hpp"
+#include "kernel/task/scheduler.hpp"
+#include "mm/base/sync.hpp"
+#include "mm/memory_manager.hpp"
+#include "tests/unit/unit.hpp"
+
+using kernel::Thread;
+
+namespace {
+
+// Magazines go home, so that `ktest` finds memory as it was.
+struct Quiet {
+  ~Quiet() { memory::manager().physical().quiesce(); }
+};
+
+constexpr unsigned kMany = 4;
+
+// kMany threads that run body(context), all joined; pinned one by one to the CPUs when `spread`.
+enum class Where : std::uint8_t { anywhere, spread };
+bool run_many(void (*body)(void*), void* context, Where where = Where::anywhere) {
+  std::array<Thread*, kMany> made{};
+  bool good = true;
+  for (unsigned n = 0; n < kMany; ++n) {
+    const unsigned pinned = where == Where::spread ? n % kernel::cpu_count() : Thread::kAnyCpu;
+    const auto thread = kernel::spawn("test", body, context, pinned);
+    good = good && thread.ok();
+    if (thread.ok()) made[n] = thread.take();
+  }
+  for (Thread* thread : made) {
+    if (thread != nullptr) kernel::join(*thread);
+  }
+  return good;
+}
+
+}  // namespace
+
+TEST(thread, runs_and_ends) {
+  const Quiet quiet;
+  std::atomic<unsigned> ran{0};
+  const auto body = [](void* context) { static_cast<std::atomic<unsigned>*>(context)->fetch_add(1); };
+  EXPECT(run_many(body, &ran));
+  EXPECT_EQ(ran.load(), kMany);
+  for (unsigned again = 0; again < 20; ++again) EXPECT(run_many(body, &ran));
+  EXPECT_EQ(ran.load(), 21 * kMany);
+}
+
+TEST(thread, a_pinned_one_runs_on_its_cpu) {
+  const Quiet quiet;
+  for (unsigned cpu = 0; cpu < kernel::cpu_count(); ++cpu) {
+    unsigned seen = ~0u;
+    const auto body = [](void* context) {
+      const memory::PreemptionOff stay;
+      *static_cast<unsigned*>(context) = kernel::this_cpu().number;
+    };
+    EXPECT(kernel::run_on(cpu, body, &seen).ok());
+    EXPECT_EQ(seen, cpu);
+  }
+}
+
+TEST(thread, the_running_one_loses_its_turn) {
+  const Quiet quiet;
+  // Both on one CPU: the first waits, running, for what the second one does.
+  struct Shared {
+    std::atomic<bool> go{false};
+  } shared;
+  const auto waits = [](void* context) {
+    while (!static_cast<Shared*>(context)->go.load()) memory::platform::relax();
+  };
+  const auto goes = [](void* context) { static_cast<Shared*>(context)->go.store(true); };
+  const unsigned last = kernel::cpu_count() - 1;
+  const auto first = kernel::spawn("waits", waits, &shared, last);
+  ASSERT(first.ok());
+  const auto second = kernel::spawn("goes", goes, &shared, last);
+  EXPECT(second.ok());
+  if (!second.ok()) shared.go.store(true);
+  kernel::join(*first.take());
+  if (second.ok()) kernel::join(*second.take());
+}
+
+TEST(thread, is_not_taken_off_while_preemption_is_off) {
+  const Quiet quiet;
+  struct Shared {
+    std::atomic<bool> other_ran{false};
+    bool too_early = false;
+  } shared;
+  const auto keeps = [](void* context) {
+    auto& own = *static_cast<Shared*>(context);
+    const memory::PreemptionOff stay;
+    const std::uint64_t end = kernel::clock::now_ns() + 50'000'000;
+    while (kernel::clock::now_ns() < end) own.too_early = own.too_early || own.other_ran.load();
+  };
+  const auto other = [](void* context) { static_cast<Shared*>(context)->other_ran.store(true); };
+  const unsigned last = kernel::cpu_count() - 1;
+  const auto first = kernel::spawn("keeps", keeps, &shared, last);
+  ASSERT(first.ok());
+  while (first.take()->switches.load() == 0) kernel::scheduler::yield();
+  const auto second = kernel::spawn("other", other, &shared, last);
+  kernel::join(*first.take());
+  if (second.ok()) kernel::join(*second.take());
+  EXPECT(!shared.too_early && shared.other_ran.load());
+}
+
+TEST(thread, sleeps_as_long_as_it_said) {
+  const Quiet quiet;
+  const std::uint64_t start = kernel::clock::now_ns();
+  kernel::scheduler::sleep_ns(30'000'000);
+  EXPECT(kernel::clock::now_ns() - start >= 30'000'000);
+}
+
+TEST(thread, a_wait_ends_at_its_deadline_or_by_a_wake) {
+  const Quiet quiet;
+  std::atomic<std::uint32_t> word{7};
+  kernel::scheduler::wait_until(word, 8, kernel::scheduler::kNever);  // it is not 8: at once
+  const std::uint64_t deadline = kernel::clock::now_ns() + 20'000'000;
+  while (kernel::clock::now_ns() < deadline) kernel::scheduler::wait_until(word, 7, deadline);
+
+  const auto changes = [](void* context) {
+    auto& it = *static_cast<std::atomic<std::uint32_t>*>(context);
+    kernel::scheduler::sleep_ns(10'000'000);
+    it.store(8);
+    memory::platform::wake(it);
+  };
+  const auto thread = kernel::spawn("changes", changes, &word);
+  ASSERT(thread.ok());
+  while (word.load() == 7) kernel::scheduler::wait_until(word, 7, kernel::scheduler::kNever);
+  kernel::join(*thread.take());
+  EXPECT_EQ(word.load(), 8u);
+}
+
+// Every value has one producer and is taken once: a wake that is lost leaves somebody asleep for ever.
+TEST(thread, no_wake_is_lost) {
+  const Quiet quiet;
+  struct PingPong {
+    std::atomic<std::uint32_t> turn{0};
+    std::atomic<std::uint32_t> next_player{0};
+  } table;
+  constexpr std::uint32_t kTurns = 2000;
+  const auto play = [](void* context) {
+    auto& own = *static_cast<PingPong*>(context);
+    const std::uint32_t me = own.next_player.fetch_add(1);
+    while (true) {
+      const std::uint32_t turn = own.turn.load(std::memory_order_acquire);
+      if (turn >= kTurns) return;
+      if (turn % kMany != me) {
+        memory::platform::wait(own.turn, turn);
+        continue;
+      }
+      own.turn.store(turn + 1, std::memory_order_release);
+      memory::platform::wake(own.turn);
+    }
+  };
+  EXPECT(run_many(play, &table));
+  EXPECT(run_many(play, &table, Where::spread));  // the end of the game lets them go at once
+  EXPECT(table.turn.load() >= kTurns);
+}
+
+TEST(thread, a_mutex_lets_one_in_and_sleepers_sleep) {
+  const Quiet quiet;
+  struct Shared {
+    memory::Mutex<memory::Rank::process> lock;
+    std::uint64_t count = 0;  // not atomic on purpose
+  } shared;
+  const auto body = [](void* context) {
+    auto& own = *static_cast<Shared*>(context);
+    for (unsigned turn = 0; turn < 500; ++turn) {
+      const memory::Mutex<memory::Rank::process>::Hold hold(own.lock);
+      const std::uint64_t seen = own.count;
+      if (turn % 50 == 0) kernel::scheduler::yield();
+      own.count = seen + 1;
+    }
+  };
+  EXPECT(run_many(body, &shared, Where::spread));
+  EXPECT_EQ(shared.count, std::uint64_t{500} * kMany);
+}
+
+TEST(thread, sleeping_ranks_go_with_the_thread) {
+  const Quiet quiet;
+  memory::Mutex<memory::Rank::heap> lock;
+  const memory::Mutex<memory::Rank::heap>::Hold hold(lock);
+  bool empty = false;
+  const auto body = [](void* context) {
+    *static_cast<bool*>(context) = memory::platform::held_sleep().depth == 0;
+  };
+  EXPECT(kernel::run_on(0, body, &empty).ok());  // on this very CPU, while this thread holds one
+  EXPECT(empty);
+  EXPECT(memory::platform::held_sleep().depth == (memory::config::debug ? 1 : 0));
+}
+
+TEST(thread, its_stack_has_a_guard_and_a_name) {
+  const Quiet quiet;
+  struct Seen {
+    const kernel::NamedStack* on = nullptr;
+    const kernel::NamedStack* below = nullptr;
+    bool named = false;
+  } seen;
+  const auto body = [](void* context) {
+    auto& own = *static_cast<Seen*>(context);
+    own.on = kernel::stack_holding(reinterpret_cast<std::uint64_t>(__builtin_frame_address(0)));
+    own.below = kernel::stack_guarded_at(own.on->stack->bottom().value - 1);
+    own.named = own.on->name.find(" errand") != std::string_view::npos;
+  };
+  EXPECT(kernel::run_on(0, body, &seen).ok());
+  EXPECT(seen.on != nullptr && seen.on == seen.below && seen.named);
+  EXPECT(kernel::stack_holding(seen.on->stack->bottom().value) == nullptr);  // it has ended
+}
+
+TEST(ipi, a_call_runs_once_on_each_cpu_that_is_asked) {
+  std::array<std::atomic<unsigned>, memory::config::max_cpus> ran{};
+  const auto body = [](void* context) {
+    auto& all = *static_cast<decltype(ran)*>(context);
+    all[kernel::this_cpu().number].fetch_add(1);
+  };
+  for (unsigned round = 0; round < 50; ++round) kernel::ipi::call(~std::uint64_t{0}, body, &ran);
+  for (unsigned cpu = 0; cpu < ran.size(); ++cpu)
+    EXPECT_EQ(ran[cpu].load(), cpu > 0 && cpu < kernel::cpu_count() ? 50u : 0u);
+  kernel::ipi::call(2, body, &ran);
+  EXPECT_EQ(ran[1].load(), kernel::cpu_count() > 1 ? 51u : 0u);
+}
+
+// All CPUs shoot at all others at once, some of them with interrupts off at times: nobody waits for ever.
+TEST(ipi, flushes_cross) {
+  const Quiet quiet;
+  const auto body = [](void*) {
+    for (unsigned round = 0; round < 200; ++round) {
+      std::array<memory::VirtAddr, 8> pages{};
+      pages.fill(memory::VirtAddr{~std::uint64_t{0xfff}});
+      memory::platform::flush_others(memory::SpaceId::kernel, std::span(pages).first(round % 9),
+                                     ~std::uint64_t{0});
+      if (round % 10 == 0) {
+        const memory::InterruptsOff off;
+        for (unsigned turn = 0; turn < 1000; ++turn) memory::platform::relax();
+      }
+    }
+  };
+  EXPECT(run_many(body, nullptr, Where::spread));
+}
