@@ -29,6 +29,7 @@ class Parser {
   void read_on_misuse();
   void read_la57();
   void read_max_cpus();
+  void read_lock_limit();
   void read_direct_map();
   void read_holds();
 
@@ -55,6 +56,7 @@ constexpr Row kRows[] = {
     {"on_misuse", "panic|refuse", &Parser::read_on_misuse},
     {"la57", "on|off", &Parser::read_la57},
     {"maxcpus", "N", &Parser::read_max_cpus},
+    {"locklimit", "MS", &Parser::read_lock_limit},
     {"directmap", "SIZE", &Parser::read_direct_map},
     {"hold", "FIRST-END|FIRST+SIZE", &Parser::read_holds},
 };
@@ -127,6 +129,12 @@ void Parser::read_max_cpus() {
   Line line;
   line.text("maxcpus=").number(*wanted).text(" is out of range: from 1 to ").number(memory::config::max_cpus);
   complaints_.say(line.text("; ").text(instead.view()).view());
+}
+
+void Parser::read_lock_limit() {
+  Instead instead;
+  instead.text("locklimit=").number(options_.lock_limit_ms).text(" is used");
+  options_.lock_limit_ms = number("locklimit", instead).value_or(options_.lock_limit_ms);
 }
 
 // Rounded, not refused: who asks for 100M wants to see a short direct map, not an exact one.

@@ -29,7 +29,8 @@ struct Options {
   std::uint64_t seed = 1;
   OnMisuse on_misuse = OnMisuse::panic;
   La57 la57 = La57::on;
-  unsigned max_cpus = memory::config::max_cpus;     // 1 ... config::max_cpus
+  unsigned max_cpus = memory::config::max_cpus;  // 1 ... config::max_cpus
+  std::uint64_t lock_limit_ms = 10'000;  // a lock held longer is reported, where config::debug says so
   std::optional<std::uint64_t> direct_map_bytes;    // from address 0 on, in whole steps; absent: all memory
   std::array<memory::PhysRange, kMostHeld> held{};  // in the order given; whole frames, not overlapping
   std::size_t held_count = 0;

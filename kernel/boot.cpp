@@ -20,6 +20,7 @@
 #include "kernel/console.hpp"
 #include "kernel/image.hpp"
 #include "kernel/panic.hpp"
+#include "kernel/task/lock_watch.hpp"
 #include "mm/memory_manager.hpp"
 #include "mm/stats/render.hpp"
 #include "mm/virtual/kernel_space.hpp"
@@ -177,7 +178,10 @@ const memory::BootInfo& receive_boot_info(std::uint32_t magic, std::uint32_t inf
   return boot_info;
 }
 
-void start_other_cpus() { smp::start_others(options.max_cpus, start_page); }
+void start_other_cpus() {
+  lock_watch::set_limit(options.lock_limit_ms * 1'000'000);
+  smp::start_others(options.max_cpus, start_page);
+}
 
 bool is_held(memory::PhysRange range) {
   for (std::size_t n = 0; n < boot_info.memory_ranges; ++n) {

@@ -51,6 +51,7 @@ Status run_poweroff(Call& call);
 Status run_break(Call& call);  // faults.cpp
 Status run_cpus(Call& call);   // commands_cpus.cpp
 Status run_threads(Call& call);
+Status run_locks(Call& call);
 Status run_ktest(Call& call);  // ktest.cpp
 Status run_stats(Call& call);  // commands_memory.cpp
 Status run_meminfo(Call& call);

@@ -1,9 +1,10 @@
-// Commands about CPUs and threads: cpus, threads.
+// Commands about CPUs, threads and locks: cpus, threads, locks.
 // SPDX-License-Identifier: MIT
 #include "kernel/arch/x86_64/apic.hpp"
 #include "kernel/arch/x86_64/cpus.hpp"
 #include "kernel/arch/x86_64/stacks.hpp"
 #include "kernel/shell/command.hpp"
+#include "kernel/task/lock_watch.hpp"
 #include "kernel/task/scheduler.hpp"
 #include "kernel/task/thread.hpp"
 #include "mm/stats/stats.hpp"
@@ -72,6 +73,23 @@ Status run_threads(Call& call) {
   out.begin_array("threads", Layout::table);
   for (const std::atomic<Thread*>& place : threads()) {
     if (const Thread* thread = place.load(std::memory_order_acquire)) describe(out, *thread);
+  }
+  out.end_array();
+  out.end_object();
+  return Status::success;
+}
+
+Status run_locks(Call& call) {
+  memory::Inspector& out = call.out();
+  out.begin_object("", Layout::lines);
+  out.begin_array("locks", Layout::table);
+  for (std::size_t n = memory::kLockRanks - 1; n > 0; --n) {
+    const auto rank = static_cast<memory::Rank>(n);
+    out.begin_object("", Layout::row);
+    out.number("contended", as_number(lock_watch::contended(rank)), Unit::none);
+    out.number("waiting", lock_watch::waiting(rank), Unit::none);
+    out.text("rank", name_of(rank));
+    out.end_object();
   }
   out.end_array();
   out.end_object();

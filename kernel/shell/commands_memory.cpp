@@ -6,8 +6,10 @@
 #include <array>
 #include <optional>
 
+#include "kernel/arch/x86_64/cpus.hpp"
 #include "kernel/shell/changing.hpp"
 #include "kernel/shell/command.hpp"
+#include "kernel/shell/stress_cpus.hpp"
 #include "mm/memory_manager.hpp"
 #include "mm/physical/stress.hpp"
 
@@ -256,6 +258,21 @@ void describe_report(memory::Inspector& out, const memory::StressReport& report,
   out.end_object();
 }
 
+void describe_report(memory::Inspector& out, const CpuStressReport& report, std::uint64_t seed) {
+  out.begin_object("", Layout::lines);
+  out.hex("seed", seed);
+  out.number("cpus", cpu_count(), Unit::none);
+  out.number("operations", as_number(report.operations), Unit::none);
+  out.number("allocations", as_number(report.allocations), Unit::none);
+  out.number("releases", as_number(report.releases), Unit::none);
+  out.number("refused", as_number(report.refused), Unit::none);
+  out.number("remaps", as_number(report.remaps), Unit::none);
+  out.number("reads", as_number(report.reads), Unit::none);
+  out.number("crossings", as_number(report.crossings), Unit::none);
+  out.number("shootdowns", as_number(report.shootdowns), Unit::none);
+  out.end_object();
+}
+
 struct StressOptions {
   std::uint64_t operations = 0;
   std::uint64_t seed = 1;
@@ -285,6 +302,17 @@ std::optional<StressOptions> parse_stress(Call& call) {
   return options;
 }
 
+Status run_cpu_stress(Call& call, const StressOptions& options) {
+  const auto ran = [&] {
+    const Changing changing;
+    return stress_cpus(options.operations, options.seed, [] { return !Call::interrupted(); });
+  }();
+  if (!ran.ok()) return call.fail(ran.error(), memory::text_of(ran.error()));
+  if (Call::interrupted()) return interrupted(call);
+  describe_report(call.out(), ran.take(), options.seed);
+  return Status::success;
+}
+
 }  // namespace
 
 // A run ends by giving everything back, unless it is told to hold it: then a reader may compare every frame,
@@ -294,13 +322,15 @@ Status run_stress(Call& call) {
     release_stress();
     return Status::success;
   }
-  if (call.argument(0) != "pages" || call.arguments() < 2) {
-    call.error().text("usage: stress pages N [seed=S] [hold], or stress release");
+  const bool on_cpus = call.argument(0) == "cpus";
+  if ((call.argument(0) != "pages" && !on_cpus) || call.arguments() < 2) {
+    call.error().text("usage: stress pages N [seed=S] [hold], stress cpus N [seed=S], or stress release");
     return Status::invalid;
   }
   const auto options = parse_stress(call);
   if (!options) return Status::invalid;
   release_stress();
+  if (on_cpus) return run_cpu_stress(call, *options);
   stress.emplace(memory::manager().physical(), options->seed);
   memory::Result<void> ran = memory::Error::ok;
   {

@@ -127,6 +127,40 @@ void deaf_cpu() {
   static_cast<void>(run_on(cpu_count() - 1, body, nullptr));
 }
 
+// Two threads, each of which wants what the other one has. By the words alone, which know no ranks: the locks themselves
+// would refuse.
+struct WordLock {
+  memory::MutexWord word;
+  memory::LockSite site;
+  void take(memory::Rank rank, memory::CallSite from = memory::CallSite::here()) {
+    word.acquire({rank, from, &site});
+    site.set(from);
+  }
+};
+void lock_abba() {
+  static constinit WordLock first;
+  static constinit WordLock second;
+  static constinit std::atomic<unsigned> have_one{0};
+  const auto meet = [] {
+    have_one.fetch_add(1);
+    while (have_one.load() < 2) scheduler::yield();
+  };
+  static constexpr auto kMeet = meet;
+  const auto forward = [](void*) {
+    first.take(memory::Rank::object);
+    kMeet();
+    second.take(memory::Rank::heap);
+  };
+  const auto backward = [](void*) {
+    second.take(memory::Rank::heap);
+    kMeet();
+    first.take(memory::Rank::object);
+  };
+  const auto one = spawn("forward", forward, nullptr);
+  const auto two = spawn("backward", backward, nullptr);
+  if (one.ok() && two.ok()) join(*one.take());
+}
+
 // ---- misuse of the frame allocator, past the table of `alloc`
 
 using memory::Error;
@@ -238,6 +272,8 @@ constexpr std::array kFaults{
     Fault{"int80", "an interrupt that nobody handles", unexpected_interrupt},
     Fault{"interior-free", "the inside of a block is given back", nullptr, free_inside},
     Fault{"nested-panic", "a panic inside a panic", nested_panic},
+    Fault{"lock-abba", "two threads wait for each other's lock for ever; a debug build reports it",
+          lock_abba},
     Fault{"noncanonical", "general protection fault", noncanonical},
     Fault{"null-exec", "page fault: jump to address 0", null_exec},
     Fault{"null-read", "page fault: read of address 0", null_read},

@@ -24,6 +24,7 @@
 #include "kernel/arch/x86_64/cpu.hpp"
 #include "kernel/arch/x86_64/cpus.hpp"
 #include "kernel/arch/x86_64/ipi.hpp"
+#include "kernel/task/lock_watch.hpp"
 #include "kernel/task/thread.hpp"
 #include "mm/base/check.hpp"
 #include "mm/base/sync.hpp"
@@ -292,7 +293,7 @@ void idle() {
 
 void on_tick() {
   Cpu& here = this_cpu();
-  here.ticks.fetch_add(1, std::memory_order_relaxed);
+  lock_watch::on_tick(here.ticks.fetch_add(1, std::memory_order_relaxed));
   if (here.number == 0) clock::on_tick();
   wake_sleepers(here);
   if (queues[here.number].length.load(std::memory_order_relaxed) > 0) ask(here);

@@ -8,10 +8,20 @@
 
 namespace memory {
 
-// The lock ranks held, innermost last. See sync.hpp.
+inline constexpr std::size_t kLockRanks = 14;  // with `none`: sync.hpp asserts it
+
+class LockSite;  // sync.hpp
+
+// The lock ranks held, innermost last, and in builds that check what is waited for just now. See sync.hpp.
 struct HeldRanks {
-  std::array<std::uint8_t, 14> ranks{};
+  std::array<std::uint8_t, kLockRanks> ranks{};
   std::uint8_t depth = 0;
+  bool told = false;        // that this wait takes long
+  std::uint8_t wanted = 0;  // the rank; written last. 0: this does not wait for a lock
+  std::uint32_t line = 0;   // who waits
+  const char* file = nullptr;
+  const LockSite* holder = nullptr;  // where the holder says where it took the lock
+  std::uint64_t since_ns = 0;
 };
 
 // Room for counters. counters.def belongs to a higher floor, which asserts that it fits.
@@ -31,6 +41,8 @@ struct alignas(64) PerCpu {
   std::uint32_t preempt = kNobodyAsks;
   std::uint32_t preempt_depth() const { return preempt & ~kNobodyAsks; }
   HeldRanks held_spin{};
+  std::array<std::atomic<std::uint32_t>, kLockRanks>
+      contended{};  // [a] times that a lock was not free, by rank
   // The home's own, null on the host: what it knows of this CPU beyond mm/, and the thread that runs here.
   void* home = nullptr;
   void* thread = nullptr;

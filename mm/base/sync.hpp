@@ -11,6 +11,10 @@
 // An interrupt handler's locks must therefore lie below every lock that runs with interrupts on. A handler of
 // an NMI may only try, and only when the machine will not go on afterwards.
 //
+// Waiting. Each CPU counts, by rank, how often a lock was not free (PerCpu::contended). Where config::debug says so a
+// lock also remembers where it was taken, and who waits says for what and since when (HeldRanks), so that the home can
+// report a wait that takes too long with both places.
+//
 // Memory orderings. Taking a lock is an acquire on its word, letting go a release on it: what a holder wrote
 // is seen by every later holder. Sleepers mark the word with relaxed exchanges, which continue the release
 // sequence that the later acquire reads from. There are no fences.
@@ -58,6 +62,54 @@ enum class Rank : std::uint8_t {
 };
 
 std::string_view name_of(Rank rank);
+#define RANK(name) +1
+static_assert(kLockRanks == 1 MEMORY_LOCK_RANKS(RANK));
+#undef RANK
+
+// A place in the source: as a default argument, where the function is called.
+struct CallSite {
+  const char* file = nullptr;
+  int line = 0;
+  static constexpr CallSite here(const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+    return {file, line};
+  }
+};
+
+// Where a lock was taken last, for whoever waits for it in vain. One word: the text's address, whose highest 16 bits repeat
+// the one below, and the line.
+class LockSite {
+ public:
+  void set(CallSite site) {
+    word_.store(
+        reinterpret_cast<std::uint64_t>(site.file) << 16 | (static_cast<unsigned>(site.line) & 0xffff),
+        std::memory_order_relaxed);
+  }
+  CallSite get() const {
+    const std::uint64_t word = word_.load(std::memory_order_relaxed);
+    return {reinterpret_cast<const char*>(static_cast<std::int64_t>(word) >> 16),
+            static_cast<int>(word & 0xffff)};
+  }
+
+ private:
+  std::atomic<std::uint64_t> word_{0};
+};
+struct NoLockSite {
+  void set(CallSite) {}
+};
+// In each lock of builds that check.
+using OptionalLockSite = std::conditional_t<config::debug, LockSite, NoLockSite>;
+
+// What a lock's word needs to know of a caller who may have to wait.
+struct LockAsk {
+  Rank rank;
+  CallSite site;
+  const LockSite* holder;  // null in builds that do not check
+
+  static constexpr LockAsk of(Rank rank, CallSite site, const LockSite& holder) {
+    return {rank, site, &holder};
+  }
+  static constexpr LockAsk of(Rank rank, CallSite site, const NoLockSite&) { return {rank, site, nullptr}; }
+};
 
 namespace lock_order {
 
@@ -126,25 +178,25 @@ class [[nodiscard]] InterruptsOff {
 class SpinWord {
  public:
   bool try_acquire() { return word_.exchange(1, std::memory_order_acquire) == 0; }
-  void acquire() {
+  void acquire(const LockAsk& ask) {
     if (!try_acquire()) [[unlikely]]
-      acquire_contended();
+      acquire_contended(ask);
   }
   void release() { word_.store(0, std::memory_order_release); }
 
  private:
-  void acquire_contended();
+  void acquire_contended(const LockAsk& ask);
   std::atomic<std::uint32_t> word_{0};  // [a]
 };
 
 // 0 free, 1 held, 2 held and somebody may sleep on the word.
 class MutexWord {
  public:
-  void acquire() {
+  void acquire(const LockAsk& ask) {
     std::uint32_t expected = 0;
     if (!word_.compare_exchange_strong(expected, 1, std::memory_order_acquire, std::memory_order_relaxed))
         [[unlikely]]
-      acquire_contended();
+      acquire_contended(ask);
   }
   // wake() is given the word after it was let go: its owner may be gone by then, only the address counts.
   void release() {
@@ -153,7 +205,7 @@ class MutexWord {
   }
 
  private:
-  void acquire_contended();
+  void acquire_contended(const LockAsk& ask);
   std::atomic<std::uint32_t> word_{0};  // [a]
 };
 
@@ -161,18 +213,18 @@ class MutexWord {
 // readers and writers race afresh, so neither side starves the other.
 class RwWord {
  public:
-  void acquire_read() {
+  void acquire_read(const LockAsk& ask) {
     std::uint32_t seen = word_.load(std::memory_order_relaxed);
     if ((seen & (kWriter | kWriterWaits)) != 0 ||
         !word_.compare_exchange_strong(seen, seen + 1, std::memory_order_acquire, std::memory_order_relaxed))
         [[unlikely]]
-      acquire_read_contended();
+      acquire_read_contended(ask);
   }
-  void acquire_write() {
+  void acquire_write(const LockAsk& ask) {
     std::uint32_t expected = 0;
     if (!word_.compare_exchange_strong(expected, kWriter, std::memory_order_acquire,
                                        std::memory_order_relaxed)) [[unlikely]]
-      acquire_write_contended();
+      acquire_write_contended(ask);
   }
   void release_read();
   void release_write() {
@@ -186,8 +238,8 @@ class RwWord {
   static constexpr std::uint32_t kWriterWaits = 1u << 29;  // new readers hold back
   static constexpr std::uint32_t kReaders = kWriterWaits - 1;
 
-  void acquire_read_contended();
-  void acquire_write_contended();
+  void acquire_read_contended(const LockAsk& ask);
+  void acquire_write_contended(const LockAsk& ask);
   std::atomic<std::uint32_t> word_{0};  // [a]
 };
 
@@ -201,7 +253,10 @@ class CAPABILITY("spin lock") BasicSpin {
 
   class SCOPED_CAPABILITY [[nodiscard]] Hold {
    public:
-    explicit Hold(BasicSpin& lock) ACQUIRE(lock) : lock_(lock) { lock_.word_.acquire(); }
+    explicit Hold(BasicSpin& lock, CallSite site = CallSite::here()) ACQUIRE(lock) : lock_(lock) {
+      lock_.word_.acquire(LockAsk::of(rank, site, lock_.site_));
+      lock_.site_.set(site);
+    }
     ~Hold() RELEASE() { lock_.word_.release(); }
     Hold(const Hold&) = delete;
 
@@ -214,7 +269,9 @@ class CAPABILITY("spin lock") BasicSpin {
   // Holds the lock or not, never waits: ask ok().
   class [[nodiscard]] TryHold {
    public:
-    explicit TryHold(BasicSpin& lock) : lock_(lock), ok_(lock.word_.try_acquire()) {
+    explicit TryHold(BasicSpin& lock, CallSite site = CallSite::here())
+        : lock_(lock), ok_(lock.word_.try_acquire()) {
+      if (ok_) lock_.site_.set(site);
       if constexpr (config::debug) {
         if (ok_) lock_order::entered_by_trying(rank);
       }
@@ -235,6 +292,7 @@ class CAPABILITY("spin lock") BasicSpin {
 
  private:
   SpinWord word_;
+  [[no_unique_address]] OptionalLockSite site_;
 };
 
 template <Rank rank>
@@ -251,7 +309,10 @@ class CAPABILITY("mutex") Mutex {
 
   class SCOPED_CAPABILITY [[nodiscard]] Hold {
    public:
-    explicit Hold(Mutex& lock) ACQUIRE(lock) : lock_(lock) { lock_.word_.acquire(); }
+    explicit Hold(Mutex& lock, CallSite site = CallSite::here()) ACQUIRE(lock) : lock_(lock) {
+      lock_.word_.acquire(LockAsk::of(rank, site, lock_.site_));
+      lock_.site_.set(site);
+    }
     ~Hold() RELEASE() { lock_.word_.release(); }
     Hold(const Hold&) = delete;
 
@@ -262,6 +323,7 @@ class CAPABILITY("mutex") Mutex {
 
  private:
   MutexWord word_;
+  [[no_unique_address]] OptionalLockSite site_;
 };
 
 template <Rank rank>
@@ -273,7 +335,10 @@ class CAPABILITY("reader-writer lock") RwLock {
 
   class SCOPED_CAPABILITY [[nodiscard]] Hold {  // the only one
    public:
-    explicit Hold(RwLock& lock) ACQUIRE(lock) : lock_(lock) { lock_.word_.acquire_write(); }
+    explicit Hold(RwLock& lock, CallSite site = CallSite::here()) ACQUIRE(lock) : lock_(lock) {
+      lock_.word_.acquire_write(LockAsk::of(rank, site, lock_.site_));
+      lock_.site_.set(site);
+    }
     ~Hold() RELEASE() { lock_.word_.release_write(); }
     Hold(const Hold&) = delete;
 
@@ -284,7 +349,10 @@ class CAPABILITY("reader-writer lock") RwLock {
 
   class SCOPED_CAPABILITY [[nodiscard]] ReadHold {  // together with other readers
    public:
-    explicit ReadHold(RwLock& lock) ACQUIRE_SHARED(lock) : lock_(lock) { lock_.word_.acquire_read(); }
+    explicit ReadHold(RwLock& lock, CallSite site = CallSite::here()) ACQUIRE_SHARED(lock) : lock_(lock) {
+      lock_.word_.acquire_read(LockAsk::of(rank, site, lock_.site_));
+      lock_.site_.set(site);
+    }
     ~ReadHold() RELEASE() { lock_.word_.release_read(); }
     ReadHold(const ReadHold&) = delete;
 
@@ -295,10 +363,12 @@ class CAPABILITY("reader-writer lock") RwLock {
 
  private:
   RwWord word_;
+  [[no_unique_address]] OptionalLockSite site_;
 };
 
-static_assert(sizeof(Spin<Rank::zone>) == 4 && sizeof(IrqSpin<Rank::zone>) == 4);
-static_assert(sizeof(Mutex<Rank::zone>) == 4 && sizeof(RwLock<Rank::zone>) == 4);
+inline constexpr std::size_t kLockBytes = config::debug ? 16 : 4;
+static_assert(sizeof(Spin<Rank::zone>) == kLockBytes && sizeof(IrqSpin<Rank::zone>) == kLockBytes);
+static_assert(sizeof(Mutex<Rank::zone>) == kLockBytes && sizeof(RwLock<Rank::zone>) == kLockBytes);
 
 // What `with` may return: no reference and no pointer, so nothing of the value gets out from under its lock.
 // Frame* is the exception: a frame belongs to whoever allocated it, not to the lock.
@@ -322,23 +392,23 @@ class Guarded {
 
   // Runs body(value) with the lock held (by a writer alone) and returns what it returned, by value.
   template <typename Body>
-  auto with(Body&& body) {
+  auto with(Body&& body, CallSite site = CallSite::here()) {
     static_assert(kMayLeaveLock<std::invoke_result_t<Body, T&>>, "the value must not leave its lock");
-    typename Lock::Hold hold(lock_);
+    typename Lock::Hold hold(lock_, site);
     return std::forward<Body>(body)(value_);
   }
   template <typename Body>
-  auto with(Body&& body) const {
+  auto with(Body&& body, CallSite site = CallSite::here()) const {
     static_assert(kMayLeaveLock<std::invoke_result_t<Body, const T&>>, "the value must not leave its lock");
-    typename Lock::Hold hold(lock_);
+    typename Lock::Hold hold(lock_, site);
     return std::forward<Body>(body)(value_);
   }
 
   // The same on a constant value, beside other readers. Only over RwLock.
   template <typename Body>
-  auto read(Body&& body) const {
+  auto read(Body&& body, CallSite site = CallSite::here()) const {
     static_assert(kMayLeaveLock<std::invoke_result_t<Body, const T&>>, "the value must not leave its lock");
-    typename Lock::ReadHold hold(lock_);
+    typename Lock::ReadHold hold(lock_, site);
     return std::forward<Body>(body)(value_);
   }
 

@@ -12,6 +12,7 @@ inline constexpr VirtAddr kPageblocks{0xffff'e800'0000'0000};  // Pageblock of f
 inline constexpr VirtAddr kImage{0xffff'ffff'8000'0000};       // physical address 0 as the kernel is linked
 inline constexpr VirtAddr kDevices{0xffff'ffff'c000'0000};     // registers of devices, 2 MiB
 inline constexpr VirtAddr kStacks{0xffff'ffff'e000'0000};      // of threads and of further CPUs
-inline constexpr VirtAddr kSlot{0xffff'ffff'bfff'f000};        // one page, to reach a frame that nothing maps
+inline constexpr VirtAddr kScratch{0xffff'ffff'f000'0000};  // pages that a stress maps to frame after frame
+inline constexpr VirtAddr kSlot{0xffff'ffff'bfff'f000};     // one page, to reach a frame that nothing maps
 
 }  // namespace memory::kernel_space

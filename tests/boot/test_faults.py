@@ -115,7 +115,7 @@ FAULTS = {
     ),
 }
 OTHER_ENDS = {"hang", "reset", "silent", "triple-fault"}
-SEVERAL_CPUS = {"all-panic", "cpu-panic", "deaf-cpu", "thread-overflow"}  # test_smp.py
+SEVERAL_CPUS = {"all-panic", "cpu-panic", "deaf-cpu", "lock-abba", "thread-overflow"}  # test_smp.py
 MISUSES = {
     "double-free": "double free",
     "interior-free": "free of the inside of a block",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from coronel.errors import BootTimeout, KernelPanic
 from coronel.gdb.session import gdb_command
 from coronel.guest import Channel, Guest
+from coronel.mm.kernel import KernelState
 from coronel.pytest_plugin import Build
 
 MOST = 16  # max_cpus
@@ -266,6 +268,61 @@ def test_threads_are_listed(guest: Guest) -> None:
     shown = guest.shell.run("threads")
     assert all(row["name"] in shown for row in rows)
     assert "idle 1" in guest.shell.run("cpus")
+
+
+@pytest.mark.parametrize("cpus", [2, 4])
+def test_all_cpus_allocate_and_change_translations(artifact: Build, cpus: int, coronel_seed: int) -> None:
+    """The kernel checks every block's stamp and every read through a page that another CPU maps anew."""
+    operations = 20_000
+    with Guest(kernel=artifact.elf, memory="128M", cpus=cpus, timeout=60) as guest:
+        guest.wait_ready()
+        guest.channel.call("stress", "cpus", 100, seed=1)  # makes the page tables, which stay
+        guest.channel.call("quiesce")
+        before = guest.channel.call("meminfo")
+        report = guest.channel.call("stress", "cpus", operations, seed=coronel_seed, timeout=240)
+        assert (report["operations"], report["refused"], report["cpus"]) == (operations, 0, cpus)
+        assert report["allocations"] == report["releases"] > operations // 3
+        assert report["shootdowns"] >= report["remaps"] > operations // 64
+        assert report["reads"] >= operations // 8
+        assert all(row["flushes"] > 0 for row in cpus_of(guest))
+        guest.channel.call("quiesce")
+        assert guest.channel.call("meminfo") == before
+        KernelState(guest, artifact.artifact).walk().check()
+
+
+# ---- locks
+
+
+@pytest.mark.needs("debug")
+@pytest.mark.guest(memory="64M", cpus=2, timeout=60)
+def test_contention_is_counted_by_rank(guest: Guest) -> None:
+    guest.wait_ready()
+    ranks = [row["rank"] for row in guest.channel.call("locks")["locks"]]
+    assert (ranks[0], ranks[-1], len(ranks)) == ("process", "log", 13)
+    assert guest.channel.call("ktest", "thread.a_mutex_lets", timeout=60)["failed"] == 0
+    rows = {row["rank"]: row for row in guest.channel.call("locks")["locks"]}
+    assert rows["process"]["contended"] > 0, "that test gives up its CPU while it holds the lock"
+    assert {row["waiting"] for row in rows.values()} == {0}
+
+
+@pytest.mark.needs("debug")
+@pytest.mark.guest(memory="64M", cpus=2, cmdline="locklimit=150", timeout=60)
+def test_a_deadlock_is_reported_once_with_both_places(guest: Guest) -> None:
+    guest.shell.wait_prompt()
+    guest.shell.type("break lock-abba")
+    place = r"kernel/shell/faults\.cpp:\d+"
+    report = re.compile(
+        rf"a (\w+) lock is held too long: (\w+) waits for it at {place} for (\d+) ms, taken at {place}"
+    )
+
+    def reports() -> list[tuple[str, str, str]]:
+        return report.findall(guest.console.log.bytes().decode())
+
+    guest.wait(lambda: len(reports()) >= 2 or None, "two reports", 30)
+    time.sleep(1)
+    found = reports()
+    assert sorted((rank, who) for rank, who, _ in found) == [("heap", "forward"), ("object", "backward")]
+    assert all(int(milliseconds) >= 150 for _, _, milliseconds in found)
 
 
 # ---- how they stop

@@ -135,7 +135,7 @@ TEST(options, a_word_that_is_none_is_named_with_all_that_there_are) {
   const Parsed& parsed = parse("frobnicate");
   EXPECT(
       parsed.complains("'frobnicate' is no option (there are seed=N, on_misuse=panic|refuse, la57=on|off, "
-                       "maxcpus=N, directmap=SIZE, hold=FIRST-END|FIRST+SIZE); ignored"));
+                       "maxcpus=N, locklimit=MS, directmap=SIZE, hold=FIRST-END|FIRST+SIZE); ignored"));
   for (const std::string_view word : {"seed", "seeds=1", "see=1", "=1", "SEED=1", "held=1-2", "hold"}) {
     EXPECT(parse(word).complains("is no option"));
   }

@@ -8,6 +8,9 @@
 //   asked   set = asked.exchange(0) (acquire); does it; pending &= ~me (release)
 //   asker   waits for pending == 0 (acquire), answering what others ask of it meanwhile
 //
+// An asker that has waited for long halts, because an emulated CPU that spins takes the time that the asked needs. Before it
+// does it says so (seq_cst) and looks once more; the last one to answer looks there (seq_cst) and wakes it.
+//
 // So the asked sees the request whole, and whatever it did happens before the asker goes on. Two CPUs that ask each other
 // with interrupts off cannot block each other: relax() answers flushes. A call is answered with interrupts on alone,
 // because it may take locks.
@@ -33,6 +36,7 @@ using memory::VirtAddr;
 
 struct alignas(64) Request {
   std::atomic<std::uint64_t> pending{0};
+  std::atomic<bool> halted{false};
   // a flush
   memory::SpaceId space{};
   std::span<const VirtAddr> pages{};
@@ -71,13 +75,35 @@ void ask(std::atomic<std::uint64_t> Cpu::* where, std::uint64_t cpus, std::uint6
   memory::platform::panic(why.view());
 }
 
-void wait_for(const Request& request, std::string_view what) {
+// Until the last answer, or any other interrupt. Interrupts are on; each but the answer's comes with another turn.
+void halt_for(Request& request) {
+  cpu::interrupts_disable();
+  request.halted.store(true, std::memory_order_seq_cst);
+  if (request.pending.load(std::memory_order_seq_cst) != 0) {
+    cpu::interrupts_enable_and_halt();
+  } else {
+    cpu::interrupts_enable();
+  }
+  request.halted.store(false, std::memory_order_relaxed);
+}
+
+void wait_for(Request& request, std::string_view what) {
   constexpr std::uint64_t kPatienceNs = 30'000'000'000;
+  constexpr std::uint32_t kSpins = 400;
   const std::uint64_t start = clock::now_ns();
   for (std::uint32_t turns = 1; request.pending.load(std::memory_order_acquire) != 0; ++turns) {
     memory::platform::relax();
-    if (turns % (1u << 20) == 0 && clock::now_ns() - start > kPatienceNs) give_up(request, what);
+    if (turns > kSpins && cpu::interrupts_on()) halt_for(request);
+    if (turns % 4096 == 0 && clock::now_ns() - start > kPatienceNs) give_up(request, what);
   }
+}
+
+// This CPU has done what that one asked. Interrupts are off.
+void answer(Request& request, unsigned asker) {
+  const std::uint64_t me = bit(this_cpu().number);
+  if (request.pending.fetch_and(~me, std::memory_order_seq_cst) == me &&
+      request.halted.load(std::memory_order_seq_cst))
+    apic::send(cpu_at(asker).apic, apic::kFlush);
 }
 
 void forget(const Request& request) {
@@ -104,10 +130,11 @@ void call(std::uint64_t cpus, void (*body)(void*), void* context) {
 void on_call() {
   Cpu& here = this_cpu();
   for (std::uint64_t asked = here.calls_asked.exchange(0); asked != 0; asked &= asked - 1) {
-    Request& request = calls[static_cast<unsigned>(__builtin_ctzll(asked))];
+    const auto asker = static_cast<unsigned>(__builtin_ctzll(asked));
+    Request& request = calls[asker];
     request.body(request.context);
     here.calls.fetch_add(1, std::memory_order_relaxed);
-    request.pending.fetch_and(~bit(here.number), std::memory_order_release);
+    answer(request, asker);
   }
 }
 
@@ -129,12 +156,13 @@ void answer_flushes() {
   if (here == nullptr || here->flushes_asked.load(std::memory_order_relaxed) == 0) return;
   const InterruptsOff off;
   for (std::uint64_t asked = here->flushes_asked.exchange(0); asked != 0; asked &= asked - 1) {
-    ipi::Request& request = ipi::flushes[static_cast<unsigned>(__builtin_ctzll(asked))];
+    const auto asker = static_cast<unsigned>(__builtin_ctzll(asked));
+    ipi::Request& request = ipi::flushes[asker];
     ipi::forget(request);
     // On the own block, where a test stands on another: this is no work of the test's machine.
     here->block->counters[static_cast<std::size_t>(stats::Counter::flushes_answered)].fetch_add(
         1, std::memory_order_relaxed);
-    request.pending.fetch_and(~ipi::bit(here->number), std::memory_order_release);
+    ipi::answer(request, asker);
   }
 }
 

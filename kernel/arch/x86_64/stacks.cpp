@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "kernel/kernel_frames.hpp"
 #include "mm/base/check.hpp"
 #include "mm/base/format.hpp"
 #include "mm/base/sync.hpp"
@@ -64,20 +65,6 @@ struct Slot {
 };
 constinit std::array<Slot, kMostMadeStacks> slots{};
 constinit std::array<std::atomic<bool>, kMostMadeStacks> in_use{};
-
-// Tables and stacks out of the frame allocator, reached through the direct map.
-class KernelFrames final : public memory::TableFrames {
- public:
-  Result<PhysAddr> fresh() override {
-    const memory::FrameNumber frame = TRY(memory::manager().alloc_pages(memory::Order{0}));
-    memory::platform::clear_page(memory::manager().physical().frames().open(frame).bytes());
-    return memory::address_of(frame);
-  }
-  memory::PageTable& open(PhysAddr table) override {
-    return *reinterpret_cast<memory::PageTable*>(
-        memory::manager().physical().frames().open(memory::frame_at(table)).bytes());
-  }
-};
 
 VirtAddr stack_in(std::size_t slot) {
   return memory::kernel_space::kStacks + slot * kSlotBytes + (kSlotBytes - kStackBytes);

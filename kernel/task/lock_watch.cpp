@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT
+//
+// Whoever waits for a lock says so in its HeldRanks: a CPU for spin locks, a thread for sleeping ones. This reads them while
+// they change: a rank that is there before and after the other fields were copied, with the same beginning, has been
+// there all the time. The lock is read through a pointer that may have gone by then; the limit makes that unlikely, and
+// locks of the kernel lie in memory that stays mapped.
+#include "kernel/task/lock_watch.hpp"
+
+#include <atomic>
+
+#include "kernel/arch/x86_64/clock.hpp"
+#include "kernel/arch/x86_64/cpus.hpp"
+#include "kernel/console.hpp"
+#include "kernel/task/thread.hpp"
+
+namespace kernel::lock_watch {
+
+namespace {
+
+using memory::HeldRanks;
+using memory::Rank;
+
+constexpr std::uint64_t kEveryTicks = 8;
+
+constinit std::atomic<std::uint64_t> limit_ns{10'000'000'000};
+constinit std::atomic<bool> looking{false};  // one CPU at a time
+
+Rank wanted(const HeldRanks& held) {
+  return Rank{
+      std::atomic_ref<std::uint8_t>(const_cast<std::uint8_t&>(held.wanted)).load(std::memory_order_acquire)};
+}
+
+void report(const HeldRanks& held, Rank rank, std::uint64_t waited_ns, std::string_view who) {
+  const memory::CallSite taken = held.holder->get();
+  Line line;
+  line.text("a ").text(name_of(rank)).text(" lock is held too long: ").text(who).text(" waits for it at ");
+  line.text(held.file)
+      .text(":")
+      .number(held.line)
+      .text(" for ")
+      .number(waited_ns / 1'000'000)
+      .text(" ms, taken at ");
+  line.text(taken.file == nullptr ? "?" : taken.file).text(":").number(taken.line);
+}
+
+void look_at(HeldRanks& held, std::uint64_t now, std::string_view who) {
+  const Rank rank = wanted(held);
+  if (rank == Rank::none || held.told || held.holder == nullptr) return;
+  const std::uint64_t since = held.since_ns;
+  if (now < since || now - since < limit_ns.load(std::memory_order_relaxed)) return;
+  if (wanted(held) != rank || held.since_ns != since) return;  // another wait by now
+  held.told = true;
+  report(held, rank, now - since, who);
+}
+
+template <typename Body>
+void for_each_waiter(Body&& body) {
+  for (unsigned n = 0; n < cpu_count(); ++n) {
+    memory::TextBuffer<16> name;
+    name.text("CPU ").number(n);
+    body(cpu_at(n).block->held_spin, name.view());
+  }
+  for (const std::atomic<Thread*>& place : threads()) {
+    if (Thread* thread = place.load(std::memory_order_acquire)) body(thread->held, thread->title());
+  }
+}
+
+}  // namespace
+
+void set_limit(std::uint64_t ns) {
+  limit_ns.store(ns == 0 ? ~std::uint64_t{0} : ns, std::memory_order_relaxed);
+}
+
+void on_tick(std::uint64_t ticks) {
+  if constexpr (!memory::config::debug) return;
+  if (ticks % kEveryTicks != 0 || looking.exchange(true, std::memory_order_acquire)) return;
+  const std::uint64_t now = clock::now_ns();
+  for_each_waiter([&](HeldRanks& held, std::string_view who) { look_at(held, now, who); });
+  looking.store(false, std::memory_order_release);
+}
+
+std::uint64_t contended(Rank rank) {
+  std::uint64_t sum = 0;
+  for (const memory::PerCpu* block : running_cpus())
+    sum += block->contended[static_cast<std::size_t>(rank)].load(std::memory_order_relaxed);
+  return sum;
+}
+
+unsigned waiting(Rank rank) {
+  unsigned count = 0;
+  for_each_waiter([&](const HeldRanks& held, std::string_view) { count += wanted(held) == rank; });
+  return count;
+}
+
+}  // namespace kernel::lock_watch
