@@ -10,23 +10,25 @@ namespace memory {
 
 // What can go wrong, declared once: ERROR(name, errno of the C face, what it means).
 // The misuse errors (first to last below) say that the caller broke the contract of a release.
-#define MEMORY_ERRORS(ERROR)                                                    \
-  ERROR(ok, 0, "success")                                                       \
-  ERROR(no_memory, 12, "out of memory")                                         \
-  ERROR(invalid, 22, "invalid argument")                                        \
-  ERROR(exists, 17, "already present")                                          \
-  ERROR(not_found, 2, "not found")                                              \
-  ERROR(no_access, 13, "access denied")                                         \
-  ERROR(busy, 16, "busy")                                                       \
-  ERROR(too_big, 7, "too big for its buffer or table")                          \
-  ERROR(double_free, 22, "double free")                                         \
-  ERROR(wrong_order, 22, "freed with another order than it was allocated with") \
-  ERROR(wild_free, 22, "free of a frame that does not exist")                   \
-  ERROR(reserved_free, 22, "free of a reserved frame")                          \
-  ERROR(interior_free, 22, "free of the inside of a block")                     \
-  ERROR(shared_free, 22, "free of a block that others still refer to")          \
-  ERROR(wild_object, 22, "free of an address that is no object")                \
-  ERROR(interior_object, 22, "free of the inside of an object")                 \
+#define MEMORY_ERRORS(ERROR)                                                     \
+  ERROR(ok, 0, "success")                                                        \
+  ERROR(no_memory, 12, "out of memory")                                          \
+  ERROR(invalid, 22, "invalid argument")                                         \
+  ERROR(exists, 17, "already present")                                           \
+  ERROR(not_found, 2, "not found")                                               \
+  ERROR(no_access, 13, "access denied")                                          \
+  ERROR(busy, 16, "busy")                                                        \
+  ERROR(too_big, 7, "too big for its buffer or table")                           \
+  ERROR(double_free, 22, "double free")                                          \
+  ERROR(wrong_order, 22, "freed with another order than it was allocated with")  \
+  ERROR(wild_free, 22, "free of a frame that does not exist")                    \
+  ERROR(reserved_free, 22, "free of a reserved frame")                           \
+  ERROR(interior_free, 22, "free of the inside of a block")                      \
+  ERROR(wild_range, 22, "free of kernel addresses that nobody has")              \
+  ERROR(wrong_range, 22, "free of kernel addresses that are for something else") \
+  ERROR(shared_free, 22, "free of a block that others still refer to")           \
+  ERROR(wild_object, 22, "free of an address that is no object")                 \
+  ERROR(interior_object, 22, "free of the inside of an object")                  \
   ERROR(wrong_cache, 22, "freed to another cache than it was allocated from")
 
 enum class [[nodiscard]] Error : std::uint8_t {

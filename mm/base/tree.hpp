@@ -209,6 +209,9 @@ class Tree {
 
   static bool linked(const T& member) { return node(member).linked(); }
 
+  // For outside readers.
+  const TreeCore& core() const { return core_; }
+
   // Proves shape, balance, order and summaries (T1 .. T4 in tree.cpp). O(size), changes nothing.
   bool valid() const {
     if (!core_.valid_shape()) return false;
