@@ -39,6 +39,7 @@ class MemoryManager {
 
   // Takes over all memory: describes it, donates what `early` has left. Once.
   void start(const BootInfo& info, EarlyAllocator& early) {
+    for (PerCpu* const cpu : cpus_) physical_.serve(*cpu);
     physical_.start(info, early);
     heap_.start();
   }

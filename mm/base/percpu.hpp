@@ -24,6 +24,25 @@ struct HeldRanks {
   std::uint64_t since_ns = 0;
 };
 
+// Says whose turn it is on what one CPU keeps of a shared store: the first word of such a cache. Taken by one atomic
+// operation (acquire), let go by a store (release), so another CPU, a test or a shrinker may take it too and sees what
+// was written; who finds it taken does without, or spins with preemption on. It is no lock: nobody waits for it with a
+// lock in hand. An interrupt handler may find it taken by what it interrupted, a thread by one that was preempted.
+class OwnerFlag {
+ public:
+  constexpr OwnerFlag() = default;
+  constexpr explicit OwnerFlag(std::uint32_t taken) : taken_(taken) {}
+  // A bit that is set, not a value that is exchanged: one instruction and a jump.
+  bool try_acquire() { return (taken_.fetch_or(1, std::memory_order_acquire) & 1) == 0; }
+  void release() { taken_.store(0, std::memory_order_release); }
+
+ private:
+  std::atomic<std::uint32_t> taken_{0};  // [a]
+};
+
+// Of a CPU that has no cache: taken for ever.
+inline constinit OwnerFlag nobodys_cache{1};
+
 // Room for counters. counters.def belongs to a higher floor, which asserts that it fits.
 inline constexpr std::size_t kCounterSlots = 64;
 
@@ -40,6 +59,8 @@ struct alignas(64) PerCpu {
   static constexpr std::uint32_t kNobodyAsks = 1u << 31;
   std::uint32_t preempt = kNobodyAsks;
   std::uint32_t preempt_depth() const { return preempt & ~kNobodyAsks; }
+  // [I] since memory came into service: the first word of its FrameCache, of a higher floor.
+  OwnerFlag* frame_cache = &nobodys_cache;
   HeldRanks held_spin{};
   std::array<std::atomic<std::uint32_t>, kLockRanks>
       contended{};  // [a] times that a lock was not free, by rank

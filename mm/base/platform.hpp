@@ -24,6 +24,8 @@ namespace memory::platform {
 PerCpu& percpu();  // stable while preemption is off
 // Adds to the int64 at that byte of this CPU's PerCpu. Atomic against interrupts and preemption; orders nothing.
 void percpu_add(std::size_t offset, std::int64_t delta);
+// The pointer at that byte of this CPU's PerCpu. Of this CPU as it was at one instant, also with preemption on.
+void* percpu_pointer(std::size_t offset);
 HeldRanks& held_spin();   // ranks of the spin locks that this CPU (on the host: this thread) holds
 HeldRanks& held_sleep();  // ranks of the sleeping locks that this thread holds
 void preempt_off();       // nests

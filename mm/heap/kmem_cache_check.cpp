@@ -72,8 +72,7 @@ bool KmemCache::slab_valid(const Slab& slab, std::uint64_t& cached) const {
   const Frame* const head = slab.head;
   const Order order{record_.cut.order};
   if (!frames.has(frames.number_of(*head)) || !head->is(FrameState::allocated, order)) return false;
-  if (head->references.load(std::memory_order_relaxed) != 2) return false;
-  if (head->mappings.load(std::memory_order_relaxed) != slab.taken) return false;
+  if (head->references() != 2 || head->mappings() != slab.taken) return false;
   for (std::uint32_t n = 0; n < frames_in(order); ++n)
     if (head[n].tag != record_.number || head[n].index != n ||
         head[n].owner != reinterpret_cast<std::uint64_t>(&slab))

@@ -35,7 +35,7 @@ void KmemCache::take_from(SlabLists& lists, Slab& slab, Objects& out) {
   }
   const std::uint32_t taken = out.have - before;
   slab.taken = static_cast<std::uint16_t>(slab.taken + taken);
-  slab.head->mappings.store(slab.taken, std::memory_order_relaxed);
+  slab.head->uses.store(Frame::uses_of(2, slab.taken), std::memory_order_relaxed);
   lists.taken += taken;
 }
 
@@ -76,7 +76,7 @@ void KmemCache::give_one(SlabLists& lists, Slab& slab, std::uint64_t index, Slab
   slab.free_bits()[index / 64] |= std::uint64_t{1} << index % 64;
   --lists.taken;
   const bool was_full = slab.taken-- == slab.objects;
-  slab.head->mappings.store(slab.taken, std::memory_order_relaxed);
+  slab.head->uses.store(Frame::uses_of(2, slab.taken), std::memory_order_relaxed);
   if (slab.taken > 0 && !was_full) return;
   (was_full ? lists.full : lists.partial).remove(slab);
   if (slab.taken > 0) {
@@ -148,7 +148,7 @@ Result<Slab*> KmemCache::make_slab(Gfp flags) {
     head[n].owner.store(reinterpret_cast<std::uint64_t>(slab), std::memory_order_relaxed);
     head[n].tag.store(static_cast<std::uint8_t>(record_.number), std::memory_order_relaxed);
   }
-  head->references.store(2, std::memory_order_relaxed);
+  head->uses.store(Frame::uses_of(2, 0), std::memory_order_relaxed);
   return slab;
 }
 
@@ -163,7 +163,7 @@ void KmemCache::unmake(Slab& slab) {
     head[n].owner.store(0, std::memory_order_relaxed);
     head[n].index = 0;
   }
-  head->references.store(1, std::memory_order_relaxed);
+  head->uses.store(Frame::kReference, std::memory_order_relaxed);
   if (records_ == SlabCut::Records::outside)
     CHECK(heap_.records_for(record_.cut.objects).release(&slab).ok());
   CHECK(physical.release(physical.frames().number_of(*head), order).ok());

@@ -5,13 +5,13 @@
 // of orders 9-11 are runs of 1, 2 or 4 wholly free pageblocks at multiples of their size, on one list for each order.
 // Free pageblocks merge with their buddy pageblock as far as order 11.
 //
-// A partly free pageblock is on exactly one of 63 lists: seven steps of fullness by nine sizes of its largest free
-// block. Bit 9 f + n of lists_.nonempty says that the list (fullness f, largest order n) has a pageblock; f = 0 is fullest.
-// A request of order k fits every list with n >= k, so one AND with kFits[k] and the lowest set bit name the fullest
+// A partly free pageblock is on exactly one of 60 lists: six steps of fullness by ten sizes of its largest free block, 9
+// standing for "uncounted, may be any". Bit 10 f + n of lists_.nonempty says that the list (fullness f, largest order n)
+// has a pageblock; f = 0 is fullest. A request of order k fits every list with n >= k, so one AND with kFits[k] and the lowest set bit name the fullest
 // pageblock that can serve it:
 //
-//   bit   62 .. 54          17 .. 9           8 .. 0
-//         emptiest: 8..0    fuller: 8..0      fullest: largest free order 8..0
+//   bit   59 .. 50          19 .. 10          9 .. 0
+//         emptiest: 9..0    fuller: 9..0      fullest: largest free order 9..0
 //
 // Filling the fullest first lets the others drain: at half load after churn nearly all free memory is whole 2 MiB
 // blocks again (docs/decisions.md has the comparison with a list for each order).
@@ -23,7 +23,7 @@
 //   B4  lists_.free_frames is the number of set bits
 //   B5  each managed frame is free (bit set, Frame `managed` and clear) or covered by exactly one block that is out
 //       (its first Frame `allocated`, or `cached` and clear); absent and reserved frames are never free
-//   B6  no two free buddies of equal order exist
+//   B6  no two free buddies of equal order exist, but for single frames of an uncounted pageblock
 #include "mm/physical/buddy.hpp"
 
 #include <algorithm>
@@ -39,13 +39,27 @@ namespace {
 
 constexpr unsigned kBlockFrames = Pageblock::kFrames;
 
-// kFits[k]: the partial lists whose largest free block is of order k or more.
+// kFits[k]: the partial lists whose largest free block is, or may be, of order k or more.
 constexpr auto kFits = [] {
   std::array<std::uint64_t, Pageblock::kWholeOrder> fits{};
   for (unsigned k = 0; k < fits.size(); ++k)
-    for (unsigned bit = 0; bit < 63; ++bit)
-      if (bit % 9 >= k) fits[k] |= std::uint64_t{1} << bit;
+    for (unsigned bit = 0; bit < BuddyLists::kPartial; ++bit)
+      if (bit % BuddyLists::kPartialOrders >= k) fits[k] |= std::uint64_t{1} << bit;
   return fits;
+}();
+
+// Fullness of a partly free pageblock, times the lists that each has.
+constexpr unsigned fullness_lists(unsigned free_frames) {
+  return free_frames * BuddyLists::kFullnesses / Pageblock::kFrames * BuddyLists::kPartialOrders;
+}
+
+// What Pageblock::list says of an uncounted one with so many free frames; of none and of all a value that is nobody's.
+constexpr auto kUncountedList = [] {
+  std::array<std::uint8_t, Pageblock::kFrames + 1> lists{};
+  for (unsigned frames = 0; frames < lists.size(); ++frames)
+    lists[frames] = static_cast<std::uint8_t>(
+        frames % Pageblock::kFrames == 0 ? 0xff : 1 + fullness_lists(frames) + Pageblock::kWholeOrder);
+  return lists;
 }();
 
 constexpr std::uint32_t block_of(FrameNumber number) { return raw(number) / kBlockFrames; }
@@ -67,8 +81,7 @@ constexpr unsigned whole_list(unsigned order) {
 
 // Precondition: the pageblock is partly free.
 unsigned Buddy::list_for(const Pageblock& block) {
-  const unsigned fullness = block.free_frames * BuddyLists::kFullnesses / kBlockFrames;
-  return fullness * BuddyLists::kPartialOrders + block.largest();
+  return fullness_lists(block.free_frames) + block.largest();
 }
 
 // Puts a pageblock that is not wholly free where B2 wants it. Most operations leave it where it is.
@@ -170,16 +183,25 @@ inline void Buddy::count_free(std::int64_t frames) {
   stats::add(Counter::frames_free, frames);
 }
 
-inline void Buddy::leaves(FrameNumber number, Order order) {
-  Frame& frame = frames_[number];
+inline void Buddy::leaves(Frame& frame, Order order) {
   CHECK(frame.is(FrameState::managed));  // B5: a free frame is not in use
   frame.set(FrameState::cached, order);
 }
 
-// Orders 0-8: of the fullest pageblock that has such a block, or of a fresh pageblock.
-Result<FrameNumber> Buddy::take_part(Order order) {
+// The fullest pageblock that has a block of that order, 0-8, or a fresh one, on no list yet; kNone when there is none.
+[[gnu::always_inline]] inline std::uint32_t Buddy::block_for(Order order) {
   const std::uint64_t fitting = lists_.nonempty & kFits[raw(order)];
-  const std::uint32_t number = fitting != 0 ? lists_.heads[lowest_bit(fitting)] : fresh_block();
+  return fitting != 0 ? lists_.heads[lowest_bit(fitting)] : fresh_block();
+}
+
+// Orders 0-8. One that was not counted is, and then it may have to be another: each time that costs a recount, which the
+// single frames that passed through it have saved more than once.
+Result<FrameNumber> Buddy::take_part(Order order) {
+  std::uint32_t number = block_for(order);
+  while (number != Pageblock::kNone && frames_.block(number).uncounted()) [[unlikely]] {
+    count(frames_.block(number), number);
+    number = block_for(order);
+  }
   if (number == Pageblock::kNone) [[unlikely]]
     return Error::no_memory;
   Pageblock& block = frames_.block(number);
@@ -188,7 +210,7 @@ Result<FrameNumber> Buddy::take_part(Order order) {
   stats::add(Counter::frame_splits, splits);
   relist(block, number);
   const FrameNumber first = first_frame(number) + position;
-  leaves(first, order);
+  leaves(frames_[first], order);
   count_free(-static_cast<std::int64_t>(frames_in(order)));
   return first;
 }
@@ -202,7 +224,7 @@ Result<FrameNumber> Buddy::take_run(Order order) {
   if (number == Pageblock::kNone) [[unlikely]]
     return Error::no_memory;
   for (Pageblock& block : frames_.blocks(number, blocks_in(raw(order)))) block.take_whole();
-  leaves(first_frame(number), order);
+  leaves(frames_[first_frame(number)], order);
   count_free(-static_cast<std::int64_t>(frames_in(order)));
   return first_frame(number);
 }
@@ -211,7 +233,7 @@ std::size_t Buddy::take_many(Order order, std::span<std::uint32_t> blocks) {
   if (order == Order{0}) return take_singles(blocks);
   std::size_t count = 0;
   for (; count < blocks.size(); ++count) {
-    const auto block = take_part(order);
+    const auto block = take(order);
     if (!block.ok()) break;
     blocks[count] = raw(block.take());
   }
@@ -220,34 +242,54 @@ std::size_t Buddy::take_many(Order order, std::span<std::uint32_t> blocks) {
 
 // A word of bits is up to 64 frames: they are read off it, not searched one by one.
 std::size_t Buddy::take_singles(std::span<std::uint32_t> blocks) {
-  constexpr unsigned kAtOnce = 64;
-  std::uint16_t positions[kAtOnce];
-  std::size_t count = 0;
-  while (count < blocks.size()) {
-    const std::uint64_t fitting = lists_.nonempty;
-    const std::uint32_t number = fitting != 0 ? lists_.heads[lowest_bit(fitting)] : fresh_block();
+  std::uint32_t* const first = blocks.data();
+  std::uint32_t* at = first;
+  std::uint32_t* const end = first + blocks.size();
+  while (at != end) {
+    const std::uint32_t number = block_for(Order{0});
     if (number == Pageblock::kNone) break;
     Pageblock& block = frames_.block(number);
-    const unsigned before = block.free_blocks();
-    const auto room = static_cast<unsigned>(blocks.size() - count);
-    const unsigned taken = block.take_singles(room < kAtOnce ? room : kAtOnce, positions);
+    stop_counting(block);
+    Frame* const frames = frames_.map().frames;
+    const std::uint32_t base = raw(first_frame(number));
+    std::uint32_t* to = at;
+    const unsigned taken = block.take_singles(static_cast<unsigned>(end - at), [&](unsigned position) {
+      const std::uint32_t frame = base + position;
+      leaves(frames[frame], Order{0});
+      *to++ = frame;
+    });
+    at = to;
     CHECK(taken > 0);  // B2: a listed pageblock has a free frame
-    for (unsigned n = 0; n < taken; ++n) {
-      const FrameNumber frame = first_frame(number) + positions[n];
-      leaves(frame, Order{0});
-      blocks[count++] = raw(frame);
-    }
-    stats::add(Counter::frame_splits, std::int64_t{taken} + block.free_blocks() - before);
-    count_free(-std::int64_t{taken});
     relist(block, number);
   }
-  return count;
+  count_free(first - at);
+  return static_cast<std::size_t>(at - first);
+}
+
+// Free blocks become single frames.
+inline void Buddy::stop_counting(Pageblock& block) {
+  if (block.runs == Pageblock::kUncounted && block.free_frames != kBlockFrames) return;
+  stats::add(Counter::frame_splits, block.stop_counting());
+}
+
+// Single frames become the blocks that they make.
+[[gnu::noinline]] void Buddy::count(Pageblock& block, std::uint32_t number) {
+  const unsigned before = block.free_frames;
+  block.recount();
+  CHECK(block.free_frames == before);  // P1
+  stats::add(Counter::frame_merges, before - block.free_blocks());
+  relist(block, number);
+}
+
+void Buddy::count_all() {
+  for (std::uint32_t number = first_block_; number < end_block_; ++number)
+    if (frames_.block_present(number) && frames_.block(number).uncounted())
+      count(frames_.block(number), number);
 }
 
 // ---- back into the zone -----------------------------------------------------------------------------------------
 
-inline void Buddy::returns(FrameNumber number, Order order) {
-  Frame& frame = frames_[number];
+inline void Buddy::returns(Frame& frame, Order order) {
   CHECK(frame.is(FrameState::cached, order));  // who brings it back has changed nothing about it
   frame.set(FrameState::managed);
 }
@@ -268,12 +310,18 @@ inline void Buddy::returns(FrameNumber number, Order order) {
 
 // Orders 0-8.
 void Buddy::give_part(FrameNumber first, Order order) {
-  returns(first, order);
+  returns(frames_[first], order);
   const std::uint32_t number = block_of(first);
   Pageblock& block = frames_.block(number);
   CHECK(block.all_taken(position_of(first), raw(order)));  // B5: a block that is out has no free frame
   unsigned merges = 0;
-  block.give(position_of(first), raw(order), merges);
+  if (block.uncounted()) [[unlikely]] {
+    block.give_unmerged(position_of(first), raw(order));
+    stats::add(Counter::frame_splits, static_cast<std::int64_t>(frames_in(order)) - 1);
+    if (block.free_frames == kBlockFrames) merges = kBlockFrames - 1;
+  } else {
+    block.give(position_of(first), raw(order), merges);
+  }
   merges += settle(block, number);
   stats::add(Counter::frame_merges, merges);
   count_free(static_cast<std::int64_t>(frames_in(order)));
@@ -281,7 +329,7 @@ void Buddy::give_part(FrameNumber first, Order order) {
 
 // Orders 9-11.
 void Buddy::give_run(FrameNumber first, Order order) {
-  returns(first, order);
+  returns(frames_[first], order);
   const std::uint32_t number = block_of(first);
   for (Pageblock& block : frames_.blocks(number, blocks_in(raw(order)))) {
     CHECK((block.runs | block.free_frames | block.list) == 0);  // B2, B5: nothing free, on no list
@@ -293,35 +341,47 @@ void Buddy::give_run(FrameNumber first, Order order) {
 }
 
 void Buddy::give_many(Order order, std::span<const std::uint32_t> blocks) {
-  constexpr std::size_t kWorthRecounting = 6;  // a recount costs about as much as six merges
-  while (!blocks.empty()) {
-    const std::uint32_t number = block_of(FrameNumber{blocks[0]});
-    std::size_t together = 1;
-    while (together < blocks.size() && block_of(FrameNumber{blocks[together]}) == number) ++together;
-    if (order == Order{0} && together >= kWorthRecounting) {
-      give_singles(blocks.first(together));
-    } else {
-      for (const std::uint32_t block : blocks.first(together)) give_part(FrameNumber{block}, order);
-    }
-    blocks = blocks.subspan(together);
+  if (order == Order{0}) return give_singles(blocks);
+  for (const std::uint32_t block : blocks) {
+    CHECK(covers(block_of(FrameNumber{block})));
+    give(FrameNumber{block}, order);
   }
 }
 
-// Single frames of one pageblock.
+// Most stay on the list of an uncounted pageblock: then a bit and a count are all.
 void Buddy::give_singles(std::span<const std::uint32_t> blocks) {
-  const std::uint32_t number = block_of(FrameNumber{blocks[0]});
-  Pageblock& block = frames_.block(number);
-  const std::int64_t before = block.free_blocks();
+  // The compiler cannot know that what is written here changes none of these.
+  Pageblock* const pageblocks = frames_.map().blocks;
+  Frame* const frames = frames_.map().frames;
+  const std::uint32_t first_number = first_block_;
+  const std::uint32_t numbers = end_block_ - first_block_;
+  unsigned merges = 0;
   for (const std::uint32_t frame : blocks) {
-    returns(FrameNumber{frame}, Order{0});
-    CHECK(!block.is_free(position_of(FrameNumber{frame})));  // B5
-    block.mark_free(position_of(FrameNumber{frame}), 1);
+    const std::uint32_t number = block_of(FrameNumber{frame});
+    CHECK(number - first_number < numbers);  // before anything that lies there is looked at
+    returns(frames[frame], Order{0});
+    Pageblock& block = pageblocks[number];
+    std::uint64_t& word = block.free[frame % kBlockFrames / 64];
+    CHECK((word >> frame % 64 & 1) == 0);  // B5
+    const unsigned count = block.free_frames + 1u;
+    if (block.list == kUncountedList[count]) [[likely]] {
+      word |= std::uint64_t{1} << frame % 64;
+      block.free_frames = static_cast<std::uint16_t>(count);
+    } else {
+      merges += give_single_slowly(block, number, frame % kBlockFrames);
+    }
   }
-  block.recount();
-  const auto count = static_cast<std::int64_t>(blocks.size());
-  const std::int64_t merges = before + count - block.free_blocks();
-  stats::add(Counter::frame_merges, merges + settle(block, number));
-  count_free(count);
+  stats::add(Counter::frame_merges, merges);
+  count_free(static_cast<std::int64_t>(blocks.size()));
+}
+
+// The pageblock is counted, or moves to another list.
+[[gnu::noinline]] unsigned Buddy::give_single_slowly(Pageblock& block, std::uint32_t number,
+                                                     unsigned position) {
+  stop_counting(block);
+  block.give_unmerged(position, 0);
+  const unsigned merges = block.free_frames == kBlockFrames ? kBlockFrames - 1 : 0;
+  return merges + settle(block, number);
 }
 
 Error Buddy::misuse_of(FrameNumber number, Order order) const {
@@ -353,6 +413,7 @@ void Buddy::donate(FrameNumber first, std::size_t frames) {
     const std::uint32_t number = block_of(first);
     const FrameNumber stop = first_frame(number + 1) < end ? first_frame(number + 1) : end;
     Pageblock& block = frames_.block(number);
+    if (block.uncounted()) count(block, number);  // what merges beforehand is traffic
     if (block.list != Pageblock::kNoList) move(block, number, Pageblock::kNoList);
     for (FrameNumber at = first; at < stop; ++at) {
       CHECK(frames_[at].state() == FrameState::reserved);

@@ -15,16 +15,18 @@ inline constexpr Order kMaxOrder{config::max_order};
 
 // Lists of pageblocks and the levels; the theory is in buddy.cpp. Standard layout for outside readers.
 struct BuddyLists {
-  static constexpr unsigned kFullnesses = 7;
-  static constexpr unsigned kPartialOrders = Pageblock::kWholeOrder;  // largest free block 0 .. 8
+  static constexpr unsigned kFullnesses = 6;
+  static constexpr unsigned kPartialOrders =
+      Pageblock::kWholeOrder + 1;  // largest free block 0 .. 8, 9: uncounted
   static constexpr unsigned kPartial = kFullnesses * kPartialOrders;
   static constexpr unsigned kWhole = config::max_order - Pageblock::kWholeOrder + 1;
-  static_assert(kPartial == 63 && kWhole >= 1, "one word names the partial lists");
+  static_assert(kPartial <= 64 && kWhole >= 1, "one word names the partial lists");
 
   std::uint64_t nonempty = 0;  // bit n: partial list n has a pageblock
   std::uint64_t free_frames = 0;
   std::uint64_t managed_frames = 0;
   std::array<std::uint32_t, kPartial + kWhole> heads = empty();  // pageblock numbers, or kNone
+  std::uint32_t unused = 0;
 
  private:
   static constexpr std::array<std::uint32_t, kPartial + kWhole> empty() {
@@ -51,11 +53,14 @@ class Buddy {
   }
 
   // As take(), for up to blocks.size() blocks at once, from as few pageblocks as can be; how many it were. Frame
-  // numbers, first frames. Precondition: order < Pageblock::kWholeOrder.
+  // numbers, first frames.
   std::size_t take_many(Order order, std::span<std::uint32_t> blocks);
 
-  // As give(), for many. Neighbours in `blocks` that lie in one pageblock cost little more than one of them.
+  // As give(), for many. Single frames do not merge at once, if their pageblock does not become whole.
   void give_many(Order order, std::span<const std::uint32_t> blocks);
+
+  // Merges what give_many() and take_many() left as single frames. Counters then tell of it; free_blocks() always does.
+  void count_all();
 
   // Why a release of `number` with that order breaks its contract. Precondition: it does, and the frame lies in this
   // allocator's memory.
@@ -90,13 +95,17 @@ class Buddy {
   std::size_t take_singles(std::span<std::uint32_t> blocks);
   std::uint32_t cut_run(unsigned order);
   std::uint32_t fresh_block();
-  void leaves(FrameNumber number, Order order);
-  void returns(FrameNumber number, Order order);
+  static void leaves(Frame& frame, Order order);
+  static void returns(Frame& frame, Order order);
   void count_free(std::int64_t frames);
 
   void give_part(FrameNumber first, Order order);
   void give_run(FrameNumber first, Order order);
   void give_singles(std::span<const std::uint32_t> blocks);
+  unsigned give_single_slowly(Pageblock& block, std::uint32_t number, unsigned position);
+  void stop_counting(Pageblock& block);
+  void count(Pageblock& block, std::uint32_t number);
+  std::uint32_t block_for(Order order);
   unsigned settle(Pageblock& block, std::uint32_t number);
   unsigned whole_again(Pageblock& block, std::uint32_t number);
 
@@ -108,9 +117,8 @@ class Buddy {
   void detach(Pageblock& block, std::uint32_t number, unsigned list);
   void attach_run(std::uint32_t number, unsigned order);
   unsigned merge_run(std::uint32_t number, unsigned order);
-  bool holds(std::uint32_t block) const {
-    return first_block_ <= block && block < end_block_ && frames_.block_present(block);
-  }
+  bool covers(std::uint32_t block) const { return block - first_block_ < end_block_ - first_block_; }
+  bool holds(std::uint32_t block) const { return covers(block) && frames_.block_present(block); }
   bool list_valid(unsigned list, std::uint64_t& frames) const;
   static bool listing_valid(const Pageblock& block);
   bool frames_valid(std::uint32_t number, std::uint64_t& managed) const;

@@ -10,7 +10,8 @@ std::array<std::uint64_t, config::max_order + 1> Buddy::free_blocks() const {
   std::array<std::uint64_t, config::max_order + 1> blocks{};
   for (std::uint32_t number = first_block_; number < end_block_; ++number) {
     if (!frames_.block_present(number)) continue;
-    const Pageblock& block = frames_.block(number);
+    Pageblock block = frames_.block(number);
+    if (block.uncounted()) block.recount();
     for (unsigned order = 0; order < Pageblock::kWholeOrder; ++order)
       blocks[order] += block.free_blocks(order);
     if (block.whole_order != 0 && block.whole_order <= config::max_order) ++blocks[block.whole_order];
@@ -87,8 +88,7 @@ bool is_head(const Frame& frame) {
 
 // A free frame is used by nobody; only its poison may say something.
 bool is_clear(const Frame& frame) {
-  return frame.references.load(std::memory_order_relaxed) == 0 &&
-         frame.mappings.load(std::memory_order_relaxed) == 0 && frame.tag == 0 && frame.index == 0 &&
+  return frame.uses.load(std::memory_order_relaxed) == 0 && frame.tag == 0 && frame.index == 0 &&
          frame.prev == 0 && frame.next == 0 && frame.owner == 0;
 }
 

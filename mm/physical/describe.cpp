@@ -111,8 +111,8 @@ void Physical::describe_frames(Inspector& to, FrameNumber first, std::size_t cou
     to.hex("address", address_of(at).value);
     to.text("state", is_free ? "free" : managed ? "inside" : name_of(frame.state()));
     to.number("order", raw(frame.order()), Unit::none);
-    to.number("references", frame.references.load(std::memory_order_relaxed), Unit::none);
-    to.number("mappings", frame.mappings.load(std::memory_order_relaxed), Unit::none);
+    to.number("references", frame.references(), Unit::none);
+    to.number("mappings", frame.mappings(), Unit::none);
     to.number("flags", frame.flags.load(std::memory_order_relaxed), Unit::none);
     to.end_object();
   }

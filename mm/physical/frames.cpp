@@ -1,8 +1,8 @@
 // FrameTable: makes frames present.
 // SPDX-License-Identifier: MIT
 //
-// Readers ask has() without a lock while memory is added. Frames are written before the bit of their pageblock is set
-// and before the limit is raised (release), and read after both were seen (acquire); in a pageblock that was present
+// Readers ask has() without a lock while memory is added. Frames are written before their pageblock gets its zone
+// (release), and read after that was seen (acquire); in a pageblock that was present
 // already an added frame goes from `absent` to `reserved`, and either answer is right for who asks meanwhile.
 #include "mm/physical/frames.hpp"
 
@@ -57,6 +57,10 @@ void FrameTable::add(PhysRange memory, unsigned zone) {
 
   const std::uint32_t last_block = raw(end + (FrameMap::kFramesPerBlock - 1)) / FrameMap::kFramesPerBlock;
   for (std::uint32_t block = raw(first) / FrameMap::kFramesPerBlock; block < last_block; ++block) {
+    auto& place = map_.block_zone[block];
+    const auto wanted = static_cast<std::uint8_t>(zone + 1);
+    CHECK(place.load(std::memory_order_relaxed) == 0 || place.load(std::memory_order_relaxed) == wanted);
+    place.store(wanted, std::memory_order_release);
     auto& section = map_.sections[block / FrameMap::kBlocksPerSection];
     section.fetch_or(std::uint64_t{1} << block % FrameMap::kBlocksPerSection, std::memory_order_release);
   }

@@ -27,8 +27,9 @@ enum class FrameState : std::uint8_t {
 // whoever holds the block else: its CPU's magazines, its owner. Fields without a user yet are zero, and
 // outside readers check that they are.
 struct Frame {
-  std::atomic<std::uint32_t> references;  // [a] [h] 1 when handed out
-  std::atomic<std::uint32_t> mappings;    // [a] page-table entries that name this frame
+  // [a] Low half: references [h], 1 when handed out. High half: mappings, page-table entries that name this frame. One
+  // word, so that a release sees in one comparison that nobody else has a hold on the block.
+  std::atomic<std::uint64_t> uses;
   std::atomic<std::uint8_t> state_order;  // [a] [z] low half FrameState, high half the order [h]
   std::uint8_t zone_node;                 // [I] low two bits zone, high six node
   std::atomic<std::uint8_t> flags;        // [a] FrameFlag
@@ -49,10 +50,20 @@ struct Frame {
   void set(FrameState state, Order order = Order{0}) {
     state_order.store(static_cast<std::uint8_t>(packed(state, order)), std::memory_order_relaxed);
   }
-  // Nobody but the allocator's caller has a hold on it: one reference, no mapping.
-  bool is_unshared() const {
-    return ((references.load(std::memory_order_relaxed) ^ 1) | mappings.load(std::memory_order_relaxed)) == 0;
+  // What is added to `uses` and taken from it.
+  static constexpr std::uint64_t kReference = 1;
+  static constexpr std::uint64_t kMapping = std::uint64_t{1} << 32;
+  static constexpr std::uint64_t uses_of(std::uint32_t references, std::uint32_t mappings) {
+    return references * kReference + mappings * kMapping;
   }
+  std::uint32_t references() const {
+    return static_cast<std::uint32_t>(uses.load(std::memory_order_relaxed));
+  }
+  std::uint32_t mappings() const {
+    return static_cast<std::uint32_t>(uses.load(std::memory_order_relaxed) >> 32);
+  }
+  // Nobody but the allocator's caller has a hold on it: one reference, no mapping.
+  bool is_unshared() const { return uses.load(std::memory_order_relaxed) == kReference; }
 
  private:
   // Not cut to a byte, so that an order that does not exist equals no state.
@@ -93,15 +104,17 @@ struct FrameRun {
 
 // What an outside reader follows to the frame array. Standard layout; FrameTable is its only writer. `range`
 // says a second time which frames are not absent, so that a reader who finds the two at odds knows which
-// Frame is wrong.
+// Frame is wrong. `block_zone` is what every release asks, in one byte: whether there is a Frame, and whose it is.
 struct FrameMap {
   static constexpr unsigned kFramesPerBlock = Pageblock::kFrames;
   static constexpr unsigned kBlocksPerSection = 64;
   static constexpr unsigned kFramesPerSection = kFramesPerBlock * kBlocksPerSection;  // 128 MiB of memory
   static constexpr std::size_t kMaxSections = std::size_t{config::max_memory_gib} * 8;
+  static constexpr std::size_t kMaxBlocks = kMaxSections * kBlocksPerSection;
 
-  Frame* frames = nullptr;               // [I] indexed by frame number
-  Pageblock* blocks = nullptr;           // [I] indexed by frame number / 512
+  std::array<std::atomic<std::uint8_t>, kMaxBlocks> block_zone{};  // [a] 1 + the zone; 0: not present
+  Frame* frames = nullptr;                                         // [I] indexed by frame number
+  Pageblock* blocks = nullptr;                                     // [I] indexed by frame number / 512
   std::byte* direct_map = nullptr;       // [I] where physical address 0 would appear
   std::uint64_t direct_frames = 0;       // [I] frames from this number on are not in the direct map
   std::atomic<std::uint64_t> limit = 0;  // [a] first frame number above every present pageblock
@@ -120,7 +133,8 @@ class FrameTable {
   // `direct_map` is where physical address 0 would appear, and holds the frames below `direct_end`. All windows
   // start at frame 0.
   FrameTable(Frame* frames, Pageblock* blocks, std::byte* direct_map, PhysAddr direct_end)
-      : map_{.frames = frames,
+      : map_{.block_zone = {},
+             .frames = frames,
              .blocks = blocks,
              .direct_map = direct_map,
              .direct_frames = direct_end.value / kPageSize} {}
@@ -144,11 +158,18 @@ class FrameTable {
   // Frames that add() covered.
   std::uint64_t present_frames() const { return map_.present_frames.load(std::memory_order_relaxed); }
 
-  bool block_present(std::uint32_t block) const { return block < block_limit() && marked(block); }
-  // True where operator[] may be used: the frame's record exists (its state may still be absent).
-  bool has(FrameNumber number) const {
-    return number < limit() && marked(raw(number) / FrameMap::kFramesPerBlock);
+  bool block_present(std::uint32_t block) const {
+    return block < FrameMap::kMaxBlocks && zone_place(std::size_t{block}) != 0;
   }
+  // 1 + the zone of the frame, or 0 where has() is false.
+  std::size_t zone_place(FrameNumber number) const {
+    constexpr std::uint64_t kEnd = FrameMap::kMaxBlocks * FrameMap::kFramesPerBlock;
+    if (raw(number) >= kEnd) [[unlikely]]
+      return 0;
+    return zone_place(std::size_t{raw(number)} / FrameMap::kFramesPerBlock);
+  }
+  // True where operator[] may be used: the frame's record exists (its state may still be absent).
+  bool has(FrameNumber number) const { return zone_place(number) != 0; }
 
   // Precondition: has(number).
   Frame& operator[](FrameNumber number) const { return map_.frames[raw(number)]; }
@@ -174,9 +195,8 @@ class FrameTable {
   const FrameMap& map() const { return map_; }
 
  private:
-  bool marked(std::uint32_t block) const {
-    const auto& section = map_.sections[block / FrameMap::kBlocksPerSection];
-    return (section.load(std::memory_order_acquire) >> block % FrameMap::kBlocksPerSection & 1) != 0;
+  std::size_t zone_place(std::size_t block) const {
+    return map_.block_zone[block].load(std::memory_order_acquire);
   }
   std::size_t place_of(FrameRun run) const;
   void describe(FrameRun added);

@@ -6,6 +6,9 @@
 // `limit` allocations or releases must come before the next. Limits grow with use and start over when a shrinker took
 // the blocks away, so an idle CPU keeps little.
 //
+// Blocks of 2 MiB and 4 MiB have magazines of one block where a zone is large enough that all that a CPU can park of an
+// order is at most a 64th of it (docs/decisions.md). They count as free, and go home before a request is refused.
+//
 // Invariants, proved by valid():
 //   M1  a cached block is in one magazine only, its first Frame `cached` with the pair's order and zone
 //   M2  no magazine holds more than Magazine::kBlocks; `loaded` and `previous` are the two of its place
@@ -18,62 +21,73 @@ namespace memory {
 
 namespace {
 
-constexpr ZoneKind kind_of(unsigned place) { return static_cast<ZoneKind>(place / FrameCache::kOrders); }
-constexpr Order order_of(unsigned place) {
-  return Order{static_cast<std::uint8_t>(place % FrameCache::kOrders)};
-}
+constexpr auto order_of = FrameCache::order_of;
+constexpr auto kind_of = FrameCache::kind_of;
 
-constexpr std::uint32_t first_limit(Order order) { return 8u >> raw(order); }
+constexpr std::uint64_t first_limit(Order order) { return std::max(8u >> raw(order), 1u); }
 
-// Two magazines of each CPU hold at most a 256th of a zone, and at least a block.
-std::uint32_t most_for(std::uint64_t zone_frames, Order order) {
+// Two magazines of each CPU hold at most a 256th of a zone, and at least a block; of the large orders a 64th, or none.
+std::uint64_t most_for(std::uint64_t zone_frames, Order order) {
   constexpr std::uint64_t kShare = 512;
-  const auto frames =
-      static_cast<std::uint32_t>(std::min<std::uint64_t>(zone_frames / kShare, Magazine::kBlocks));
-  return std::max(frames >> raw(order), 1u);
+  constexpr std::uint64_t kLargeShare = 128;
+  if (raw(order) >= FrameCache::kFirstLarge) return zone_frames / kLargeShare >= frames_in(order) ? 1 : 0;
+  const std::uint64_t frames = std::min<std::uint64_t>(zone_frames / kShare, Magazine::kBlocks);
+  return std::max<std::uint64_t>(frames >> raw(order), 1);
 }
 
 void grow(MagazinePair& pair) { pair.limit = std::min(pair.limit * 2, pair.most); }
 
-std::uint32_t count_of(const Magazine& magazine) { return magazine.count.load(std::memory_order_relaxed); }
+std::uint64_t count_of(const Magazine& magazine) { return magazine.count.load(std::memory_order_relaxed); }
 
 }  // namespace
 
 FrameCaches::FrameCaches(Node& node) : node_(node) {
   for (FrameCache& cache : caches_)
-    for (unsigned place = 0; place < FrameCache::kPairs; ++place)
-      cache.pairs[place] = {&cache.magazines[std::size_t{2} * place],
-                            &cache.magazines[std::size_t{2} * place + 1], 0, 0};
+    for (std::size_t place = 0; place < FrameCache::kPairs; ++place)
+      cache.pairs[place] = {&cache.magazines[2 * place], &cache.magazines[2 * place + 1], 0, 0};
+}
+
+// The cache that this CPU stands on, now the caller's; nullptr when it has none or that is taken.
+FrameCache* FrameCaches::take_here() {
+  OwnerFlag& flag = flag_here();
+  if (!flag.try_acquire()) return nullptr;
+  FrameCache& cache = FrameCache::of(flag);
+  CHECK(owns(cache));  // not another machine's
+  return &cache;
+}
+
+// Preemption is on meanwhile, or a thread that was preempted with the flag in hand would never let it go.
+void FrameCaches::take_patiently(FrameCache& cache) {
+  while (!cache.taken.try_acquire()) platform::relax();
 }
 
 std::uint32_t FrameCaches::refill_and_take(ZoneKind kind, Order order, std::uint64_t floor) {
   const PreemptionOff stay;
-  FrameCache& cache = here();
-  if (!cache.try_acquire()) return FrameCache::kNone;
-  MagazinePair& pair = cache.pairs[FrameCache::place(kind, order)];
-  std::uint32_t block = FrameCache::kNone;
+  FrameCache* const cache = take_here();
+  if (cache == nullptr) return kNone;
+  MagazinePair& pair = cache->pairs[FrameCache::place(kind, order)];
+  std::uint32_t block = kNone;
   if (count_of(*pair.loaded) == 0) std::swap(pair.loaded, pair.previous);
   Magazine& loaded = *pair.loaded;
   if (count_of(loaded) == 0 && pair.limit > 0) {
     const std::span<std::uint32_t> room(loaded.blocks.data(), pair.limit);
-    loaded.count.store(static_cast<std::uint32_t>(node_.zone(kind).take_many(order, room, floor)),
-                       std::memory_order_relaxed);
+    loaded.count.store(node_.zone(kind).take_many(order, room, floor), std::memory_order_relaxed);
     grow(pair);
   }
-  if (const std::uint32_t count = count_of(loaded); count > 0) {
+  if (const std::uint64_t count = count_of(loaded); count > 0) {
     block = loaded.blocks[count - 1];
     loaded.count.store(count - 1, std::memory_order_relaxed);
   }
-  cache.release();
+  cache->taken.release();
   return block;
 }
 
 bool FrameCaches::make_room_and_put(ZoneKind kind, Order order, std::uint32_t block) {
   const PreemptionOff stay;
-  FrameCache& cache = here();
-  if (!cache.try_acquire()) return false;
-  const unsigned place = FrameCache::place(kind, order);
-  MagazinePair& pair = cache.pairs[place];
+  FrameCache* const cache = take_here();
+  if (cache == nullptr) return false;
+  const std::size_t place = FrameCache::place(kind, order);
+  MagazinePair& pair = cache->pairs[place];
   const bool in_service = pair.limit > 0;
   if (in_service) {
     if (count_of(*pair.loaded) >= pair.limit) {
@@ -84,16 +98,16 @@ bool FrameCaches::make_room_and_put(ZoneKind kind, Order order, std::uint32_t bl
       std::swap(pair.loaded, pair.previous);
     }
     Magazine& loaded = *pair.loaded;
-    const std::uint32_t count = count_of(loaded);
+    const std::uint64_t count = count_of(loaded);
     loaded.blocks[count] = block;
     loaded.count.store(count + 1, std::memory_order_relaxed);
   }
-  cache.release();
+  cache->taken.release();
   return in_service;
 }
 
-void FrameCaches::send_home(Magazine& magazine, unsigned place) {
-  const std::uint32_t count = count_of(magazine);
+void FrameCaches::send_home(Magazine& magazine, std::size_t place) {
+  const std::uint64_t count = count_of(magazine);
   CHECK(count <= Magazine::kBlocks);  // M2
   if (count == 0) return;
   node_.zone(kind_of(place)).give_many(order_of(place), {magazine.blocks.data(), count});
@@ -103,10 +117,10 @@ void FrameCaches::send_home(Magazine& magazine, unsigned place) {
 // Empties a cache that the caller took.
 std::uint64_t FrameCaches::send_home(FrameCache& cache) {
   std::uint64_t frames = 0;
-  for (unsigned place = 0; place < FrameCache::kPairs; ++place) {
+  for (std::size_t place = 0; place < FrameCache::kPairs; ++place) {
     MagazinePair& pair = cache.pairs[place];
     for (Magazine* const magazine : {pair.loaded, pair.previous}) {
-      frames += std::uint64_t{count_of(*magazine)} << raw(order_of(place));
+      frames += count_of(*magazine) << raw(order_of(place));
       send_home(*magazine, place);
     }
     pair.limit = std::min(pair.limit, first_limit(order_of(place)));
@@ -118,50 +132,51 @@ std::uint64_t FrameCaches::drain() {
   const PreemptionOff stay;
   std::uint64_t frames = 0;
   for (FrameCache& cache : caches_) {
-    if (!cache.try_acquire()) continue;
+    if (!cache.taken.try_acquire()) continue;
     frames += send_home(cache);
-    cache.release();
+    cache.taken.release();
   }
   return frames;
 }
 
 void FrameCaches::quiesce() {
   for (FrameCache& cache : caches_) {
+    take_patiently(cache);
     const PreemptionOff stay;
-    while (!cache.try_acquire()) platform::relax();
     send_home(cache);
-    cache.release();
+    cache.taken.release();
   }
+  for (Zone& zone : node_.zones()) zone.count_all();
 }
 
 void FrameCaches::set_service(Service service) {
   for (FrameCache& cache : caches_) {
+    take_patiently(cache);
     const PreemptionOff stay;
-    while (!cache.try_acquire()) platform::relax();
-    for (unsigned place = 0; place < FrameCache::kPairs; ++place) {
+    for (std::size_t place = 0; place < FrameCache::kPairs; ++place) {
       MagazinePair& pair = cache.pairs[place];
       const std::uint64_t frames = node_.zone(kind_of(place)).present_frames();
       pair.most = service == Service::off ? 0 : most_for(frames, order_of(place));
       pair.limit = std::min(first_limit(order_of(place)), pair.most);
     }
     if (service == Service::off) send_home(cache);
-    cache.release();
+    cache.taken.release();
   }
 }
 
 std::uint64_t FrameCaches::cached_frames() const {
   std::uint64_t frames = 0;
   for (const FrameCache& cache : caches_)
-    for (unsigned n = 0; n < cache.magazines.size(); ++n)
-      frames += std::uint64_t{count_of(cache.magazines[n])} << raw(order_of(n / 2));
+    for (std::size_t n = 0; n < cache.magazines.size(); ++n)
+      frames += count_of(cache.magazines[n]) << raw(order_of(n / 2));
   return frames;
 }
 
 bool FrameCaches::valid(const FrameTable& frames) const {
   for (const FrameCache& cache : caches_) {
-    for (unsigned place = 0; place < FrameCache::kPairs; ++place) {
+    for (std::size_t place = 0; place < FrameCache::kPairs; ++place) {
       const MagazinePair& pair = cache.pairs[place];
-      const Magazine* const own = &cache.magazines[std::size_t{2} * place];
+      const Magazine* const own = &cache.magazines[2 * place];
       if (std::min(pair.loaded, pair.previous) != own || std::max(pair.loaded, pair.previous) != own + 1)
         return false;
       for (const Magazine* const magazine : {pair.loaded, pair.previous}) {

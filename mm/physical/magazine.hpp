@@ -3,7 +3,10 @@
 #pragma once
 #include <array>
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
+#include <span>
+#include <type_traits>
 
 #include "mm/physical/node.hpp"
 
@@ -11,72 +14,61 @@ namespace memory {
 
 // A stack of free blocks of one order and zone: frame numbers of their first frames, which are `cached`.
 struct Magazine {
-  static constexpr std::uint32_t kBlocks = 63;
+  static constexpr std::uint32_t kBlocks = 126;
 
-  std::atomic<std::uint32_t>
-      count;  // [a] so that levels can be read meanwhile; changed by the cache's holder only
+  // [a] so that levels can be read meanwhile; changed by the cache's holder only
+  std::atomic<std::uint64_t> count;
   std::array<std::uint32_t, kBlocks> blocks;
 };
-static_assert(sizeof(Magazine) == 256);
+static_assert(sizeof(Magazine) == 512);
 
 // What a CPU has of one order and zone: allocations and releases work on `loaded`; when it is empty or full the two
 // change places, and only when that does not help a whole magazine is fetched from the zone or sent home.
 struct alignas(32) MagazinePair {
   Magazine* loaded;
   Magazine* previous;
-  std::uint32_t
-      limit;  // blocks that each may hold now: doubles with every trip to the zone, starts over after a drain
-  std::uint32_t most;  // what limit may grow to; 0 switches the pair off
+  std::uint64_t limit;  // blocks that each may hold now: doubles with every trip, starts over after a drain
+  std::uint64_t most;   // what limit may grow to; 0 switches the pair off
 };
 
-// One CPU's magazines. Standard layout. All but `taken` belongs to whoever took the cache: taken is exchanged for 1
-// (acquire) and set to 0 again (release), so another CPU, a test or a shrinker can drain it and sees what was written;
-// who finds it taken does without. It is no lock: nobody waits for it with another lock in hand.
+// One CPU's magazines. Standard layout. All but `taken` belongs to whoever took the cache; who finds it taken does
+// without.
 struct FrameCache {
-  static constexpr unsigned kOrders = 4;  // orders 0-3
-  static constexpr unsigned kPairs = kZoneKinds * kOrders;
-  static constexpr std::uint32_t kNone = 0xffff'ffff;
+  static constexpr unsigned kSmallOrders = 4;  // orders 0-3: pairs zone * 4 + order
+  static constexpr unsigned kLargeOrders = 2;  // orders 9 and 10: pairs 16 + zone * 2 + order - 9
+  static constexpr unsigned kFirstLarge = 9;
+  static constexpr unsigned kSmallPairs = kZoneKinds * kSmallOrders;
+  static constexpr unsigned kPairs = kSmallPairs + kZoneKinds * kLargeOrders;
 
-  std::atomic<std::uint32_t> taken;  // [a]
+  OwnerFlag taken;
   std::array<MagazinePair, kPairs> pairs;
   alignas(64) std::array<Magazine, std::size_t{2} * kPairs> magazines;
 
-  bool try_acquire() { return taken.exchange(1, std::memory_order_acquire) == 0; }
-  void release() { taken.store(0, std::memory_order_release); }
-
-  static constexpr unsigned place(ZoneKind kind, Order order) { return raw(kind) * kOrders + raw(order); }
-
-  // A block off the loaded magazine, or kNone when it is empty or the cache is taken.
-  [[gnu::always_inline]] std::uint32_t take(unsigned place) {
-    if (!try_acquire()) [[unlikely]]
-      return kNone;
-    Magazine& loaded = *pairs[place].loaded;
-    const std::uint32_t last = loaded.count.load(std::memory_order_relaxed) - 1;
-    std::uint32_t block = kNone;
-    if (last < Magazine::kBlocks) [[likely]] {
-      block = loaded.blocks[last];
-      loaded.count.store(last, std::memory_order_relaxed);
-    }
-    release();
-    return block;
+  static constexpr bool caches(Order order) {
+    return raw(order) < kSmallOrders || raw(order) - kFirstLarge < kLargeOrders;
+  }
+  // Which pair is of that zone and order, and back. Precondition: caches(order).
+  static constexpr std::size_t place(ZoneKind kind, Order order) { return place_of(raw(kind) + 1, order); }
+  // The same for what FrameTable::zone_place() said, which is not 0. (So written the 1 costs nothing.)
+  static constexpr std::size_t place_of(std::size_t zone_place, Order order) {
+    return raw(order) < kSmallOrders
+               ? zone_place * kSmallOrders + raw(order) - kSmallOrders
+               : zone_place * kLargeOrders + kSmallPairs + raw(order) - kFirstLarge - kLargeOrders;
+  }
+  static constexpr ZoneKind kind_of(std::size_t place) {
+    return static_cast<ZoneKind>(place < kSmallPairs ? place / kSmallOrders
+                                                     : (place - kSmallPairs) / kLargeOrders);
+  }
+  static constexpr Order order_of(std::size_t place) {
+    return Order{static_cast<std::uint8_t>(
+        place < kSmallPairs ? place % kSmallOrders : kFirstLarge + (place - kSmallPairs) % kLargeOrders)};
   }
 
-  // Puts a block onto the loaded magazine; false when that is full or the cache is taken.
-  [[gnu::always_inline]] bool put(unsigned place, std::uint32_t block) {
-    if (!try_acquire()) [[unlikely]]
-      return false;
-    MagazinePair& pair = pairs[place];
-    Magazine& loaded = *pair.loaded;
-    const std::uint32_t count = loaded.count.load(std::memory_order_relaxed);
-    const bool fits = count < pair.limit;
-    if (fits) [[likely]] {
-      loaded.blocks[count] = block;
-      loaded.count.store(count + 1, std::memory_order_relaxed);
-    }
-    release();
-    return fits;
-  }
+  // The cache whose flag the caller took.
+  static FrameCache& of(OwnerFlag& taken) { return reinterpret_cast<FrameCache&>(taken); }
 };
+static_assert(std::is_standard_layout_v<FrameCache> && offsetof(FrameCache, taken) == 0,
+              "a cache is found by its flag");
 
 // The caches of all CPUs. Owns the blocks in them until they go home.
 class FrameCaches {
@@ -85,27 +77,64 @@ class FrameCaches {
   FrameCaches(const FrameCaches&) = delete;
   FrameCaches& operator=(const FrameCaches&) = delete;
 
-  static constexpr bool caches(Order order) { return raw(order) < FrameCache::kOrders; }
+  static constexpr std::uint32_t kNone = 0xffff'ffff;
 
-  // Precondition for all three: caches(order).
-  // A block of this CPU's loaded magazine; kNone when there is none at hand.
-  [[gnu::always_inline]] std::uint32_t take(ZoneKind kind, Order order) {
-    const PreemptionOff stay;
-    return here().take(FrameCache::place(kind, order));
+  // From now on that CPU keeps its blocks here. Precondition: it runs nothing that allocates meanwhile; its number is
+  // below config::max_cpus and no other's.
+  void serve(PerCpu& cpu) { cpu.frame_cache = &caches_[cpu.number].taken; }
+
+  // Precondition for all four: FrameCache::caches(order), and the CPU that this runs on is of the caches' machine.
+  //
+  // Takes a block off this CPU's loaded magazine; false when there is none at hand.
+  //
+  // Preemption stays on. Whoever is moved to another CPU half way works on with the cache of the first, which the flag
+  // keeps for him; whoever comes there meanwhile finds it taken.
+  [[gnu::always_inline]] bool take(ZoneKind kind, Order order, std::uint32_t& block) {
+    OwnerFlag& flag = flag_here();
+    if (!flag.try_acquire()) [[unlikely]]
+      return false;
+    FrameCache& cache = FrameCache::of(flag);
+    DCHECK(owns(cache));
+    Magazine& loaded = *cache.pairs[FrameCache::place(kind, order)].loaded;
+    const std::uint64_t last = loaded.count.load(std::memory_order_relaxed) - 1;
+    if (last >= Magazine::kBlocks) [[unlikely]] {
+      flag.release();
+      return false;
+    }
+    block = loaded.blocks[last];
+    loaded.count.store(last, std::memory_order_relaxed);
+    flag.release();
+    return true;
   }
   // The same after a failure: out of the previous magazine, or of a fresh one from the zone, which keeps `floor` frames.
+  // kNone when there is none, or the cache is taken or switched off.
   std::uint32_t refill_and_take(ZoneKind kind, Order order, std::uint64_t floor);
   // Keeps a block, state `cached`, for this CPU; false when there is no room at hand.
-  [[gnu::always_inline]] bool put(ZoneKind kind, Order order, std::uint32_t block) {
-    const PreemptionOff stay;
-    return here().put(FrameCache::place(kind, order), block);
+  [[gnu::always_inline]] bool put(std::size_t zone_place, Order order, std::uint32_t block) {
+    OwnerFlag& flag = flag_here();
+    if (!flag.try_acquire()) [[unlikely]]
+      return false;
+    FrameCache& cache = FrameCache::of(flag);
+    DCHECK(owns(cache));
+    MagazinePair& pair = cache.pairs[FrameCache::place_of(zone_place, order)];
+    Magazine& loaded = *pair.loaded;
+    const std::uint64_t count = loaded.count.load(std::memory_order_relaxed);
+    if (count >= pair.limit) [[unlikely]] {
+      flag.release();
+      return false;
+    }
+    loaded.blocks[count] = block;
+    loaded.count.store(count + 1, std::memory_order_relaxed);
+    flag.release();
+    return true;
   }
   // The same after a failure: sends a magazine home for it. False when the cache is taken or switched off.
   bool make_room_and_put(ZoneKind kind, Order order, std::uint32_t block);
 
   // Sends home what the caches hold, but for those that are taken just now; how many frames that were. Never waits.
   std::uint64_t drain();
-  // Sends home everything, waiting for those that are taken. Precondition: this CPU holds none (no interrupt handler).
+  // Sends home everything, waiting for those that are taken, and lets the zones count what they left uncounted.
+  // Precondition, here and below: this CPU holds none and preemption is on (no interrupt handler, no spin lock).
   void quiesce();
 
   // How large magazines may become. `on` after memory came into service, too: a small zone gets small ones.
@@ -122,9 +151,14 @@ class FrameCaches {
   std::span<const FrameCache, config::max_cpus> all() const { return caches_; }
 
  private:
-  FrameCache& here() { return caches_[platform::percpu().number]; }
+  static OwnerFlag& flag_here() {
+    return *static_cast<OwnerFlag*>(platform::percpu_pointer(offsetof(PerCpu, frame_cache)));
+  }
+  bool owns(const FrameCache& cache) const { return &caches_.front() <= &cache && &cache <= &caches_.back(); }
+  FrameCache* take_here();
+  static void take_patiently(FrameCache& cache);
   std::uint64_t send_home(FrameCache& cache);
-  void send_home(Magazine& magazine, unsigned place);
+  void send_home(Magazine& magazine, std::size_t place);
 
   Node& node_;
   std::array<FrameCache, config::max_cpus> caches_{};

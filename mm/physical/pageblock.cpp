@@ -19,12 +19,17 @@
 //   runs   9|8|77|666|5555|44444|333333|2222222|11111111|000000000
 //          ^ bit 45                                       bit 0 ^
 //
+// Single frames, which most of memory is handed out as, need none of that: one is as good as another, and what they merge
+// to matters to nobody until a larger block is asked for. So a pageblock that gives and takes them stops counting (a
+// lazy buddy system: Lee and Barkley, "A watermark-based lazy buddy system", SOSP 1989) and is counted afresh then. It
+// merges at once when its last frame comes back, which free_frames tells.
+//
 // Invariants, proved by valid():
 //   P1  free_frames is the number of set bits
-//   P2  the field n of runs is the number of free blocks of order n
+//   P2  the field n of runs is the number of free blocks of order n, or runs is kUncounted and some frames are free, but
+//       not all
 #include "mm/physical/pageblock.hpp"
 
-#include "mm/base/bits.hpp"
 #include "mm/base/platform.hpp"
 
 namespace memory {
@@ -42,11 +47,6 @@ constexpr std::uint64_t kMultiples[] = {~std::uint64_t{0},
                                         0x0001'0001'0001'0001,
                                         0x0000'0001'0000'0001,
                                         1};
-
-// A block of order n at position 0 of its word; above kWordOrder in each of its words.
-constexpr std::uint64_t kBlock[] = {
-    1, 3, 0xf, 0xff, 0xffff, 0xffff'ffff, ~std::uint64_t{0}, ~std::uint64_t{0}, ~std::uint64_t{0}};
-constexpr unsigned words_in(unsigned order) { return order <= kWordOrder ? 1 : 1u << (order - kWordOrder); }
 
 // Starts of free runs of 2^order at multiples of 2^order. order <= 6, one word of frames; or order <= 3 over
 // a word that has one bit for each of eight things.
@@ -154,11 +154,15 @@ bool Pageblock::all_taken(unsigned position, unsigned order) const {
   return found == 0;
 }
 
+static_assert(Pageblock::kUncounted == std::uint64_t{1} << kField[Pageblock::kWholeOrder]);
+
 unsigned Pageblock::free_blocks(unsigned order) const {
+  if (uncounted()) return order == 0 ? free_frames : 0;
   return static_cast<unsigned>(runs >> kField[order] & low_bits(kField[order + 1] - kField[order]));
 }
 
 unsigned Pageblock::free_blocks() const {
+  if (uncounted()) return free_frames;
   unsigned blocks = 0;
   for (unsigned order = 0; order <= kWholeOrder; ++order) blocks += free_blocks(order);
   return blocks;
@@ -178,28 +182,17 @@ unsigned Pageblock::take(unsigned order, unsigned& splits) {
 }
 
 void Pageblock::give(unsigned position, unsigned order, unsigned& merges) {
-  free[position / 64] |= kBlock[order] << position % 64;
-  for (unsigned w = 1; w < words_in(order); ++w) free[position / 64 + w] = ~std::uint64_t{0};
+  fill(position, order);
   const unsigned merged = free_order_around(position);
   merges = merged - order;
   runs -= halves(merged, order);
   free_frames = static_cast<std::uint16_t>(free_frames + (1u << order));
 }
 
-// What is left free is counted afresh: for many frames that is cheaper than to follow each of them.
-unsigned Pageblock::take_singles(unsigned wanted, std::uint16_t* positions) {
-  unsigned count = 0;
-  for (unsigned w = 0; w < kWords && count < wanted; ++w) {
-    for (; free[w] != 0 && count < wanted; free[w] &= free[w] - 1)
-      positions[count++] = static_cast<std::uint16_t>(w * 64 + lowest_bit(free[w]));
-  }
-  if (count == free_frames) {
-    free_frames = 0;
-    runs = 0;
-  } else {
-    recount();
-  }
-  return count;
+unsigned Pageblock::stop_counting() {
+  const unsigned more = free_frames - free_blocks();
+  runs = kUncounted;
+  return more;
 }
 
 unsigned Pageblock::free_order_around(unsigned position) const {
@@ -233,13 +226,22 @@ void Pageblock::mark_free(unsigned position, unsigned frames) {
 
 void Pageblock::recount() {
   unsigned set_bits = 0;
-  for (const std::uint64_t word : free) set_bits += popcount(word);
+  runs = 0;
+  for (const std::uint64_t word : free) {
+    if (word == ~std::uint64_t{0}) set_bits += 64;
+    if (word + 1 <= 1) continue;  // most are wholly free, or not at all
+    unsigned count = popcount(word);
+    set_bits += count;
+    std::uint64_t all = word;
+    for (unsigned order = 0; count != 0; ++order) {  // two starts of one order are one of the next
+      all &= all >> (1u << order) & kMultiples[order + 1];
+      const unsigned pairs = popcount(all);
+      runs += std::uint64_t{count - 2 * pairs} << kField[order];
+      count = pairs;
+    }
+  }
   free_frames = static_cast<std::uint16_t>(set_bits);
   if (free_frames == kFrames) return give_whole();
-  runs = 0;
-  for (unsigned order = 0; order < kWordOrder; ++order)
-    for (const std::uint64_t word : free)
-      runs += std::uint64_t{popcount(alone(starts(word, order), order))} << kField[order];
   const std::uint64_t full = full_words(free);
   for (unsigned order = kWordOrder; order < kWholeOrder; ++order)
     runs += std::uint64_t{popcount(alone(starts(full, order - kWordOrder), order - kWordOrder))}
@@ -249,7 +251,7 @@ void Pageblock::recount() {
 bool Pageblock::valid() const {
   Pageblock derived = *this;
   derived.recount();
-  return derived.free_frames == free_frames && derived.runs == runs;
+  return derived.free_frames == free_frames && (derived.runs == runs || (uncounted() && free_frames != 0));
 }
 
 }  // namespace memory

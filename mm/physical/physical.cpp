@@ -68,21 +68,21 @@ std::uint32_t Physical::take_from_zones(Order order, Gfp flags) {
     const auto block = node_.zone(here).take(order, node_.floor(here, first, flags));
     if (block.ok()) return raw(block.take());
   }
-  return FrameCache::kNone;
+  return FrameCaches::kNone;
 }
 
 [[gnu::noinline]] Result<FrameNumber> Physical::allocate_slowly(Order order, Gfp flags) {
   DCHECK(memory::valid(flags));
   if (order > kMaxOrder) return Error::invalid;
-  std::uint32_t block = FrameCache::kNone;
+  std::uint32_t block = FrameCaches::kNone;
   if (!fail_plan_.strikes(FailSite::frame_block)) {
     const ZoneKind first = node_.first_zone(flags);
-    if (FrameCaches::caches(order))
+    if (FrameCache::caches(order))
       block = caches_.refill_and_take(first, order, node_.floor(first, first, flags));
-    if (block == FrameCache::kNone) block = take_from_zones(order, flags);
-    if (block == FrameCache::kNone && caches_.drain() > 0) block = take_from_zones(order, flags);
+    if (block == FrameCaches::kNone) block = take_from_zones(order, flags);
+    if (block == FrameCaches::kNone && caches_.drain() > 0) block = take_from_zones(order, flags);
   }
-  if (block != FrameCache::kNone) return hand_out(FrameNumber{block}, order);
+  if (block != FrameCaches::kNone) return hand_out(FrameNumber{block}, order);
   record_.failures.fetch_add(1, std::memory_order_relaxed);
   stats::add(Counter::frame_failures);
   return Error::no_memory;
@@ -90,7 +90,7 @@ std::uint32_t Physical::take_from_zones(Order order, Gfp flags) {
 
 [[gnu::noinline]] void Physical::release_slowly(FrameNumber number, Order order) {
   const ZoneKind kind = node_.kind_of(number);
-  if (FrameCaches::caches(order) && caches_.make_room_and_put(kind, order, raw(number))) return;
+  if (FrameCache::caches(order) && caches_.make_room_and_put(kind, order, raw(number))) return;
   node_.zone(kind).give(number, order);
 }
 

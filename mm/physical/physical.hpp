@@ -63,9 +63,8 @@ class Physical {
   // This and release() inline where they are called, with what seldom happens a call away: the order is known there
   // nearly always, and the call would cost as much as the work.
   [[gnu::always_inline]] Result<FrameNumber> allocate(Order order, Gfp flags = Gfp::kernel) {
-    std::uint32_t block = FrameCache::kNone;
-    if (FrameCaches::caches(order)) block = caches_.take(node_.first_zone(flags), order);
-    if (block == FrameCache::kNone) [[unlikely]]
+    std::uint32_t block;
+    if (!FrameCache::caches(order) || !caches_.take(node_.first_zone(flags), order, block)) [[unlikely]]
       return allocate_slowly(order, flags);
     return hand_out(FrameNumber{block}, order);
   }
@@ -75,14 +74,14 @@ class Physical {
   // contradict each other. (Two CPUs that release one block at the same instant may both pass: then the block's state
   // stops the machine when it is handed out or goes home.)
   [[gnu::always_inline]] Result<void> release(FrameNumber number, Order order) {
-    if (!frames_.has(number)) [[unlikely]]
+    const std::size_t zone = frames_.zone_place(number);
+    if (zone == 0) [[unlikely]]
       return refuse(number, order);
     Frame& frame = frames_[number];
     if (!frame.is(FrameState::allocated, order) || !frame.is_unshared()) [[unlikely]]
       return refuse(number, order);
     take_back(frame, number, order);
-    if (!FrameCaches::caches(order) || !caches_.put(static_cast<ZoneKind>(frame.zone()), order, raw(number)))
-        [[unlikely]]
+    if (!FrameCache::caches(order) || !caches_.put(zone, order, raw(number))) [[unlikely]]
       release_slowly(number, order);
     return {};
   }
@@ -111,6 +110,8 @@ class Physical {
   const Node& node() const { return node_; }
   Zone& zone(ZoneKind kind) { return node_.zone(kind); }
   const Zone& zone(ZoneKind kind) const { return node_.zone(kind); }
+  // From now on that CPU has a cache. As FrameCaches::serve.
+  void serve(PerCpu& cpu) { caches_.serve(cpu); }
   FrameCaches& caches() { return caches_; }
   const FrameCaches& caches() const { return caches_; }
 
@@ -160,14 +161,14 @@ class Physical {
   CHECK(frame.is(FrameState::cached, order));  // M1: nobody else has it
   if constexpr (config::poison_frames) verify_poison(number, order);
   frame.set(FrameState::allocated, order);
-  frame.references.store(1, std::memory_order_relaxed);
+  frame.uses.store(Frame::kReference, std::memory_order_relaxed);
   stats::add(stats::Counter::frame_allocations);
   return number;
 }
 
 [[gnu::always_inline]] inline void Physical::take_back(Frame& frame, FrameNumber number, Order order) {
   if constexpr (config::poison_frames) poison(number, order);
-  frame.references.store(0, std::memory_order_relaxed);
+  frame.uses.store(0, std::memory_order_relaxed);
   frame.tag.store(0, std::memory_order_relaxed);
   frame.set(FrameState::cached, order);
   stats::add(stats::Counter::frame_releases);

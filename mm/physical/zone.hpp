@@ -77,6 +77,11 @@ class Zone {
     return buddy_.with([=](const Buddy& buddy) { return buddy.misuse_of(number, order); });
   }
 
+  // As Buddy::count_all.
+  void count_all() {
+    buddy_.with([](Buddy& buddy) { buddy.count_all(); });
+  }
+
   // Widens the zone to the 8 MiB edges around `range`, whose frames are present.
   void span(PhysRange range);
 

@@ -21,11 +21,13 @@
 
 #include "mm/base/check.hpp"
 #include "mm/base/list.hpp"
+#include "mm/base/percpu.hpp"
 #include "mm/stats/record.hpp"
 
 namespace memory {
-using BitField = std::uint8_t;  // a number in BITS
-}
+using BitField = std::uint8_t;     // a number in BITS
+using BitField32 = std::uint32_t;  // one of more than 8 bits
+}  // namespace memory
 
 namespace memory::stats {
 
@@ -42,6 +44,8 @@ template <>
 inline constexpr std::string_view kTypeName<std::uint64_t> = "u64";
 template <>
 inline constexpr std::string_view kTypeName<std::int64_t> = "i64";
+template <>
+inline constexpr std::string_view kTypeName<OwnerFlag> = "u32";
 template <>
 inline constexpr std::string_view kTypeName<char> = "char";
 template <typename T>

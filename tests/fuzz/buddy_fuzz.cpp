@@ -190,7 +190,7 @@ class Run {
     const FrameNumber number = got.take();
     model_.allocated({raw(number), order});
     const Frame& frame = machine()->frames()[number];
-    MUST(frame.is(FrameState::allocated, order_of(order)) && frame.references.load() == 1);
+    MUST(frame.is(FrameState::allocated, order_of(order)) && frame.references() == 1);
     std::byte* const bytes = machine()->frames().open(number).bytes();
     std::memset(bytes, 0x5c, 8);  // ASan: all of it is ours
     std::memset(bytes + bytes_in(order_of(order)) - 8, 0x5c, 8);

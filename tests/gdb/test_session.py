@@ -90,14 +90,16 @@ def check_buddy(walk: Walk, text: str) -> None:
 def check_magazines(walk: Walk, text: str) -> None:
     """`coronel magazines`: what each pair of the only CPU holds."""
     rows = [line.split() for line in text.splitlines()[1:]]
-    assert len(rows) == 2 * 4, "two zones have memory, and four orders are cached"
+    assert len(rows) == 2 * 6, "two zones have memory, and six orders may be cached"
     held = {(row[1], int(row[2])): int(row[3]) + int(row[4]) for row in rows}
     expected = dict.fromkeys(held, 0)
     for magazine in walk.magazines:
         expected[walk.zones[magazine.zone].name, magazine.order] += len(magazine.blocks)
     assert held == expected
     assert sum(held.values()) > 0
-    assert all(int(row[5]) > 0 for row in rows)
+    assert all((int(row[5]) > 0) == (int(row[2]) < 4) for row in rows), (
+        "the zones are too small for the large ones"
+    )
 
 
 def _one(walk: Walk, kind: State) -> int:

@@ -33,13 +33,18 @@ int main() {
   [[maybe_unused]] Result<void> done;
   Frame frame{};
   frame.set(FrameState::allocated, Order{3});
-  frame.references = 1;
+  frame.uses = Frame::kReference;
   frame.owner = 0xabc;
   [[maybe_unused]] Pageblock block{};
   block.free_frames = 12;
   block.list = 5;
   block.prev = Pageblock::kNone;
   block.next = 9;
+  [[maybe_unused]] Pageblock uncounted{};
+  uncounted.runs = Pageblock::kUncounted;
+  uncounted.free_frames = 3;
+  uncounted.list = 60;
+  uncounted.prev = uncounted.next = Pageblock::kNone;
   [[maybe_unused]] ZoneRecord zone{.name = "DMA32", .first = 4096, .end = 8192};
   zone.present_frames = 4000;
   zone.minimum = 15;
@@ -52,7 +57,7 @@ int main() {
   magazine.blocks[0] = 4711;
   magazine.blocks[1] = 12;
   Magazine bad_magazine{};
-  bad_magazine.count = 64;
+  bad_magazine.count = Magazine::kBlocks + 1;
   FrameCache cache{};
   cache.magazines[3].count = 2;
   cache.magazines[8].count = 1;

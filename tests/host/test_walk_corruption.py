@@ -176,10 +176,10 @@ def test_a_block_in_two_magazines(library: HostLibrary) -> None:
         size = machine.tables.type("Magazine").size
         address = magazine.address + (size if magazine.index % 2 == 0 else -size)
         peer = f"Magazine {magazine.index ^ 1} of FrameCache 0"
-        machine.memory.write(address, struct.pack("<II", 1, magazine.blocks[1]))
+        machine.memory.write(address, struct.pack("<QI", 1, magazine.blocks[1]))
         objects = {problem.objects for problem in machine.walk().problems}
         assert objects == {(peer,)}, "without it everything fits"
-        machine.memory.write(address, struct.pack("<IIII", 3, magazine.blocks[1], 0, 1))
+        machine.memory.write(address, struct.pack("<QIII", 3, magazine.blocks[1], 0, 1))
         named = {frozenset(problem.objects) for problem in machine.walk().problems}
         assert named == {frozenset({magazine.name, peer}), frozenset({peer})}
 

@@ -49,6 +49,20 @@ TEST(frames, describes_what_was_added_and_nothing_else) {
   EXPECT_EQ(table->map().sections[1], 1u);
 }
 
+TEST(frames, one_byte_says_whether_there_is_a_frame_and_whose_it_is) {
+  FrameTable* const table = bare_table();
+  ASSERT(table != nullptr);
+  table->add(frames(700, 701), 0);
+  table->add(frames(1024, 1030), 3);
+  EXPECT_EQ(table->zone_place(FrameNumber{511}), 0u);
+  EXPECT_EQ(table->zone_place(FrameNumber{512}), 1u);
+  EXPECT_EQ(table->zone_place(FrameNumber{1535}), 4u);
+  EXPECT_EQ(table->zone_place(FrameNumber{1536}), 0u);
+  EXPECT_EQ(table->zone_place(kNoFrame), 0u);
+  EXPECT_EQ(table->map().block_zone[2], 4u);
+  EXPECT_PANIC(table->add(frames(1031, 1032), 1), "wanted");  // a pageblock lies in one zone
+}
+
 TEST(frames, ranges_may_share_a_pageblock_but_no_frame) {
   FrameTable* const table = bare_table();
   ASSERT(table != nullptr);

@@ -381,8 +381,8 @@ TEST(kmem_cache, valid_finds_what_is_wrong) {
   EXPECT(noticed(slab.states()[0], std::uint8_t{3}));
   EXPECT(noticed(slab.states()[slab.index_of(reinterpret_cast<std::uint64_t>(object))], std::uint8_t{0}));
   EXPECT(noticed(slab.states()[slab.index_of(reinterpret_cast<std::uint64_t>(object))], std::uint8_t{1}));
-  EXPECT(noticed(slab.head->mappings, 7u));
-  EXPECT(noticed(slab.head->references, 1u));
+  EXPECT(noticed(slab.head->uses, slab.head->uses.load() + Frame::kMapping));
+  EXPECT(noticed(slab.head->uses, slab.head->uses.load() - Frame::kReference));
   EXPECT(noticed(slab.head->tag, std::uint8_t{0}));
   EXPECT(noticed(slab.head->index, 1u));
   EXPECT(noticed(slab.head->owner, std::uint64_t{0}));

@@ -54,8 +54,8 @@ void expect_field(std::string_view type, std::string_view name, std::string_view
 
 TEST(layout, offsets_and_sizes_are_the_compilers) {
   layout::fill(record);
-  EXPECT_FIELD(Frame, references, "u32", 4, 1);
-  EXPECT_FIELD(Frame, mappings, "u32", 4, 1);
+  expect_field("Frame", "references", "u32", offsetof(Frame, uses), 8, 1);
+  expect_field("Frame", "mappings", "u32", offsetof(Frame, uses), 8, 1);
   EXPECT_FIELD(Frame, flags, "u8", 1, 1);
   EXPECT_FIELD(Frame, tag, "u8", 1, 1);
   EXPECT_FIELD(Frame, index, "u32", 4, 1);
@@ -74,6 +74,7 @@ TEST(layout, offsets_and_sizes_are_the_compilers) {
   EXPECT_FIELD(FrameMap, direct_map, "pointer", 8, 1);
   EXPECT_FIELD(FrameMap, limit, "u64", 8, 1);
   EXPECT_FIELD(FrameMap, sections, "u64", 8, FrameMap::kMaxSections);
+  EXPECT_FIELD(FrameMap, block_zone, "u8", 1, FrameMap::kMaxBlocks);
   EXPECT_FIELD(BuddyLists, nonempty, "u64", 8, 1);
   EXPECT_FIELD(BuddyLists, heads, "u32", 4, BuddyLists::kPartial + BuddyLists::kWhole);
   EXPECT_FIELD(ZoneRecord, name, "char", 1, 16);

@@ -61,7 +61,7 @@ TEST(magazine, a_trip_to_the_zone_is_paid_back_before_the_next) {
   ASSERT(world.ok());
   Physical& physical = world->physical();
   for (FrameNumber& frame : held) frame = physical.allocate(kSingle).take();
-  const std::uint32_t limit = pair_of(world, kSingle).limit;
+  const std::uint64_t limit = pair_of(world, kSingle).limit;
   EXPECT(limit >= 4 && limit <= Magazine::kBlocks);
   unsigned trips = 0;
   std::uint64_t zone = in_zones(world);
@@ -85,7 +85,7 @@ TEST(magazine, grows_with_use_and_starts_over_after_a_drain) {
   World world({.memory = kLarge});
   ASSERT(world.ok());
   Physical& physical = world->physical();
-  const std::uint32_t first = pair_of(world, Order{1}).limit;
+  const std::uint64_t first = pair_of(world, Order{1}).limit;
   for (FrameNumber& frame : held) frame = physical.allocate(Order{1}).take();
   EXPECT_EQ(pair_of(world, Order{1}).limit, pair_of(world, Order{1}).most);
   for (const FrameNumber frame : held) ASSERT(physical.release(frame, Order{1}).ok());
@@ -107,7 +107,7 @@ TEST(magazine, a_cache_that_is_taken_is_gone_around) {
   const FrameNumber early = physical.allocate(kSingle).take();
   const std::uint64_t kept = cached(world);
   auto& cache = const_cast<FrameCache&>(physical.caches().all()[0]);
-  ASSERT(cache.try_acquire());  // as an interrupt handler finds it
+  ASSERT(cache.taken.try_acquire());  // as an interrupt handler finds it
   const std::uint64_t zone = in_zones(world);
   const auto frame = physical.allocate(kSingle);
   ASSERT(frame.ok());
@@ -116,7 +116,7 @@ TEST(magazine, a_cache_that_is_taken_is_gone_around) {
   EXPECT_EQ(in_zones(world), zone);
   EXPECT_EQ(physical.drain(), 0u);
   EXPECT_EQ(cached(world), kept);
-  cache.release();
+  cache.taken.release();
   EXPECT(physical.drain() > 0);
   EXPECT(physical.release(frame.take(), kSingle).ok());
   EXPECT(world->manager().valid());
@@ -167,12 +167,12 @@ TEST(magazine, misuse_is_found_while_a_block_is_cached) {
   EXPECT_EQ(physical.release(block, Order{1}).error(), Error::double_free);
   EXPECT_EQ(physical.release(block + 1, kSingle).error(), Error::interior_free);
   const FrameNumber shared = physical.allocate(kSingle).take();
-  world->frames()[shared].references.store(2);
+  world->frames()[shared].uses.fetch_add(Frame::kReference);
   EXPECT_EQ(physical.release(shared, kSingle).error(), Error::shared_free);
-  world->frames()[shared].references.store(1);
-  world->frames()[shared].mappings.store(1);
+  world->frames()[shared].uses.fetch_sub(Frame::kReference);
+  world->frames()[shared].uses.fetch_add(Frame::kMapping);
   EXPECT_EQ(physical.release(shared, kSingle).error(), Error::shared_free);
-  world->frames()[shared].mappings.store(0);
+  world->frames()[shared].uses.fetch_sub(Frame::kMapping);
   EXPECT(physical.release(shared, kSingle).ok());
 }
 
@@ -213,7 +213,7 @@ TEST(magazine, valid_finds_what_is_wrong) {
   pair.loaded = pair.previous;
   EXPECT(!world->manager().valid());
   pair.loaded = other;
-  pair.previous->count += 60;
+  pair.previous->count += Magazine::kBlocks;
   EXPECT(!world->manager().valid());
 }
 

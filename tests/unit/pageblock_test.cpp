@@ -165,6 +165,48 @@ TEST(pageblock, follows_the_model_through_random_operations) {
   }
 }
 
+TEST(pageblock, takes_and_gives_single_frames_uncounted) {
+  start(true);
+  EXPECT_EQ(block.stop_counting(), kFrames - 1);
+  unsigned next = 0;
+  bool ascending = true;
+  const auto in_order = [&](unsigned position) { ascending = ascending && position == next++; };
+  EXPECT_EQ(block.take_singles(70, in_order), 70u);
+  EXPECT(ascending && block.uncounted() && block.valid());
+  EXPECT_EQ(block.free_frames, kFrames - 70);
+  EXPECT_EQ(block.free_blocks(), kFrames - 70);
+  EXPECT_EQ(block.free_blocks(0), kFrames - 70);
+  EXPECT_EQ(block.largest(), Pageblock::kWholeOrder);
+  block.give_unmerged(8, 3);
+  block.give_unmerged(69, 0);
+  model.set(0, 69, false);
+  model.set(8, 8, true);
+  model.count();
+  EXPECT_EQ(block.stop_counting(), 0u);
+  block.recount();
+  EXPECT(agree());
+  EXPECT_EQ(block.stop_counting(),
+            model.free_frames() - 8);  // there were blocks of order 3, 0, 1, 3, 4, 5, 7, 8
+}
+
+TEST(pageblock, is_whole_with_its_last_frame_and_empty_without_any) {
+  start(true);
+  (void)block.stop_counting();
+  EXPECT_EQ(block.take_singles(kFrames + 1, [](unsigned) {}), kFrames);
+  EXPECT(!block.uncounted() && block.valid());
+  (void)block.stop_counting();
+  for (unsigned position = 0; position < kFrames; ++position) {
+    EXPECT(position == 0 || block.uncounted());
+    block.give_unmerged(position, 0);
+  }
+  EXPECT(!block.uncounted());
+  model.fill(true);
+  EXPECT(agree());
+  start(false);
+  block.runs = Pageblock::kUncounted;
+  EXPECT(!block.valid());  // P2: it has nothing to count
+}
+
 TEST(pageblock, counts_any_pattern_of_donated_frames) {
   Random random{unit::seed()};
   for (unsigned round = 0; round < 24; ++round) {

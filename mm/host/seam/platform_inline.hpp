@@ -22,6 +22,10 @@ inline void percpu_add(std::size_t offset, std::int64_t delta) {
   slot->fetch_add(delta, std::memory_order_relaxed);
 }
 
+inline void* percpu_pointer(std::size_t offset) {
+  return *reinterpret_cast<void**>(reinterpret_cast<std::byte*>(&percpu()) + offset);
+}
+
 inline void preempt_off() {}
 inline void preempt_on() {}
 inline std::uint64_t irq_save() { return 0; }

@@ -143,12 +143,18 @@ class FramePrinter:
         """GDB asks."""
         raw = _number(self._value["state_order"]) & 0xFF
         state = _enumerator(gdb.Value(raw & 0xF).cast(gdb.lookup_type("memory::FrameState")))
-        words = [state, f"order={raw >> 4}"]
-        for name in ("references", "mappings", "zone_node", "flags", "tag", "index", "prev", "next", "owner"):
+        uses = _number(self._value["uses"]) & 0xFFFF_FFFF_FFFF_FFFF
+        words = [state, f"order={raw >> 4}", f"references={uses & 0xFFFF_FFFF}"]
+        if uses >> 32:
+            words.append(f"mappings={uses >> 32}")
+        for name in ("zone_node", "flags", "tag", "index", "prev", "next", "owner"):
             number = _number(self._value[name])
-            if number or name == "references":
+            if number:
                 words.append(f"{name}={number:#x}" if name == "owner" else f"{name}={number}")
         return f"<{' '.join(words)}>"
+
+
+BLOCK_FRAMES, UNCOUNTED = 512, 1 << 45  # Pageblock::kFrames, kUncounted
 
 
 class PageblockPrinter:
@@ -163,6 +169,8 @@ class PageblockPrinter:
             name: int(self._value[name]) for name in ("free_frames", "list", "whole_order", "prev", "next")
         }
         words = [f"{numbers['free_frames']} free"]
+        if int(self._value["runs"]) == UNCOUNTED and numbers["free_frames"] != BLOCK_FRAMES:
+            words.append("uncounted")
         if numbers["list"]:
             words.append(f"list {numbers['list'] - 1}")
             words += [f"{name} {numbers[name]}" for name in ("prev", "next") if numbers[name] != 0xFFFF_FFFF]
@@ -189,7 +197,7 @@ class ZoneRecordPrinter:
 
 
 def _count_of(magazine: Any) -> int:
-    return _number(magazine["count"]) & 0xFFFF_FFFF
+    return _number(magazine["count"]) & 0xFFFF_FFFF_FFFF_FFFF
 
 
 class MagazinePrinter:
@@ -218,7 +226,7 @@ class FrameCachePrinter:
         """GDB asks."""
         counts = [_count_of(magazine) for magazine in _elements(self._value["magazines"])]
         used = sum(count != 0 for count in counts)
-        taken = ", taken" if _number(self._value["taken"]) & 0xFFFF_FFFF else ""
+        taken = ", taken" if _number(self._value["taken"]["taken_"]) & 0xFFFF_FFFF else ""
         return f"<{sum(counts)} blocks in {used} magazines{taken}>"
 
 

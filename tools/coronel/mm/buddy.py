@@ -1,27 +1,17 @@
-"""Free blocks of one zone as its Pageblocks count them. Needs nothing but Python: GDB's commands use it
-too.
+"""Free blocks of one zone as its Pageblocks count them, or have them where they do not. Needs nothing but
+Python: GDB's commands use it too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from coronel.mm.layout import Struct
 from coronel.mm.record import Tables
-from coronel.mm.zones import Physical, Shape, Zone
+from coronel.mm.zones import Physical, Shape, Zone, run_fields
 
 WORD = 64
-
-
-def run_fields(whole_order: int) -> list[int]:
-    """The lowest bit of each order's field in Pageblock.runs: order n may occur 2^(whole_order - 1 - n)
-    times, one order up at most half as often; the whole pageblock once. See the theory in
-    mm/physical/pageblock.cpp.
-    """
-    edges = [0]
-    for order in range(whole_order):
-        edges.append(edges[-1] + whole_order - order)
-    return edges
 
 
 def counted_blocks(tables: Tables, physical: Physical, zone: Zone) -> list[int]:
@@ -33,11 +23,28 @@ def counted_blocks(tables: Tables, physical: Physical, zone: Zone) -> list[int]:
     found = [0] * (shape.max_order + 1)
     for block in _blocks(tables, physical, zone, shape):
         runs, whole = int(block["runs"]), int(block["whole_order"])
-        for order in range(shape.whole_order):
-            found[order] += runs >> edges[order] & ((1 << (edges[order + 1] - edges[order])) - 1)
+        if runs == shape.uncounted and block["free_frames"] != shape.block_frames:
+            bits = sum(int(word) << WORD * place for place, word in enumerate(block["free"]))
+            for order, count in enumerate(blocks_of_bits(bits, shape.whole_order)):
+                found[order] += count
+        else:
+            for order in range(shape.whole_order):
+                found[order] += runs >> edges[order] & ((1 << (edges[order + 1] - edges[order])) - 1)
         if shape.whole_order <= whole <= shape.max_order:
             found[whole] += 1
     return found
+
+
+def blocks_of_bits(bits: int, levels: int) -> list[int]:
+    """How many free blocks of each order below `levels` a pageblock has whose frame n is free where bit n is
+    set: runs of 2^n at multiples of 2^n, less two for each run of the next order.
+    """
+    starts = [bits]
+    for order in range(levels):
+        here = starts[-1]
+        pairs = sum(1 << at for at in range(0, 1 << levels, 2 << order))
+        starts.append(here & here >> (1 << order) & pairs)
+    return [one.bit_count() - 2 * two.bit_count() for one, two in pairwise(starts)]
 
 
 def _blocks(tables: Tables, physical: Physical, zone: Zone, shape: Shape) -> Iterator[Struct]:

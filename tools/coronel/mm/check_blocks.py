@@ -1,5 +1,5 @@
 """Pageblocks against themselves: their bits, `runs` and `free_frames` are three witnesses of one thing (P1,
-P2).
+P2). An uncounted one has two, and the Frames.
 """
 
 from __future__ import annotations
@@ -20,20 +20,21 @@ def check_blocks(array: FrameArray, findings: Findings) -> tuple[Bools, Derived]
     """The free bits that are to be believed, and what follows from them.
 
     A wrong bit contradicts both other fields, and the Frames say which bit it is; a wrong field only the
-    bits.
+    bits. Where `runs` says nothing of the bits, the Frames decide between them and the count.
     """
     bits = array.free_bits()
-    derived = derive_blocks(bits, array.shape)
+    uncounted = _uncounted(array)
+    derived = derive_blocks(bits, array.shape).uncounted(uncounted, array.shape)
     runs, counts = array.block_column("runs"), array.block_column("free_frames")
     runs_wrong, count_wrong = derived.runs != runs, derived.free_frames != counts
     _report_fields(array, derived, runs_wrong & ~count_wrong, "runs", findings)
-    _report_fields(array, derived, count_wrong & ~runs_wrong, "free_frames", findings)
-    suspects = np.flatnonzero(runs_wrong & count_wrong)
+    _report_fields(array, derived, count_wrong & ~runs_wrong & ~uncounted, "free_frames", findings)
+    suspects = np.flatnonzero(count_wrong & (runs_wrong | uncounted))
     if len(suspects) == 0:
         return bits, derived
     bits = bits.copy()
     by_frames = _free_by_frames(array)
-    by_frames_derived = derive_blocks(by_frames, array.shape)
+    by_frames_derived = derive_blocks(by_frames, array.shape).uncounted(uncounted, array.shape)
     for index in suspects[: findings.room(len(suspects))].tolist():
         span = slice(index * array.shape.block_frames, (index + 1) * array.shape.block_frames)
         if (
@@ -42,6 +43,8 @@ def check_blocks(array: FrameArray, findings: Findings) -> tuple[Bools, Derived]
         ):
             _report_bits(array, index, bits[span], by_frames[span], findings)
             bits[span] = by_frames[span]
+        elif not runs_wrong[index] and np.array_equal(by_frames[span], bits[span]):
+            _report_fields(array, derived, np.arange(len(runs)) == index, "free_frames", findings)
         else:
             number = array.block_number(index)
             findings.add(
@@ -52,7 +55,19 @@ def check_blocks(array: FrameArray, findings: Findings) -> tuple[Bools, Derived]
                 "bits and counts contradict each other, and the Frames agree with neither",
                 array.block_address(number, "free"),
             )
-    return bits, derive_blocks(bits, array.shape)
+    return bits, derive_blocks(bits, array.shape).uncounted(uncounted, array.shape)
+
+
+def _uncounted(array: FrameArray) -> Bools:
+    """Which pageblocks say that they are not counted; wholly free ones say the same. One wrong bit in `runs`
+    could as well make a counted one of them, or the other way round: then the list decides.
+    """
+    shape = array.shape
+    wrong = array.block_column("runs") ^ np.uint64(shape.uncounted)
+    lists = array.block_column("list").astype(np.int64)
+    listed = (lists <= shape.partial_lists) & (lists % (shape.whole_order + 1) == 0) & (lists > 0)
+    said: Bools = (wrong == 0) | (listed & (wrong & (wrong - np.uint64(1)) == 0))
+    return said
 
 
 def _free_by_frames(array: FrameArray) -> Bools:

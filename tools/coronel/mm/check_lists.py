@@ -33,7 +33,7 @@ class Membership:
         orders = whole_orders(full, shape)
         fullness = derived.free_frames * shape.fullnesses // shape.block_frames
         partial = ~full & (derived.free_frames > 0)
-        lists = np.where(partial, fullness * shape.whole_order + derived.largest + 1, 0)
+        lists = np.where(partial, fullness * (shape.whole_order + 1) + derived.largest + 1, 0)
         heads = orders > 0
         lists[heads] = shape.partial_lists + (orders[heads] - shape.whole_order) + 1
         return cls(lists, orders)
@@ -85,6 +85,9 @@ class ListCheck:
         """Reports every disagreement."""
         for number, members in enumerate(self.members):
             self._check_links(number, members)
+        if unused := int(self.zone.lists["unused"]):
+            address = self.zone.lists.address_of("unused")
+            self.findings.add(self.zone.lists_name, "unused", 0, unused, "has no use", address)
         expected = sum(
             1 << number for number in range(self.array.shape.partial_lists) if self.members[number]
         )

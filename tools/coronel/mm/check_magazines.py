@@ -18,12 +18,12 @@ from coronel.errors import DecodeError
 from coronel.mm.check_frames import FrameTruth, frame_name
 from coronel.mm.frames import FrameArray
 from coronel.mm.layout import Struct
-from coronel.mm.magazines import Cache, Magazine, Places, read_caches
+from coronel.mm.magazines import CACHED_ORDERS, Cache, Magazine, Places, read_caches
 from coronel.mm.problem import Findings
 from coronel.mm.record import Tables
 from coronel.mm.zones import Physical
 
-COUNT_BITS = 32
+COUNT_BITS = 64
 IN_FLIGHT = "no magazine has it (right only for a CPU that stopped in the middle of an operation)"
 
 
@@ -142,8 +142,8 @@ class MagazineCheck:
 
     def run(self) -> None:
         """Reports every disagreement."""
-        large = self.numbers[self.orders >= self.places.orders]
-        for number in large[: self.findings.room(len(large))].tolist():
+        never = self.numbers[~np.isin(self.orders, CACHED_ORDERS)]
+        for number in never[: self.findings.room(len(never))].tolist():
             address = self.array.frame_address(number, "order")
             self.findings.add(frame_name(number), "state", "free or in use", "cached", IN_FLIGHT, address)
         for place in range(self.places.pairs):
@@ -157,7 +157,11 @@ class MagazineCheck:
             sorted(entries) == numbers.tolist()
         ):
             return
-        changes = list(self._changes(magazines, numbers)) if len(numbers) <= len(magazines) * 64 else []
+        changes = (
+            list(self._changes(magazines, numbers))
+            if len(numbers) <= len(magazines) * (self.places.room + 1)
+            else []
+        )
         if not changes:
             self._report_all(magazines, set(numbers.tolist()))
             return

@@ -99,6 +99,24 @@ def find_edges(
     return by_frames
 
 
+def check_block_zones(
+    physical: Physical, array: FrameArray, edges: Edges, present: Bools, findings: Findings
+) -> None:
+    """FrameMap.block_zone: the zone of every pageblock that has a frame, and of no other."""
+    size = array.shape.block_frames
+    with_frames = np.flatnonzero(present.reshape(-1, size).any(axis=1))
+    numbers = array.numbers(with_frames * size) // size
+    field = physical.map.type["block_zone"]
+    found = np.frombuffer(physical.map.data, np.uint8, field.count, field.offset)
+    right = np.zeros(len(found), np.uint8)
+    right[numbers] = 1 + np.searchsorted(np.array(edges.edges[1:-1]), numbers * size, "right")
+    wrong = np.flatnonzero(found != right)
+    for index in wrong[: findings.room(len(wrong))].tolist():
+        address = physical.map.address_of("block_zone", index)
+        why = "not 1 + the zone of a pageblock that is there"
+        findings.add(MAP, f"block_zone[{index}]", int(right[index]), int(found[index]), why, address)
+
+
 def _contradictions(
     edges: Edges, zones: list[Zone], array: FrameArray, present: Bools, ranges: Ranges
 ) -> int:

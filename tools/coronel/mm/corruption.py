@@ -119,7 +119,7 @@ class Draw:
         return self._of_record(zone.lists_name, zone.lists, list(zone.lists))
 
     def _map(self) -> Corruption:
-        fields = ["limit", "present_frames", "sections", "ranges", "range"]
+        fields = ["limit", "present_frames", "sections", "ranges", "range", "block_zone"]
         return self._of_record("FrameMap", self.physical.map, fields)
 
     def _zone(self) -> Corruption:
@@ -151,7 +151,7 @@ class Draw:
         magazine = self.chance.choice(every if self.chance.random() < 0.2 else self.walk.magazines or every)
         kind = self.tables.type("Magazine")
         if magazine.count == 0 or self.chance.random() < 0.5:
-            bit = self.chance.randrange(32) if self.chance.random() < 0.3 else self.chance.randrange(7)
+            bit = self.chance.randrange(64) if self.chance.random() < 0.3 else self.chance.randrange(7)
             place = (magazine.address + kind["count"].offset + bit // 8, bit % 8)
             return Corruption((magazine.name, *self._same_count(magazine, bit)), "count", *place)
         entry, bit = self.chance.randrange(magazine.count), self.chance.randrange(32)

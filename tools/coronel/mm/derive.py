@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coronel.mm.buddy import run_fields
 from coronel.mm.frames import Bools, Numbers, Words
-from coronel.mm.zones import Shape
+from coronel.mm.zones import Shape, run_fields
 
 
 def pair_up(free: Bools, levels: int) -> list[Bools]:
@@ -52,6 +51,19 @@ class Derived:
     free_frames: Numbers
     runs: Words  # as Pageblock.runs should be
     largest: Numbers  # order of the largest free block, -1 where nothing is free
+    blocks: Numbers  # free blocks of all orders
+
+    def uncounted(self, where: Bools, shape: Shape) -> Derived:
+        """The same of pageblocks of which those of `where` are uncounted, if they are partly free: each free
+        frame is a block, and the largest may be any.
+        """
+        partly = where & (self.free_frames > 0) & (self.free_frames < shape.block_frames)
+        return Derived(
+            self.free_frames,
+            np.where(partly, np.uint64(shape.uncounted), self.runs),
+            np.where(partly, shape.whole_order, self.largest),
+            np.where(partly, self.free_frames, self.blocks),
+        )
 
 
 def derive_blocks(free: Bools, shape: Shape) -> Derived:
@@ -61,11 +73,13 @@ def derive_blocks(free: Bools, shape: Shape) -> Derived:
     fields = run_fields(shape.whole_order)
     runs = np.zeros(count, np.uint64)
     largest = np.full(count, -1, np.int64)
+    sums = np.zeros(count, np.int64)
     for order in range(shape.whole_order + 1):
         blocks = exactly(levels, order).reshape(count, shape.block_frames >> order).sum(axis=1)
         runs |= blocks.astype(np.uint64) << np.uint64(fields[order])
         largest[blocks > 0] = order
-    return Derived(free.reshape(count, shape.block_frames).sum(axis=1).astype(np.int64), runs, largest)
+        sums += blocks
+    return Derived(free.reshape(count, shape.block_frames).sum(axis=1).astype(np.int64), runs, largest, sums)
 
 
 def largest_in(runs: int, shape: Shape) -> int:

@@ -5,22 +5,24 @@ too.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 from coronel.errors import DecodeError
 from coronel.mm.layout import Struct
 from coronel.mm.record import Tables
 from coronel.mm.zones import ZONE_NAMES, Physical
 
+SMALL_ORDERS, LARGE_ORDERS = (0, 1, 2, 3), (9, 10)
+CACHED_ORDERS = SMALL_ORDERS + LARGE_ORDERS
+
 
 @dataclass(frozen=True)
 class Places:
-    """How the pairs of a FrameCache are arranged: place = zone * orders + order, and magazines 2 * place and
-    2 * place + 1 belong to it.
+    """How the pairs of a FrameCache are arranged: first those of the small orders of each zone, then those of
+    the large ones. Magazines 2 * place and 2 * place + 1 belong to the pair of a place.
     """
 
     pairs: int
-    orders: int  # that are cached: 0 to orders - 1
     room: int  # blocks that a magazine can hold
 
     @classmethod
@@ -28,17 +30,24 @@ class Places:
         """DecodeError when the tables make no sense together."""
         cache, room = tables.type("FrameCache"), tables.type("Magazine")["blocks"].count
         pairs, magazines = cache["pairs"].count, cache["magazines"].count
-        if magazines != 2 * pairs or pairs % len(ZONE_NAMES):
+        if magazines != 2 * pairs or pairs != len(ZONE_NAMES) * len(CACHED_ORDERS):
             raise DecodeError(f"{magazines} magazines for {pairs} pairs make no sense")
-        return cls(pairs, pairs // len(ZONE_NAMES), room)
+        return cls(pairs, room)
 
     def zone(self, place: int) -> int:
         """ZoneKind of a place."""
-        return place // self.orders
+        return _split(place)[0]
 
     def order(self, place: int) -> int:
         """Order of the blocks of a place."""
-        return place % self.orders
+        return _split(place)[1]
+
+
+@cache
+def _split(place: int) -> tuple[int, int]:
+    small = len(ZONE_NAMES) * len(SMALL_ORDERS)
+    orders, at = (SMALL_ORDERS, place) if place < small else (LARGE_ORDERS, place - small)
+    return at // len(orders), orders[at % len(orders)]
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,8 @@ from coronel.mm.check_magazines import MagazineCheck, check_caches, claimed, not
 from coronel.mm.check_map import check_map
 from coronel.mm.check_poison import check_poison, poison_flag
 from coronel.mm.check_totals import Counters, Truth, check_totals
-from coronel.mm.check_zones import Edges, check_zones, find_edges, read_zones
-from coronel.mm.derive import derive_blocks, free_blocks
+from coronel.mm.check_zones import Edges, check_block_zones, check_zones, find_edges, read_zones
+from coronel.mm.derive import Derived, derive_blocks, free_blocks
 from coronel.mm.frames import Bools, FrameArray
 from coronel.mm.problem import Findings
 from coronel.mm.record import Tables
@@ -77,9 +77,10 @@ class _Walker:
             and np.array_equal(array.known, present.reshape(-1, array.shape.block_frames).any(axis=1))
         )
         edges = find_edges(self.tables, physical, zones, array, present, present_ranges, self.findings)
+        check_block_zones(physical, array, edges, present, self.findings)
         of_frames, of_groups = edges.of_frames(array, present), edges.of_groups(array)
 
-        free, _ = check_blocks(array, self.findings)
+        free, blocks = check_blocks(array, self.findings)
         check_unused(array, self.findings)
         witnesses = Witnesses(
             present=present,
@@ -95,8 +96,8 @@ class _Walker:
             check_caches(caches, self.findings)
             MagazineCheck(array, truth, of_frames, caches, self.tables, self.findings).run()
         states = self._states(array, truth, free)
-        self._check_lists(array, free, zones, of_groups)
-        totals = self._totals(array, states, of_groups)
+        self._check_lists(array, blocks, zones, of_groups)
+        totals = self._totals(array, states, blocks, of_groups)
         edge = 1 << array.shape.max_order
         check_zones(zones, present_ranges, edges, totals.managed, edge, self.findings)
         if zones and counters is not None:
@@ -147,9 +148,9 @@ class _Walker:
         return states
 
     def _check_lists(
-        self, array: FrameArray, free: Bools, zones: list[Zone], of_groups: NDArray[np.uint8]
+        self, array: FrameArray, blocks: Derived, zones: list[Zone], of_groups: NDArray[np.uint8]
     ) -> None:
-        member = Membership.of(array, derive_blocks(free, array.shape))
+        member = Membership.of(array, blocks)
         check_membership(array, member, self.findings)
         owners = np.repeat(of_groups, array.group_blocks)
         for zone in zones:
@@ -165,7 +166,9 @@ class _Walker:
             for zone in range(len(ZONE_NAMES))
         )
 
-    def _totals(self, array: FrameArray, states: NDArray[np.uint8], of_groups: NDArray[np.uint8]) -> Truth:
+    def _totals(
+        self, array: FrameArray, states: NDArray[np.uint8], blocks: Derived, of_groups: NDArray[np.uint8]
+    ) -> Truth:
         managed, free = states >= State.free, states == State.free
 
         def by_zone(frames: Bools) -> tuple[int, ...]:
@@ -179,9 +182,15 @@ class _Walker:
             free=by_zone(free),
             allocated_blocks=int(np.count_nonzero(states == State.allocated)),
             cached_blocks=int(np.count_nonzero(states == State.cached)),
-            free_blocks=sum(free_blocks(free, array.shape.max_order)),
+            free_blocks=sum(free_blocks(free, array.shape.max_order)) + self._unmerged(free, blocks, array),
             first_free_blocks=sum(free_blocks(managed, array.shape.max_order)),
         )
+
+    @staticmethod
+    def _unmerged(free: Bools, blocks: Derived, array: FrameArray) -> int:
+        """How many blocks more there are while uncounted pageblocks do not merge: each free frame is one."""
+        merged = derive_blocks(free, array.shape).blocks
+        return int((blocks.blocks - merged).sum())
 
     def _check_poison(self, physical: Physical, found: Walk, edges: Edges) -> None:
         shown = found.whole_states()

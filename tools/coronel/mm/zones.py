@@ -37,7 +37,9 @@ class Shape:
     max_order: int
     whole_order: int  # the order of one whole Pageblock
     partial_lists: int
-    fullnesses: int
+    fullnesses: (
+        int  # of each there is a list for every largest free block below a whole one, and for "uncounted"
+    )
 
     @classmethod
     def of(cls, tables: Tables) -> Shape:
@@ -53,9 +55,25 @@ class Shape:
                 f"max_order {max_order} with pageblocks of {block_frames} frames makes no sense"
             )
         partial_lists = heads.count - whole_lists
-        if partial_lists <= 0 or partial_lists % whole_order:
+        if partial_lists <= 0 or partial_lists % (whole_order + 1):
             raise DecodeError(f"{heads.count} lists of pageblocks make no sense with max_order {max_order}")
-        return cls(block_frames, max_order, whole_order, partial_lists, partial_lists // whole_order)
+        return cls(block_frames, max_order, whole_order, partial_lists, partial_lists // (whole_order + 1))
+
+    @property
+    def uncounted(self) -> int:
+        """What Pageblock.runs says while single frames come and go: a whole block, of one that is none."""
+        return 1 << run_fields(self.whole_order)[self.whole_order]
+
+
+def run_fields(whole_order: int) -> list[int]:
+    """The lowest bit of each order's field in Pageblock.runs: order n may occur 2^(whole_order - 1 - n)
+    times, one order up at most half as often; the whole pageblock once. See the theory in
+    mm/physical/pageblock.cpp.
+    """
+    edges = [0]
+    for order in range(whole_order):
+        edges.append(edges[-1] + whole_order - order)
+    return edges
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,12 @@ inline void percpu_add(std::size_t offset, std::int64_t delta) {
   asm volatile("addq %1, %%gs:%a0" : : "p"(offset), "er"(delta) : "cc");
 }
 
+inline void* percpu_pointer(std::size_t offset) {
+  void* pointer;
+  asm volatile("movq %%gs:%a1, %0" : "=r"(pointer) : "p"(offset));
+  return pointer;
+}
+
 inline HeldRanks& held_spin() { return percpu().held_spin; }
 HeldRanks& held_sleep();  // kernel/task/thread.cpp
 
