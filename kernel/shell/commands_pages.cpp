@@ -164,6 +164,7 @@ Status run_failnth(Call& call) {
   call.out().text("armed", plan.armed() ? "yes" : "no");
   call.out().text("pending", plan.pending() ? "yes" : "no");
   call.out().text("struck_at", plan.struck() ? memory::name_of(plan.last_site()) : "-");
+  call.out().text("refused", plan.struck() ? memory::text_of(plan.last_site()) : "-");
   call.out().end_object();
   return Status::success;
 }

@@ -28,6 +28,16 @@ constexpr std::string_view name_of(FailSite site) {
   return kNames[static_cast<unsigned>(site)];
 }
 
+// In words ("a block of frames out of a zone").
+constexpr std::string_view text_of(FailSite site) {
+  constexpr std::string_view kTexts[] = {
+#define SITE(name, what) what,
+      MEMORY_FAIL_SITES(SITE)
+#undef SITE
+  };
+  return kTexts[static_cast<unsigned>(site)];
+}
+
 // One for each machine. Costs a load where it is asked and nothing is armed; the fast paths do not ask, so whoever
 // arms a plan switches them off.
 class FailPlan {

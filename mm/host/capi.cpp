@@ -183,6 +183,16 @@ int mm_fail_pending(void) {
       [](memory::Machine& machine) { return static_cast<int>(machine.physical().fail_plan().pending()); });
 }
 
+const char* mm_fail_site(void) {
+  const char* site = nullptr;
+  (void)on_machine([&](memory::Machine& machine) {
+    const FailPlan& plan = machine.physical().fail_plan();
+    if (plan.struck()) site = text_of(plan.last_site()).data();
+    return 0;
+  });
+  return site;
+}
+
 int mm_valid(void) {
   return on_machine([](memory::Machine& machine) { return static_cast<int>(machine.manager().valid()); });
 }

@@ -82,6 +82,10 @@ int mm_fail_nth(uint64_t n);
 /* 1 while the armed failure is still to come, else 0; negative errno on a dead machine. */
 int mm_fail_pending(void);
 
+/* What was refused when the armed failure came ("a block of frames out of a zone"); NULL while it is still to come, when
+ * none is armed, or on a dead machine. */
+const char* mm_fail_site(void);
+
 /* 1 when every invariant of the entered machine holds, 0 when not, negative errno on a dead machine. */
 int mm_valid(void);
 

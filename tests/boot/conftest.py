@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from coronel.guest import Channel, Guest
+from coronel.guest import Guest
 from coronel.mm.kernel import KernelState
 from coronel.pytest_plugin import Build
 
@@ -22,7 +22,6 @@ FLAGS = """
 """
 
 TinyGuest = Callable[..., Path]
-Settle = Callable[[Channel], None]
 
 
 @pytest.fixture
@@ -30,22 +29,6 @@ def kernel(guest: Guest, artifact: Build) -> KernelState:
     """The state of the guest's kernel, at its first prompt."""
     guest.wait_ready()
     return KernelState(guest, artifact.artifact)
-
-
-@pytest.fixture(scope="session")
-def settle() -> Settle:
-    """`settle(channel)`: what the CPU's magazines hold goes home, so that the zones have all that is free, in
-    the largest blocks that there can be. Nothing must be held.
-
-    A request that no zone can meet does it: before it is refused, the magazines are emptied.
-    """
-
-    def send_home(channel: Channel) -> None:
-        (outcome,) = channel.batch(["alloc 11 1024"])
-        assert "out of memory" in outcome.error
-        assert channel.call("meminfo")["MemPerCpu"] == 0
-
-    return send_home
 
 
 @pytest.fixture(scope="session")

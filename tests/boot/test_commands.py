@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -24,9 +24,6 @@ def channel(shared_guest: Guest) -> Channel:
 @pytest.fixture
 def shell(shared_guest: Guest) -> Shell:
     return shared_guest.shell
-
-
-Settle = Callable[[Channel], None]
 
 
 def state(channel: Channel) -> list[Any]:
@@ -148,8 +145,8 @@ def test_the_inside_and_the_buddy_of_a_block_are_not_its_beginning(channel: Chan
     assert channel.call("held") == {"count": 0, "blocks": []}
 
 
-def test_the_table_of_held_blocks_has_an_end(channel: Channel, settle: Settle) -> None:
-    settle(channel)
+def test_the_table_of_held_blocks_has_an_end(channel: Channel) -> None:
+    channel.call("quiesce")
     before = channel.call("buddyinfo")
     assert len(channel.call("alloc", 0, 1024)["frames"]) == 1024
     counters = channel.call("stats")
@@ -157,12 +154,12 @@ def test_the_table_of_held_blocks_has_an_end(channel: Channel, settle: Settle) -
     assert (refused.status, refused.error) == (TOO_BIG, "room for 0 more blocks, not 1; 'free' some first")
     assert channel.call("stats") == counters
     assert channel.call("free", "all") == {"freed": 1024}
-    settle(channel)
+    channel.call("quiesce")
     assert channel.call("buddyinfo") == before
 
 
-def test_blocks_of_every_order_are_aligned_disjoint_and_come_back(channel: Channel, settle: Settle) -> None:
-    settle(channel)
+def test_blocks_of_every_order_are_aligned_disjoint_and_come_back(channel: Channel) -> None:
+    channel.call("quiesce")
     before, free = channel.call("buddyinfo"), channel.call("meminfo")["MemFree"]
     taken: set[int] = set()
     for order in range(12):
@@ -177,7 +174,7 @@ def test_blocks_of_every_order_are_aligned_disjoint_and_come_back(channel: Chann
     assert meminfo["MemFree"] == free - 4 * len(taken)
     assert channel.call("stats")["frames_free"] == (meminfo["MemFree"] - meminfo["MemPerCpu"]) // 4
     channel.call("free", "all")
-    settle(channel)
+    channel.call("quiesce")
     assert channel.call("buddyinfo") == before
 
 
@@ -209,17 +206,17 @@ def numbers(values: Iterator[object]) -> list[int]:
     return [int(str(value), 0) for value in values if re.fullmatch(r"-?(0x[0-9a-f]+|\d+)", str(value))]
 
 
-def start_alike(line: str, channel: Channel, settle: Settle) -> None:
+def start_alike(line: str, channel: Channel) -> None:
     """How many requests of a stress run are refused depends on where its free blocks are."""
     if line.startswith("stress"):
-        settle(channel)
+        channel.call("quiesce")
 
 
 @pytest.mark.parametrize("line", STEADY)
-def test_json_holds_what_the_text_shows(shell: Shell, channel: Channel, settle: Settle, line: str) -> None:
-    start_alike(line, channel, settle)
+def test_json_holds_what_the_text_shows(shell: Shell, channel: Channel, line: str) -> None:
+    start_alike(line, channel)
     value = channel.call(*line.split())
-    start_alike(line, channel, settle)
+    start_alike(line, channel)
     text = shell.run(line)
     if not line.startswith(("help", "break")):  # these are texts, which may speak of numbers
         assert numbers(iter(re.split(r"[\s,]+", text))) == numbers(leaves(value)), (
@@ -239,10 +236,8 @@ def test_every_key_is_shown_to_people(shell: Shell, channel: Channel, line: str)
 @pytest.mark.parametrize(
     "line", [*STEADY, "uptime", "stacks", "alloc 0", "free all", "nonsense", "alloc -1", ""]
 )
-def test_json_on_the_console_is_the_programs_answer(
-    shell: Shell, channel: Channel, settle: Settle, line: str
-) -> None:
-    start_alike(line, channel, settle)
+def test_json_on_the_console_is_the_programs_answer(shell: Shell, channel: Channel, line: str) -> None:
+    start_alike(line, channel)
     text = shell.run(f"{line} --json")
     if not line:
         assert text == "unknown command '--json'; try 'help'\n"
@@ -251,7 +246,7 @@ def test_json_on_the_console_is_the_programs_answer(
     reply = json.loads(text)
     assert set(reply) in ({"status", "value"}, {"status", "error"})
     assert (reply["status"] == 0) == ("value" in reply)
-    start_alike(line, channel, settle)
+    start_alike(line, channel)
     if line in STEADY:
         assert reply == {"status": 0, "value": channel.call(*line.split())}
     (again,) = channel.batch([line])
@@ -310,13 +305,13 @@ def test_stacks_know_how_deep_they_were(channel: Channel) -> None:
     assert int(boot["top"], 16) - int(boot["guard"], 16) == boot["bytes"] + 4096
 
 
-def test_stress_repeats_with_its_seed(channel: Channel, settle: Settle, coronel_seed: int) -> None:
-    settle(channel)
+def test_stress_repeats_with_its_seed(channel: Channel, coronel_seed: int) -> None:
+    channel.call("quiesce")
     before = channel.call("buddyinfo")
     runs = []
     for seed in (coronel_seed, coronel_seed, coronel_seed + 1):
         runs.append(channel.call("stress", "pages", 5000, seed=seed))
-        settle(channel)
+        channel.call("quiesce")
     assert runs[0] == runs[1] != runs[2]
     assert runs[0]["misuses"] > 0
     assert channel.call("buddyinfo") == before

@@ -6,13 +6,11 @@ import itertools
 import random
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from coronel.guest import PROMPT, Channel, Guest, Shell
-
-Settle = Callable[[Channel], None]
 
 pytestmark = pytest.mark.guest(memory="32M", timeout=20)
 
@@ -23,14 +21,14 @@ MARKS = itertools.count()
 
 
 @pytest.fixture
-def shell(shared_guest: Guest, settle: Settle) -> Iterator[Shell]:
+def shell(shared_guest: Guest) -> Iterator[Shell]:
     """The console of the shared machine; afterwards the same prompt, the same memory and nothing lost."""
     channel = shared_guest.channel
-    settle(channel)
+    channel.call("quiesce")
     before = accounts(channel)
     yield shared_guest.shell
     assert typed(shared_guest.shell, b"held\n") == [("held", ["count:                  0", "blocks"])]
-    settle(channel)
+    channel.call("quiesce")
     assert accounts(channel) == before
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -14,7 +13,6 @@ from coronel.pytest_plugin import Build
 
 pytestmark = pytest.mark.guest(memory="32M", timeout=20)
 
-Settle = Callable[[Channel], None]
 PANIC, POWEROFF = 35, 33  # exit statuses, docs/formats.md, section 3
 
 
@@ -285,13 +283,13 @@ def test_poweroff_has_its_own_exit_code(guest: Guest) -> None:
 
 
 @pytest.mark.guest(memory="32M", cmdline="on_misuse=refuse")
-def test_misuse_can_be_refused_instead(shell: Shell, channel: Channel, settle: Settle) -> None:
+def test_misuse_can_be_refused_instead(shell: Shell, channel: Channel) -> None:
     before = channel.batch(["buddyinfo", "meminfo"])
     misuses = channel.call("stats")["frame_misuses"]
     for number, (fault, reason) in enumerate(MISUSES.items(), start=1):
         assert shell.run(f"break {fault}") == f"break: refused: {reason}\n"
         assert channel.call("stats")["frame_misuses"] == misuses + number
-    settle(channel)
+    channel.call("quiesce")
     after = channel.batch(["buddyinfo", "meminfo"])
     assert [outcome.value for outcome in after] == [outcome.value for outcome in before]
     channel.call("stress", "pages", 2000)

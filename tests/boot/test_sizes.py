@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from coronel.guest.options import GuestOptions
 from coronel.mappings import mappings
 from coronel.pytest_plugin import Build
 
-Settle = Callable[[Channel], None]
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 DIRECT_MAP = 0xFFFF_8000_0000_0000
 DIRECT_MAP_END = 0xFFFF_E000_0000_0000
@@ -186,9 +184,7 @@ def test_sizes_that_no_machine_has_never_start_qemu(artifact: Build, size: str) 
 
 
 @pytest.mark.guest(memory="64M")
-def test_memory_that_runs_out_is_an_error_and_nothing_else(
-    shell: Shell, channel: Channel, settle: Settle
-) -> None:
+def test_memory_that_runs_out_is_an_error_and_nothing_else(shell: Shell, channel: Channel) -> None:
     before = channel.batch(["buddyinfo", "meminfo"])
     statuses = []
     for order in (11, 10, 9, 5, 3):
@@ -202,6 +198,6 @@ def test_memory_that_runs_out_is_an_error_and_nothing_else(
     said = shell.run("alloc 4 1024")
     assert re.match(r"alloc: (out of memory after \d+ of 1024 blocks|room for \d+)", said)
     channel.call("free", "all")
-    settle(channel)
+    channel.call("quiesce")
     after = channel.batch(["buddyinfo", "meminfo"])
     assert [outcome.value for outcome in after] == [outcome.value for outcome in before]

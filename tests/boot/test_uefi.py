@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from coronel import KernelState
 from coronel.build import efi
 from coronel.build.image import Module, build_image
 from coronel.errors import ArtifactError
-from coronel.guest import Channel, Guest, GuestOptions
+from coronel.guest import Guest, GuestOptions
 from coronel.mappings import mappings
 from coronel.pytest_plugin import Build
 
@@ -68,9 +68,7 @@ def test_the_memory_of_its_scattered_map_is_in_service(uefi: Guest, artifact: Bu
     assert KernelState(uefi, artifact.elf).walk().problems == []
 
 
-def test_allocations_and_modules_leave_each_other_alone(
-    uefi: Guest, settle: Callable[[Channel], None]
-) -> None:
+def test_allocations_and_modules_leave_each_other_alone(uefi: Guest) -> None:
     """Of every copy that the disc's drivers have left behind the frames of one are reserved, and stay."""
     copies: dict[str, list[int]] = {name: [] for name in MODULES}
     with uefi.paused():
@@ -86,10 +84,10 @@ def test_allocations_and_modules_leave_each_other_alone(
             if frame["state"] == "reserved" and uefi.ram.read(place, MODULES[name]) == content(name):
                 kept[name] = place
     assert set(kept) == set(MODULES)
-    settle(uefi.channel)
+    uefi.channel.call("quiesce")
     before = uefi.channel.call("buddyinfo")
     uefi.channel.call("stress", "pages", 20000, "seed=3")
-    settle(uefi.channel)
+    uefi.channel.call("quiesce")
     assert uefi.channel.call("buddyinfo") == before
     for name, place in kept.items():
         assert uefi.ram.read(place, MODULES[name]) == content(name)

@@ -10,14 +10,14 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from coronel.gdb.session import gdb_command
-from coronel.guest import Channel, Guest
+from coronel.guest import Guest
 from coronel.mm.compare import require_equal
 from coronel.mm.corruption import Draw
 from coronel.mm.host import HostLibrary, HostMachine
@@ -26,7 +26,6 @@ from coronel.mm.walker import Walk
 from coronel.mm.zones import State, Zone
 from coronel.pytest_plugin import Build
 
-Settle = Callable[[Channel], None]
 OPERATIONS = 100_000
 SIZES = ("16M", "64M", "256M", "1G", "5G")
 
@@ -107,7 +106,7 @@ def check_frames(guest: Guest, walk: Walk, chance: random.Random) -> None:
 
 @pytest.mark.guest(memory="256M", timeout=60.0)
 def test_guest_and_host_twin_are_equal_after_the_same_stress(
-    guest: Guest, kernel: KernelState, library: HostLibrary, settle: Settle, coronel_seed: int
+    guest: Guest, kernel: KernelState, library: HostLibrary, coronel_seed: int
 ) -> None:
     pristine = kernel.walk()
     pristine.check()
@@ -135,7 +134,7 @@ def test_guest_and_host_twin_are_equal_after_the_same_stress(
 
     guest.channel.call("stress", "release")
     kernel.walk().check()
-    settle(guest.channel)
+    guest.channel.call("quiesce")
     released = kernel.walk()
     released.check()
     assert released.free_blocks == pristine.free_blocks

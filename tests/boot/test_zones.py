@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from tests.boot.conftest import Settle
 
 from coronel.errors import MMError
 from coronel.guest import Channel, Guest
@@ -137,20 +136,22 @@ def test_the_nth_allocation_fails_and_nothing_is_lost(kernel: KernelState, chann
     with pytest.raises(MMError) as refused:
         channel.call("addmem", hex(HELD[0]), hex(HELD[1]))
     assert refused.value.errno == NO_MEMORY
-    assert channel.call("failnth")["struck_at"] == "section_storage"
+    told = channel.call("failnth")
+    assert told["struck_at"] == "section_storage"
+    assert told["refused"] == "the storage that describes added memory"
     channel.call("failnth", 0)
     channel.call("addmem", hex(HELD[0]), hex(HELD[1]))
     kernel.walk().check()
 
 
 @pytest.mark.guest(memory="256M", timeout=60, cmdline="hold=128M+64M")
-def test_added_memory_is_used_like_any_other(kernel: KernelState, channel: Channel, settle: Settle) -> None:
+def test_added_memory_is_used_like_any_other(kernel: KernelState, channel: Channel) -> None:
     """In the direct map, too: the stress test writes into what it is given."""
     channel.call("addmem", hex(HELD[0]), hex(HELD[1]))
     kernel.walk().check()
     report = channel.call("stress", "pages", 30_000, seed=7)
     assert report["allocations"] > 5_000
     kernel.walk().check()
-    settle(channel)
+    channel.call("quiesce")
     info = channel.call("meminfo")
     assert info["MemFree"] == info["MemTotal"]

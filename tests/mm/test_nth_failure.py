@@ -15,6 +15,7 @@ from coronel.mm.kernel_mm import KernelMM
 from coronel.mm.model import MemoryModel
 from coronel.mm.pages import GFPFlags, PageOperation, allocation, release
 
+SITES = ("a block of frames out of a zone", "the storage that describes added memory")
 MOST = 20  # allocations that one operation may need
 
 
@@ -26,7 +27,9 @@ def until_it_succeeds(mm: KernelMM, operation: Callable[[], bool], check: Callab
         mm.fail_nth(n)
         worked = operation()
         struck = not mm.fail_pending()
+        assert (mm.fail_site() in SITES) == struck
         mm.fail_nth(0)
+        assert mm.fail_site() is None
         assert worked != struck, f"n = {n}: a failure came, and nobody said so, or the other way round"
         if worked:
             return n

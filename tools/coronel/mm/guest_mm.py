@@ -71,6 +71,11 @@ class GuestKernelMM(Body):
         """As KernelMM's."""
         return bool(self._call("failnth", "fail_pending")["pending"] == "yes")
 
+    def fail_site(self) -> str | None:
+        """As KernelMM's."""
+        refused = str(self._call("failnth", "fail_site")["refused"])
+        return None if refused == "-" else refused
+
     def valid(self) -> bool:
         """As KernelMM's."""
         found = self.walk()

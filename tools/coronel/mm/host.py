@@ -293,6 +293,11 @@ class HostMachine:
         """Whether the failure that was armed is still to come."""
         return bool(self._check(self._enter().mm_fail_pending(), "fail_pending"))
 
+    def fail_site(self) -> str | None:
+        """What was refused when the armed failure came, in words; None when it has not come."""
+        said = self._enter().mm_fail_site()
+        return None if said == self.library.ffi.NULL else str(self.library.ffi.string(said).decode())
+
     def valid(self) -> bool:
         """Whether the manager's own proof of its invariants holds."""
         return bool(self._check(self._enter().mm_valid(), "valid"))

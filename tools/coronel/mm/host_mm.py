@@ -53,6 +53,10 @@ class HostKernelMM(Body):
         """As KernelMM's."""
         return self.machine.fail_pending()
 
+    def fail_site(self) -> str | None:
+        """As KernelMM's."""
+        return self.machine.fail_site()
+
     def valid(self) -> bool:
         """As KernelMM's."""
         return self.machine.valid()

@@ -96,6 +96,11 @@ class KernelMM(Protocol):
     def fail_pending(self) -> bool:
         """Whether the failure that was armed is still to come."""
 
+    def fail_site(self) -> str | None:
+        """What was refused when the armed failure came, in words; None while it is still to come, or none is
+        armed.
+        """
+
     def walk(self) -> Walk:
         """What Python finds in the manager's memory, without asking it; see `coronel.mm.walker`."""
 
