@@ -51,6 +51,7 @@ void MemoryManager::fail_nth(std::uint64_t n) {
 }
 
 void MemoryManager::set_cpus(std::span<PerCpu* const> cpus) {
+  for (std::size_t known = cpus_.size(); known < cpus.size(); ++known) physical_.serve(*cpus[known]);
   cpus_ = cpus;
   heap_.set_cpus(cpus);
   record_.cpus = stats::table_of(cpus);

@@ -61,8 +61,10 @@ TEST(latency, every_call_is_in_one_bucket_and_memory_is_as_it_was) {
       calls_of(*latency, Verb::alloc, Path::slow) + calls_of(*latency, Verb::free, Path::slow);
   EXPECT_EQ(fast + slow, kOperations);
   EXPECT(fast > 0 && slow > 0);
-  for (std::uint8_t order = FrameCache::kOrders; order < FrameLatency::kOrders; ++order)
+  for (std::uint8_t order = 0; order < FrameLatency::kOrders; ++order) {
+    if (FrameCache::caches(Order{order})) continue;
     EXPECT_EQ(latency->of(Verb::free, Order{order}, Path::fast).calls, 0u);  // no magazine holds these
+  }
   const LatencyHistogram& singles = latency->of(Verb::alloc, Order{0}, Path::fast);
   EXPECT_EQ(singles.buckets[0], singles.calls);  // the clock's own ten ticks are taken off
   EXPECT_EQ(world->physical().levels().free, before.free);
