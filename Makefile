@@ -327,7 +327,7 @@ help: ## this list
 	@echo
 	@echo 'variables: profile=release|debug  V=1 (show commands)  JOBS=N  CXX=g++-12  WERROR=  PYTHON=python3.12  FUZZ_SECONDS=600'
 	@echo '           ROOTLESS=1 (set up without root: unpack Debian packages into .tools)'
-	@echo '           ARGS="..." (of run, gdb, bench, profile, mutate)  PYTEST="-k name" (of test)  UNIT=suite SEED=N (of unit)  PREFIX=/usr/local DESTDIR= (of install)'
+	@echo '           ARGS="..." (of run, gdb, bench, profile, mutate)  PYTEST="-k name" (of test)  UNIT=suite SEED=N (of unit)  CASE=pair-0 (of profile)  PREFIX=/usr/local DESTDIR= (of install)'
 	@echo 'options (mm/base/config.def; each can be set by name, as in `make max_cpus=4 run`):'
 	@sed -n 's/^OPTION([a-z_:0-9]*, *\([a-z_]*\), *\([a-z0-9]*\), *"\(.*\)")/\1|\2|\3/p' mm/base/config.def | \
 	  while IFS='|' read -r n d h; do printf '  %-21s %-6s %s\n' "$$n" "$$d" "$$h"; done

@@ -65,13 +65,14 @@ def run(given: argparse.Namespace) -> int:
 
     each = sum(counts.values()) / operations
     title = f"{given.case}: {each:.1f} instructions for each of {operations} operations"
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     table.add_column("each", justify="right")
     table.add_column("share", justify="right")
     table.add_column("line" if given.lines else "function", overflow="fold")
     for share in found[: given.count]:
         table.add_row(f"{share.each:.2f}", f"{share.share:.1%}", share.where)
     console = Console(width=None if sys.stdout.isatty() else 150)
+    console.print(title, markup=False, highlight=False)
     console.print(table, markup=False)
     if len(found) > given.count:
         console.print(f"... and {len(found) - given.count} more: --count {len(found)}")
