@@ -42,19 +42,27 @@ class Ours {
   explicit Ours(std::uint32_t frames)
       : array_(frames),
         blocks_(frames / memory::Pageblock::kFrames),
-        table_(array_.data(), blocks_.data(), nullptr),
+        table_(array_.data(), blocks_.data(), nullptr, memory::PhysAddr{0}),
         buddy_(table_) {
-    table_.add({memory::PhysAddr{0}, memory::PhysAddr{std::uint64_t{frames} * memory::kPageSize}});
+    table_.add({memory::PhysAddr{0}, memory::PhysAddr{std::uint64_t{frames} * memory::kPageSize}}, 0);
+    buddy_.cover(0, static_cast<std::uint32_t>(blocks_.size()));
     buddy_.donate(memory::FrameNumber{0}, frames);
   }
 
   [[gnu::always_inline]] std::uint32_t allocate(unsigned order) {
-    const auto frame = buddy_.allocate(memory::Order{static_cast<std::uint8_t>(order)});
-    return frame.ok() ? raw(table_.number_of(*frame.take())) : kNone;
+    const memory::Order wanted{static_cast<std::uint8_t>(order)};
+    const auto block = buddy_.take(wanted);
+    if (!block.ok()) return kNone;
+    const memory::FrameNumber number = block.take();
+    table_[number].set(memory::FrameState::allocated, wanted);
+    return raw(number);
   }
   [[gnu::always_inline]] void release(std::uint32_t number, unsigned order) {
-    if (!buddy_.release(memory::FrameNumber{number}, memory::Order{static_cast<std::uint8_t>(order)}).ok())
-      std::abort();
+    const memory::Order held{static_cast<std::uint8_t>(order)};
+    memory::Frame& frame = table_[memory::FrameNumber{number}];
+    if (!frame.is(memory::FrameState::allocated, held)) std::abort();
+    frame.set(memory::FrameState::cached, held);
+    buddy_.give(memory::FrameNumber{number}, held);
   }
   std::uint32_t free_frames() const { return static_cast<std::uint32_t>(buddy_.free_frames()); }
   std::uint32_t free_large_blocks() const {
