@@ -199,8 +199,9 @@ def test_the_command_line_shows_it_too(
 
 def test_a_profile_holds_every_instruction_of_the_case(release: Path) -> None:
     with machine(release, memory="64M") as guest:
-        each = measured(guest.channel, "pair-3", 100)["ticks"]
-    taken = profile.take(release, GuestCase("pages", "pair-3"), 100, "64M")
+        each = min(measured(guest.channel, "pair-3", 100)["ticks"] for _ in range(3))  # less the clock's tick
+    profiles = (profile.take(release, GuestCase("pages", "pair-3"), 100, "64M") for _ in range(3))
+    taken = min(profiles, key=lambda one: one.total)
     assert taken.operations == 100
     assert 0 <= taken.total - each < 20, "what reading the clock costs is in the profile, once"
     places = profile.places_of(release, taken.counts)
