@@ -89,12 +89,14 @@ TEST(thread, the_running_one_loses_its_turn) {
 TEST(thread, is_not_taken_off_while_preemption_is_off) {
   const Quiet quiet;
   struct Shared {
+    std::atomic<bool> keeping{false};
     std::atomic<bool> other_ran{false};
     bool too_early = false;
   } shared;
   const auto keeps = [](void* context) {
     auto& own = *static_cast<Shared*>(context);
     const memory::PreemptionOff stay;
+    own.keeping.store(true);
     const std::uint64_t end = kernel::clock::now_ns() + 50'000'000;
     while (kernel::clock::now_ns() < end) own.too_early = own.too_early || own.other_ran.load();
   };
@@ -102,7 +104,7 @@ TEST(thread, is_not_taken_off_while_preemption_is_off) {
   const unsigned last = kernel::cpu_count() - 1;
   const auto first = kernel::spawn("keeps", keeps, &shared, last);
   ASSERT(first.ok());
-  while (first.take()->switches.load() == 0) kernel::scheduler::yield();
+  while (!shared.keeping.load() && first.take()->done.load() == 0) kernel::scheduler::yield();
   const auto second = kernel::spawn("other", other, &shared, last);
   kernel::join(*first.take());
   if (second.ok()) kernel::join(*second.take());
