@@ -133,7 +133,7 @@ struct WordLock {
   memory::MutexWord word;
   memory::LockSite site;
   void take(memory::Rank rank, memory::CallSite from = memory::CallSite::here()) {
-    word.acquire({rank, from, &site});
+    word.acquire(rank, from, &site);
     site.set(from);
   }
 };

@@ -113,17 +113,17 @@ namespace {
 // The time of one wait: counted, and in builds that check told to whoever looks.
 class Waiting {
  public:
-  explicit Waiting(const LockAsk& ask, HeldRanks& (*where)()) : where_(where) {
+  Waiting(Rank rank, CallSite site, const LockSite* holder, HeldRanks& (*where)()) : where_(where) {
     const PreemptionOff stay;
-    platform::percpu().contended[static_cast<std::size_t>(ask.rank)].fetch_add(1, std::memory_order_relaxed);
+    platform::percpu().contended[static_cast<std::size_t>(rank)].fetch_add(1, std::memory_order_relaxed);
     if constexpr (!config::debug) return;
     HeldRanks& mine = where_();
     mine.told = false;
-    mine.file = ask.site.file;
-    mine.line = static_cast<std::uint32_t>(ask.site.line);
-    mine.holder = ask.holder;
+    mine.file = site.file;
+    mine.line = static_cast<std::uint32_t>(site.line);
+    mine.holder = holder;
     mine.since_ns = platform::now_ns();
-    tell(mine, ask.rank);
+    tell(mine, rank);
   }
   ~Waiting() {
     if constexpr (config::debug) tell(where_(), Rank::none);
@@ -145,21 +145,21 @@ HeldRanks& sleeping() { return platform::held_sleep(); }
 
 // Looks until the word seems free, and only then writes: waiters share the cache line until the holder
 // leaves.
-[[gnu::cold]] void SpinWord::acquire_contended(const LockAsk& ask) {
-  const Waiting waiting(ask, spinning);
+[[gnu::cold]] void SpinWord::acquire_contended(Rank rank, CallSite site, const LockSite* holder) {
+  const Waiting waiting(rank, site, holder, spinning);
   do {
     while (word_.load(std::memory_order_relaxed) != 0) platform::relax();
   } while (!try_acquire());
 }
 
 // Takes the word as 2: whether others still sleep is not known, so the release wakes them to be sure.
-[[gnu::cold]] void MutexWord::acquire_contended(const LockAsk& ask) {
-  const Waiting waiting(ask, sleeping);
+[[gnu::cold]] void MutexWord::acquire_contended(Rank rank, CallSite site, const LockSite* holder) {
+  const Waiting waiting(rank, site, holder, sleeping);
   while (word_.exchange(2, std::memory_order_acquire) != 0) platform::wait(word_, 2);
 }
 
-[[gnu::cold]] void RwWord::acquire_read_contended(const LockAsk& ask) {
-  const Waiting waiting(ask, sleeping);
+[[gnu::cold]] void RwWord::acquire_read_contended(Rank rank, CallSite site, const LockSite* holder) {
+  const Waiting waiting(rank, site, holder, sleeping);
   std::uint32_t seen = word_.load(std::memory_order_relaxed);
   while (true) {
     if ((seen & (kWriter | kWriterWaits)) == 0) {
@@ -175,8 +175,8 @@ HeldRanks& sleeping() { return platform::held_sleep(); }
 }
 
 // Whoever gets in clears kWriterWaits; other waiting writers set it again, for each release wakes them all.
-[[gnu::cold]] void RwWord::acquire_write_contended(const LockAsk& ask) {
-  const Waiting waiting(ask, sleeping);
+[[gnu::cold]] void RwWord::acquire_write_contended(Rank rank, CallSite site, const LockSite* holder) {
+  const Waiting waiting(rank, site, holder, sleeping);
   std::uint32_t seen = word_.load(std::memory_order_relaxed);
   while (true) {
     if ((seen & (kWriter | kReaders)) == 0) {

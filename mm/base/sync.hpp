@@ -99,17 +99,9 @@ struct NoLockSite {
 // In each lock of builds that check.
 using OptionalLockSite = std::conditional_t<config::debug, LockSite, NoLockSite>;
 
-// What a lock's word needs to know of a caller who may have to wait.
-struct LockAsk {
-  Rank rank;
-  CallSite site;
-  const LockSite* holder;  // null in builds that do not check
-
-  static constexpr LockAsk of(Rank rank, CallSite site, const LockSite& holder) {
-    return {rank, site, &holder};
-  }
-  static constexpr LockAsk of(Rank rank, CallSite site, const NoLockSite&) { return {rank, site, nullptr}; }
-};
+// Where the holder of that lock says where it took it; null in builds that do not check.
+constexpr const LockSite* told_by(const LockSite& site) { return &site; }
+constexpr const LockSite* told_by(const NoLockSite&) { return nullptr; }
 
 namespace lock_order {
 
@@ -174,29 +166,31 @@ class [[nodiscard]] InterruptsOff {
   std::uint64_t state_;
 };
 
+// The words are told who asks, as values: they cost nothing where nobody waits.
+
 // Test-and-test-and-set: 0 free, 1 held. A queue lock would convoy where a virtual CPU is descheduled.
 class SpinWord {
  public:
   bool try_acquire() { return word_.exchange(1, std::memory_order_acquire) == 0; }
-  void acquire(const LockAsk& ask) {
+  void acquire(Rank rank, CallSite site, const LockSite* holder) {
     if (!try_acquire()) [[unlikely]]
-      acquire_contended(ask);
+      acquire_contended(rank, site, holder);
   }
   void release() { word_.store(0, std::memory_order_release); }
 
  private:
-  void acquire_contended(const LockAsk& ask);
+  void acquire_contended(Rank rank, CallSite site, const LockSite* holder);
   std::atomic<std::uint32_t> word_{0};  // [a]
 };
 
 // 0 free, 1 held, 2 held and somebody may sleep on the word.
 class MutexWord {
  public:
-  void acquire(const LockAsk& ask) {
+  void acquire(Rank rank, CallSite site, const LockSite* holder) {
     std::uint32_t expected = 0;
     if (!word_.compare_exchange_strong(expected, 1, std::memory_order_acquire, std::memory_order_relaxed))
         [[unlikely]]
-      acquire_contended(ask);
+      acquire_contended(rank, site, holder);
   }
   // wake() is given the word after it was let go: its owner may be gone by then, only the address counts.
   void release() {
@@ -205,7 +199,7 @@ class MutexWord {
   }
 
  private:
-  void acquire_contended(const LockAsk& ask);
+  void acquire_contended(Rank rank, CallSite site, const LockSite* holder);
   std::atomic<std::uint32_t> word_{0};  // [a]
 };
 
@@ -213,18 +207,18 @@ class MutexWord {
 // readers and writers race afresh, so neither side starves the other.
 class RwWord {
  public:
-  void acquire_read(const LockAsk& ask) {
+  void acquire_read(Rank rank, CallSite site, const LockSite* holder) {
     std::uint32_t seen = word_.load(std::memory_order_relaxed);
     if ((seen & (kWriter | kWriterWaits)) != 0 ||
         !word_.compare_exchange_strong(seen, seen + 1, std::memory_order_acquire, std::memory_order_relaxed))
         [[unlikely]]
-      acquire_read_contended(ask);
+      acquire_read_contended(rank, site, holder);
   }
-  void acquire_write(const LockAsk& ask) {
+  void acquire_write(Rank rank, CallSite site, const LockSite* holder) {
     std::uint32_t expected = 0;
     if (!word_.compare_exchange_strong(expected, kWriter, std::memory_order_acquire,
                                        std::memory_order_relaxed)) [[unlikely]]
-      acquire_write_contended(ask);
+      acquire_write_contended(rank, site, holder);
   }
   void release_read();
   void release_write() {
@@ -238,8 +232,8 @@ class RwWord {
   static constexpr std::uint32_t kWriterWaits = 1u << 29;  // new readers hold back
   static constexpr std::uint32_t kReaders = kWriterWaits - 1;
 
-  void acquire_read_contended(const LockAsk& ask);
-  void acquire_write_contended(const LockAsk& ask);
+  void acquire_read_contended(Rank rank, CallSite site, const LockSite* holder);
+  void acquire_write_contended(Rank rank, CallSite site, const LockSite* holder);
   std::atomic<std::uint32_t> word_{0};  // [a]
 };
 
@@ -254,7 +248,7 @@ class CAPABILITY("spin lock") BasicSpin {
   class SCOPED_CAPABILITY [[nodiscard]] Hold {
    public:
     explicit Hold(BasicSpin& lock, CallSite site = CallSite::here()) ACQUIRE(lock) : lock_(lock) {
-      lock_.word_.acquire(LockAsk::of(rank, site, lock_.site_));
+      lock_.word_.acquire(rank, site, told_by(lock_.site_));
       lock_.site_.set(site);
     }
     ~Hold() RELEASE() { lock_.word_.release(); }
@@ -310,7 +304,7 @@ class CAPABILITY("mutex") Mutex {
   class SCOPED_CAPABILITY [[nodiscard]] Hold {
    public:
     explicit Hold(Mutex& lock, CallSite site = CallSite::here()) ACQUIRE(lock) : lock_(lock) {
-      lock_.word_.acquire(LockAsk::of(rank, site, lock_.site_));
+      lock_.word_.acquire(rank, site, told_by(lock_.site_));
       lock_.site_.set(site);
     }
     ~Hold() RELEASE() { lock_.word_.release(); }
@@ -336,7 +330,7 @@ class CAPABILITY("reader-writer lock") RwLock {
   class SCOPED_CAPABILITY [[nodiscard]] Hold {  // the only one
    public:
     explicit Hold(RwLock& lock, CallSite site = CallSite::here()) ACQUIRE(lock) : lock_(lock) {
-      lock_.word_.acquire_write(LockAsk::of(rank, site, lock_.site_));
+      lock_.word_.acquire_write(rank, site, told_by(lock_.site_));
       lock_.site_.set(site);
     }
     ~Hold() RELEASE() { lock_.word_.release_write(); }
@@ -350,7 +344,7 @@ class CAPABILITY("reader-writer lock") RwLock {
   class SCOPED_CAPABILITY [[nodiscard]] ReadHold {  // together with other readers
    public:
     explicit ReadHold(RwLock& lock, CallSite site = CallSite::here()) ACQUIRE_SHARED(lock) : lock_(lock) {
-      lock_.word_.acquire_read(LockAsk::of(rank, site, lock_.site_));
+      lock_.word_.acquire_read(rank, site, told_by(lock_.site_));
       lock_.site_.set(site);
     }
     ~ReadHold() RELEASE() { lock_.word_.release_read(); }
