@@ -20,6 +20,7 @@ Benchmark::Benchmark(MemoryManager& manager, std::uint64_t (*ticks)(), std::uint
 std::span<const BenchmarkSet> benchmark_sets() {
   static const std::array kSets{
       BenchmarkSet{"pages", frame_benchmark_cases()},
+      BenchmarkSet{"heap", heap_benchmark_cases()},
   };
   return kSets;
 }

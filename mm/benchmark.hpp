@@ -61,5 +61,6 @@ std::span<const BenchmarkSet> benchmark_sets();
 
 // -- the floors' cases, by file
 std::span<const BenchmarkCase> frame_benchmark_cases();  // frame_benchmark.cpp
+std::span<const BenchmarkCase> heap_benchmark_cases();   // heap_benchmark.cpp
 
 }  // namespace memory

@@ -36,6 +36,7 @@ MemoryManager::MemoryManager(const Storage& storage, std::span<PerCpu* const> cp
                              MisusePolicy on_misuse)
     : physical_(storage.frames, storage.blocks, storage.direct_map, storage.direct_end),
       heap_(physical_, cpus),
+      kmalloc_(heap_),
       cpus_(cpus),
       record_(record),
       on_misuse_(on_misuse),
@@ -64,6 +65,16 @@ void MemoryManager::set_cpus(std::span<PerCpu* const> cpus) {
   why.text(text_of(error)).text(": frame ").hex(raw(number)).text(", order ").number(raw(order));
   if (error == Error::wrong_order)
     why.text(", allocated with order ").number(raw(physical_.frames()[number].order()));
+  platform::panic(why.view());
+}
+
+// Names what the address is, as far as it is known.
+[[gnu::noinline]] void MemoryManager::meet_misuse(Error error, const void* object) const {
+  if (!is_misuse(error) || on_misuse_ != MisusePolicy::panic) return;
+  TextBuffer<160> why;
+  why.text(text_of(error)).text(": ").address(reinterpret_cast<std::uint64_t>(object));
+  if (const KmemCache* const cache = heap_.owner_of(object); cache != nullptr)
+    why.text(", in a slab of cache ").text(cache->name()).text(", objects of ").number(cache->object_bytes());
   platform::panic(why.view());
 }
 

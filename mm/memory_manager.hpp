@@ -3,7 +3,7 @@
 #pragma once
 #include <span>
 
-#include "mm/heap/heap.hpp"
+#include "mm/heap/kmalloc.hpp"
 #include "mm/physical/physical.hpp"
 #include "mm/stats/record.hpp"
 #include "mm/stats/stats.hpp"
@@ -48,6 +48,8 @@ class MemoryManager {
   const Physical& physical() const { return physical_; }
   Heap& heap() { return heap_; }
   const Heap& heap() const { return heap_; }
+  Kmalloc& kmalloc() { return kmalloc_; }
+  const Kmalloc& kmalloc() const { return kmalloc_; }
 
   // The n-th allocation from now on fails, whichever floor makes it; 0 disarms. Nothing is served out of a cache
   // meanwhile. Precondition: as KmemCache::quiesce().
@@ -67,6 +69,24 @@ class MemoryManager {
     return released;
   }
 
+  // The face of the floor of objects: as KmemCache::release, Kmalloc::release and Kmalloc::release_sized, and a misuse is
+  // met with the policy. A null object is nothing to do.
+  [[gnu::always_inline]] Result<void> cache_free(KmemCache& cache, void* object) {
+    return met(object == nullptr ? Result<void>() : cache.release(object), object);
+  }
+  [[gnu::always_inline]] Result<void> kfree(void* object) {
+    return met(object == nullptr ? Result<void>() : kmalloc_.release(object), object);
+  }
+  Result<void> kfree_sized(void* object, std::size_t bytes) {
+    return met(object == nullptr ? Result<void>() : kmalloc_.release_sized(object, bytes), object);
+  }
+  // As Kmalloc::resize, and a misuse is met with the policy.
+  Result<void*> krealloc(void* object, std::size_t bytes, Gfp flags = Gfp::kernel) {
+    const auto resized = kmalloc_.resize(object, bytes, flags);
+    if (!resized.ok()) (void)met(resized.error(), object);
+    return resized;
+  }
+
   MisusePolicy on_misuse() const { return on_misuse_; }
   void set_on_misuse(MisusePolicy policy) { on_misuse_ = policy; }
 
@@ -82,9 +102,16 @@ class MemoryManager {
 
  private:
   void meet_misuse(Error error, FrameNumber number, Order order) const;
+  void meet_misuse(Error error, const void* object) const;
+  [[gnu::always_inline]] Result<void> met(Result<void> released, const void* object) const {
+    if (!released.ok()) [[unlikely]]
+      meet_misuse(released.error(), object);
+    return released;
+  }
 
   Physical physical_;
   Heap heap_;
+  Kmalloc kmalloc_;
   std::span<PerCpu* const> cpus_;
   stats::Record& record_;
   MisusePolicy on_misuse_;

@@ -34,6 +34,49 @@ int free_pages(uint64_t pfn, unsigned order);
  * memory, of ranges, or of the machine's room. A failure changes nothing. */
 int buddy_add_memory(uint64_t first, uint64_t end);
 
+/* Caches of equal objects. What fails with NULL or a negative errno is told by mm_last_error() (mm_host.h) in words. */
+struct kmem_cache;
+
+#define SLAB_CACHE_DMA 1u /* objects below 16 MiB */
+
+/* Makes a cache of objects of `size` bytes, aligned to `align` (a power of two, 0 for 8). `ctor`, if not NULL, constructs
+ * each object once, when its memory comes to the cache: an object is handed out as it was released. The name is copied:
+ * 1 to 31 printable characters. NULL for arguments that make no sense, for want of memory, or beyond 239 caches. */
+struct kmem_cache* kmem_cache_create(const char* name, size_t size, size_t align, unsigned flags,
+                                     void (*ctor)(void*));
+
+/* Ends a cache. -EBUSY while objects of it are allocated, -ENOENT when it is none; then nothing has changed. */
+int kmem_cache_destroy(struct kmem_cache* cache);
+
+/* An object, its contents undefined but for what ctor made of it; NULL for want of memory or for bad flags. */
+void* kmem_cache_alloc(struct kmem_cache* cache, unsigned gfp_flags);
+
+/* Takes an object back; 0 or a negative errno: a misuse is -EINVAL or a panic, as free_pages(). NULL is nothing to do. */
+int kmem_cache_free(struct kmem_cache* cache, void* object);
+
+/* The same for `count` objects: all of them, or none. */
+int kmem_cache_alloc_bulk(struct kmem_cache* cache, unsigned gfp_flags, size_t count, void** objects);
+int kmem_cache_free_bulk(struct kmem_cache* cache, size_t count, void** objects);
+
+/* Gives back what the cache holds and nobody uses; how many frames that were, or a negative errno. */
+int64_t kmem_cache_shrink(struct kmem_cache* cache);
+
+/* Memory of any size up to 8 MiB; NULL for want of memory, for more, for bad flags. 0 bytes are served as one. */
+void* kmalloc(size_t size, unsigned gfp_flags);
+void* kzalloc(size_t size, unsigned gfp_flags);               /* all of it zero */
+void* kcalloc(size_t count, size_t size, unsigned gfp_flags); /* the same for a product, if it is a size */
+void* kmalloc_array(size_t count, size_t size, unsigned gfp_flags); /* without the zeroes */
+
+/* The memory with room for `size` bytes, in place or moved; NULL when it cannot be, and then it is as it was. */
+void* krealloc(void* object, size_t size, unsigned gfp_flags);
+
+/* Takes memory back; 0 or a negative errno, as kmem_cache_free(). The size of kfree_sized() is the one asked for. */
+int kfree(void* object);
+int kfree_sized(void* object, size_t size);
+
+/* Bytes that may be used there, at least as many as were asked for; 0 when it is no memory of kmalloc's. */
+size_t ksize(const void* object);
+
 #ifdef __cplusplus
 }
 #endif

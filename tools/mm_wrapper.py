@@ -38,12 +38,21 @@ __all__ = [
     "StressReport",
     "add_memory_range",
     "alloc_pages",
+    "cache_alloc",
+    "cache_free",
+    "create_cache",
+    "destroy_cache",
     "dump_system_state",
     "free_pages",
     "get_buddy_stats",
     "get_kernel_mm",
     "get_memory_info",
     "get_page_info",
+    "get_slab_stats",
+    "kfree",
+    "kmalloc",
+    "krealloc",
+    "ksize",
     "stress_test",
 ]
 
@@ -83,6 +92,51 @@ def alloc_pages(order: int, gfp_flags: int = GFPFlags.KERNEL) -> int | None:
 def free_pages(pfn: int, order: int) -> None:
     """As KernelMM's."""
     get_kernel_mm().free_pages(pfn, order)
+
+
+def create_cache(name: str, size: int, align: int = 8) -> int:
+    """As KernelMM's."""
+    return get_kernel_mm().create_cache(name, size, align)
+
+
+def destroy_cache(cache: int) -> None:
+    """As KernelMM's."""
+    get_kernel_mm().destroy_cache(cache)
+
+
+def cache_alloc(cache: int, gfp_flags: int = GFPFlags.KERNEL) -> int | None:
+    """As KernelMM's."""
+    return get_kernel_mm().cache_alloc(cache, gfp_flags)
+
+
+def cache_free(cache: int, address: int) -> None:
+    """As KernelMM's."""
+    get_kernel_mm().cache_free(cache, address)
+
+
+def kmalloc(size: int, gfp_flags: int = GFPFlags.KERNEL) -> int | None:
+    """As KernelMM's."""
+    return get_kernel_mm().kmalloc(size, gfp_flags)
+
+
+def krealloc(address: int, size: int) -> int | None:
+    """As KernelMM's."""
+    return get_kernel_mm().krealloc(address, size)
+
+
+def kfree(address: int) -> None:
+    """As KernelMM's."""
+    get_kernel_mm().kfree(address)
+
+
+def ksize(address: int) -> int:
+    """As KernelMM's."""
+    return get_kernel_mm().ksize(address)
+
+
+def get_slab_stats() -> dict[str, dict[str, int]]:
+    """As KernelMM's."""
+    return get_kernel_mm().get_slab_stats()
 
 
 def add_memory_range(first: int, end: int) -> None:

@@ -69,5 +69,11 @@ Status run_pages(Call& call);  // commands_pages.cpp
 Status run_addmem(Call& call);
 Status run_failnth(Call& call);
 Status run_quiesce(Call& call);
+Status run_slabinfo(Call& call);  // commands_objects.cpp
+Status run_kmallocinfo(Call& call);
+Status run_newcache(Call& call);
+Status run_delcache(Call& call);
+Status run_objects(Call& call);
+Status run_shrink(Call& call);
 
 }  // namespace kernel::shell

@@ -1,10 +1,9 @@
 // Commands that work the frame allocator beneath the console's own table: pages, addmem, failnth, quiesce.
 // SPDX-License-Identifier: MIT
-#include <array>
-
 #include "kernel/boot.hpp"
 #include "kernel/shell/changing.hpp"
 #include "kernel/shell/command.hpp"
+#include "kernel/shell/failures.hpp"
 
 namespace kernel::shell {
 
@@ -52,44 +51,6 @@ memory::Result<std::uint32_t> perform(const PageOperation& operation) {
   return 0;
 }
 
-// A reply has 16 KiB, and the longest failure needs 22 bytes of it.
-constexpr std::size_t kMostOperations = 512;
-
-// The errors of one line of operations, in order, and each one's words once: several share one errno.
-class Failures {
- public:
-  void add(Error error) { errors_[count_++] = error; }
-
-  void describe(memory::Inspector& out) const {
-    out.begin_array("errors", Layout::row);
-    for (std::size_t n = 0; n < count_; ++n) out.text("", memory::name_of(errors_[n]));
-    out.end_array();
-    out.begin_object("texts", Layout::lines);
-    std::uint32_t told = 0;  // a bit for each Error
-    for (std::size_t n = 0; n < count_; ++n) {
-      const std::uint32_t bit = std::uint32_t{1} << static_cast<unsigned>(errors_[n]);
-      if ((told & bit) == 0) out.text(memory::name_of(errors_[n]), memory::text_of(errors_[n]));
-      told |= bit;
-    }
-    out.end_object();
-  }
-
- private:
-  std::array<Error, kMostOperations> errors_{};
-  std::size_t count_ = 0;
-};
-
-// Calls body(word) for each word of `text` until it says no; whether it never did.
-template <typename Body>
-bool for_each_word(std::string_view text, Body&& body) {
-  while (!text.empty()) {
-    const std::size_t end = std::min(text.find(' '), text.size());
-    if (end > 0 && !body(text.substr(0, end))) return false;
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return true;
-}
-
 }  // namespace
 
 // Checks every word before it performs the first, so a wrong one changes nothing.
@@ -102,8 +63,8 @@ Status run_pages(Call& call) {
     return false;
   });
   if (!good) return Status::invalid;
-  if (count > kMostOperations) {
-    call.error().text("at most ").number(kMostOperations).text(" operations at once, not ").number(count);
+  if (count > Failures::kMost) {
+    call.error().text("at most ").number(Failures::kMost).text(" operations at once, not ").number(count);
     return Status::too_big;
   }
   Failures failures;
@@ -174,6 +135,7 @@ Status run_quiesce(Call& call) {
   const auto before = static_cast<std::int64_t>(physical.levels().cached);
   {
     const Changing changing;
+    memory::manager().heap().quiesce();
     physical.quiesce();
   }
   call.out().begin_object("", Layout::lines);

@@ -29,7 +29,8 @@ namespace memory {
   ERROR(shared_free, 22, "free of a block that others still refer to")           \
   ERROR(wild_object, 22, "free of an address that is no object")                 \
   ERROR(interior_object, 22, "free of the inside of an object")                  \
-  ERROR(wrong_cache, 22, "freed to another cache than it was allocated from")
+  ERROR(wrong_cache, 22, "freed to another cache than it was allocated from")    \
+  ERROR(wrong_size, 22, "freed with another size than it was allocated with")
 
 enum class [[nodiscard]] Error : std::uint8_t {
 #define ERROR(name, number, text) name,
@@ -37,7 +38,13 @@ enum class [[nodiscard]] Error : std::uint8_t {
 #undef ERROR
 };
 
-constexpr bool is_misuse(Error error) { return error >= Error::double_free && error <= Error::wrong_cache; }
+inline constexpr unsigned kErrors = 0
+#define ERROR(name, number, text) +1
+    MEMORY_ERRORS(ERROR)
+#undef ERROR
+    ;
+
+constexpr bool is_misuse(Error error) { return error >= Error::double_free && error <= Error::wrong_size; }
 
 // The error's name as it is spelt here ("no_memory"), for programs.
 constexpr std::string_view name_of(Error error) {

@@ -3,6 +3,7 @@
 #include "mm/heap/heap.hpp"
 
 #include <algorithm>
+#include <new>
 
 #include "mm/stats/inspector.hpp"
 
@@ -38,15 +39,35 @@ Heap::Heap(Physical& physical, std::span<PerCpu* const> cpus)
     : physical_(physical),
       cpus_(cpus),
       magazines_(*this, inner("magazine", sizeof(ObjectMagazine))),
+      made_caches_(*this, inner("kmem_cache", sizeof(KmemCache))),
       slab_records_{{{*this, inner("slab_28", slab_record_bytes(kRecordObjects[0]))},
                      {*this, inner("slab_64", slab_record_bytes(kRecordObjects[1]))},
                      {*this, inner("slab_256", slab_record_bytes(kRecordObjects[2]))},
                      {*this, inner("slab_512", slab_record_bytes(kRecordObjects[3]))}}} {}
 
 void Heap::start() {
+  physical_.set_reclaimer(*this);
   const Node& node = physical_.node();
   window_ = window_in(physical_.frames(), node.zone(node.first_zone(Gfp::kernel)));
   for_each([this](KmemCache& cache) { cache.record_.window = window_; });
+}
+
+Result<KmemCache*> Heap::create(const CacheShape& shape) {
+  TRY(Result<void>(KmemCache::check(shape)));
+  const Mutex<Rank::heap>::Hold hold(making_);
+  unsigned free = 1;
+  while (free < kCacheSlots && cache(free) != nullptr) ++free;
+  if (free == kCacheSlots) return Error::too_big;
+  void* const room = TRY(made_caches_.allocate());
+  return new (room) KmemCache(*this, shape);
+}
+
+Result<void> Heap::destroy(KmemCache& cache) {
+  const Mutex<Rank::heap>::Hold hold(making_);
+  if (made_caches_.misuse_of(&cache) != Error::ok) return Error::not_found;
+  TRY(cache.retire());
+  CHECK(made_caches_.release(&cache).ok());
+  return {};
 }
 
 unsigned Heap::enlist(KmemCache& cache, const CacheRecord& record) {
@@ -62,6 +83,16 @@ unsigned Heap::enlist(KmemCache& cache, const CacheRecord& record) {
 void Heap::delist(unsigned number) {
   record_.caches[number].store(nullptr, std::memory_order_release);
   caches_[number].store(nullptr, std::memory_order_release);
+}
+
+KmemCache* Heap::made(unsigned number) const {
+  KmemCache* const found = cache(number);
+  return found != nullptr && made_caches_.misuse_of(found) == Error::ok ? found : nullptr;
+}
+
+const KmemCache* Heap::owner_of(const void* address) const {
+  const Slab* const slab = magazines_.slab_at(address);
+  return slab == nullptr ? nullptr : slab->cache;
 }
 
 KmemCache& Heap::records_for(std::uint32_t objects) {

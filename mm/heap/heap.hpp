@@ -14,7 +14,7 @@ struct HeapRecord {
   std::array<std::atomic<const CacheRecord*>, kCacheSlots> caches{};  // [a]
 };
 
-class Heap {
+class Heap final : private FrameReclaimer {
  public:
   static constexpr unsigned kMaxCaches = kCacheSlots - 1;
 
@@ -32,8 +32,19 @@ class Heap {
   // As MemoryManager::set_cpus.
   void set_cpus(std::span<PerCpu* const> cpus) { cpus_ = cpus; }
 
+  // A cache in memory of the heap's own. Fails as KmemCache::check() does; with no_memory; with too_big when kMaxCaches
+  // exist.
+  Result<KmemCache*> create(const CacheShape& shape);
+  // Ends a cache that create() made. Fails, and nothing changed, with busy while objects of it are allocated (its
+  // live_objects), with not_found when create() did not make it. Precondition: as KmemCache::retire().
+  Result<void> destroy(KmemCache& cache);
+
   // The cache of that number, or null.
   KmemCache* cache(unsigned number) const { return caches_[number].load(std::memory_order_acquire); }
+  // The cache of that number, if create() made it, or null.
+  KmemCache* made(unsigned number) const;
+  // The cache in whose slab `address` lies, or null.
+  const KmemCache* owner_of(const void* address) const;
   // Calls body(KmemCache&) for each, by number. Those that come or go meanwhile are met or not.
   template <typename Body>
   void for_each(Body&& body) const {
@@ -65,7 +76,9 @@ class Heap {
 
  private:
   friend class KmemCache;
-  // A number for a cache, from 1 on; 0 when all are in use.
+  std::uint64_t reclaim() override { return shrink(); }
+
+  // Gives a cache a number, from 1 on; 0 when all are in use.
   unsigned enlist(KmemCache& cache, const CacheRecord& record);
   void delist(unsigned number);
 
@@ -78,6 +91,8 @@ class Heap {
   std::array<std::atomic<KmemCache*>, kCacheSlots> caches_{};  // [a]
   HeapRecord record_;
   KmemCache magazines_;
+  KmemCache made_caches_;  // what create() returns
+  Mutex<Rank::heap> making_;
   std::array<KmemCache, kRecordObjects.size()> slab_records_;
 };
 

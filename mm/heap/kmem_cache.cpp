@@ -64,7 +64,11 @@ Error KmemCache::check(const CacheShape& shape) {
 }
 
 KmemCache::KmemCache(Heap& heap, const CacheShape& shape)
-    : heap_(heap), zone_(shape.zone), records_(shape.records) {
+    : heap_(heap),
+      zone_(shape.zone),
+      records_(shape.records),
+      construct_(shape.construct),
+      destruct_(shape.destruct) {
   CHECK(check(shape) == Error::ok);
   std::copy(shape.name.begin(), shape.name.end(), record_.name);
   record_.object_bytes = shape.object_bytes;
@@ -88,6 +92,56 @@ Result<void> KmemCache::retire() {
   empty_pairs(Wait::yes);
   heap_.delist(record_.number);
   return {};
+}
+
+std::uint64_t KmemCache::live_objects(std::span<const void*> some) const {
+  std::uint64_t count = 0;
+  slabs_.with([&](const SlabLists& lists) {
+    for (const SlabLists::Slabs* const slabs : {&lists.partial, &lists.full})
+      for (const Slab& slab : *slabs)
+        for (std::uint32_t index = 0; index < slab.objects; ++index) {
+          if (!object_is(slab.states()[index], ObjectState::allocated)) continue;
+          if (count < some.size()) some[count] = slab.first + index * record_.cut.stride;
+          ++count;
+        }
+  });
+  return count;
+}
+
+// ---- many at once -----------------------------------------------------------------------------------------------
+
+Result<void> KmemCache::allocate_bulk(std::span<void*> objects, Gfp flags) {
+  for (std::size_t n = 0; n < objects.size(); ++n) {
+    const auto object = allocate(flags);
+    if (!object.ok()) {
+      while (n > 0) CHECK(release(objects[--n]).ok());
+      return object.error();
+    }
+    objects[n] = object.take();
+  }
+  return {};
+}
+
+Result<void> KmemCache::release_bulk(std::span<void* const> objects) {
+  // An object that is there twice is found when its second turn comes: the first has made it `cached`.
+  std::size_t done = 0;
+  Error error = Error::ok;
+  while (done < objects.size() && error == Error::ok) {
+    Slab* slab = nullptr;
+    std::uint64_t index = 0;
+    error = judge(objects[done], slab, index);
+    if (error == Error::ok) set_object(slab->states()[index], ObjectState::cached), ++done;
+  }
+  for (std::size_t n = 0; n < done; ++n) {
+    Slab* const slab = slab_at(objects[n]);
+    std::uint8_t& state = slab->states()[slab->index_of(reinterpret_cast<std::uint64_t>(objects[n]))];
+    if (error == Error::ok) {
+      put(objects[n], state);
+    } else {
+      set_object(state, ObjectState::allocated);
+    }
+  }
+  return error;
 }
 
 // ---- addresses --------------------------------------------------------------------------------------------------
@@ -127,6 +181,12 @@ Error KmemCache::misuse_of(const void* object) const {
   return judge(object, slab, index);
 }
 
+void KmemCache::put(void* object, std::uint8_t& state) {
+  set_object(state, ObjectState::cached);
+  SlotHold hold(record_.number);
+  if (!put_loaded(hold, object, state)) release_slowly(object, state, hold.slot, hold.word);
+}
+
 // For addresses outside the window, and for those with which something is wrong.
 [[gnu::noinline]] Result<void> KmemCache::release_anywhere(void* object) {
   Slab* slab = nullptr;
@@ -139,11 +199,11 @@ Error KmemCache::misuse_of(const void* object) const {
 // ---- magazines --------------------------------------------------------------------------------------------------
 
 void KmemCache::grow_limit(ObjectMagazine& magazine) const {
-  magazine.limit = std::min(magazine.limit * 2, record_.magazine_most);
+  magazine.limit = std::min(magazine.limit * 2, std::uint64_t{record_.magazine_most});
 }
 
 ObjectMagazine* KmemCache::make_magazine(Gfp flags) {
-  const auto room = heap_.magazines().allocate(flags);
+  const auto room = heap_.magazines().allocate(anywhere(flags));
   if (!room.ok()) return nullptr;
   auto* const magazine = new (room.take()) ObjectMagazine;
   magazine->set_size(0);
@@ -182,7 +242,8 @@ ObjectMagazine* KmemCache::next_to_take_from(ObjectMagazine& loaded, Gfp flags) 
     mate->mate = full;
     return full;
   }
-  loaded.set_size(take_many(flags, loaded.objects.data(), loaded.states.data(), loaded.limit));
+  const auto wanted = static_cast<std::uint32_t>(loaded.limit);
+  loaded.set_size(take_many(flags, loaded.objects.data(), loaded.states.data(), wanted));
   return &loaded;
 }
 
@@ -220,7 +281,7 @@ ObjectMagazine* KmemCache::next_to_put_into(ObjectMagazine& loaded) {
 [[gnu::noinline]] Result<void*> KmemCache::allocate_slowly(Gfp flags, MagazineSlot& slot,
                                                            std::uintptr_t word) {
   void* object = nullptr;
-  std::atomic<std::uint8_t>* state = nullptr;
+  std::uint8_t* state = nullptr;
   const bool fits = memory::valid(flags) && (!has(flags, Gfp::dma) || has(zone_, Gfp::dma));
   const bool strikes = fits && heap_.strikes();
   ObjectMagazine* loaded = word == kTakenSlot ? nullptr : magazine_in(word);
@@ -228,7 +289,7 @@ ObjectMagazine* KmemCache::next_to_put_into(ObjectMagazine& loaded) {
     if (word == kEmptySlot) loaded = load_pair(flags);
     if (loaded != nullptr) {
       if (loaded->size() == 0) loaded = next_to_take_from(*loaded, flags);
-      if (const std::uint32_t count = loaded->size(); count > 0) {
+      if (const std::uint64_t count = loaded->size(); count > 0) {
         object = loaded->objects[count - 1];
         state = loaded->states[count - 1];
         loaded->set_size(count - 1);
@@ -251,28 +312,28 @@ ObjectMagazine* KmemCache::next_to_put_into(ObjectMagazine& loaded) {
 }
 
 // What put() leaves: the object is `cached`, and in no magazine yet.
-[[gnu::noinline]] void KmemCache::release_slowly(void* object, std::atomic<std::uint8_t>& state,
-                                                 MagazineSlot& slot, std::uintptr_t word) {
+[[gnu::noinline]] void KmemCache::release_slowly(void* object, std::uint8_t& state, MagazineSlot& slot,
+                                                 std::uintptr_t word) {
   ObjectMagazine* loaded = word == kTakenSlot ? nullptr : magazine_in(word);
   if (word == kEmptySlot) loaded = load_pair(Gfp::atomic);
   if (loaded != nullptr && loaded->limit > 0) {
     if (loaded->size() >= loaded->limit) loaded = next_to_put_into(*loaded);
-    const std::uint32_t count = loaded->size();
+    const std::uint64_t count = loaded->size();
     loaded->objects[count] = object;
     loaded->states[count] = &state;
     loaded->set_size(count + 1);
     object = nullptr;
   }
   if (word != kTakenSlot) slot.store(word_of(loaded), std::memory_order_release);
-  std::atomic<std::uint8_t>* const place = &state;
+  std::uint8_t* const place = &state;
   if (object != nullptr) give_back(&object, &place, 1);
 }
 
 void KmemCache::send_home(ObjectMagazine& magazine) {
-  const std::uint32_t count = magazine.size();
+  const std::uint64_t count = magazine.size();
   CHECK(count <= ObjectMagazine::kObjects);  // K4
   if (count == 0) return;
-  give_back(magazine.objects.data(), magazine.states.data(), count);
+  give_back(magazine.objects.data(), magazine.states.data(), static_cast<std::uint32_t>(count));
   magazine.set_size(0);
 }
 

@@ -1,6 +1,7 @@
 // KmemCache: hands out objects of one size, from slabs over frames, through magazines that each CPU holds.
 // SPDX-License-Identifier: MIT
 #pragma once
+#include <span>
 #include <string_view>
 
 #include "mm/base/sync.hpp"
@@ -12,6 +13,7 @@ namespace memory {
 
 class Heap;
 class Inspector;
+struct SlotHold;
 
 // What a cache is made with. The name outlives nothing: it is copied.
 struct CacheShape {
@@ -25,7 +27,14 @@ struct CacheShape {
   Gfp zone = Gfp::kernel;          // Gfp::dma: slabs below 16 MiB
   Magazines magazines = Magazines::on;
   SlabCut::Records records = SlabCut::Records::outside;
+  // Objects are constructed when their slab is made and destructed when it is given back; in between they are handed
+  // out as they were released. Both may be null.
+  void (*construct)(void*) = nullptr;
+  void (*destruct)(void*) = nullptr;
 };
+
+// For what a cache needs itself, wherever its objects are to lie.
+constexpr Gfp anywhere(Gfp flags) { return has(flags, Gfp::atomic) ? Gfp::atomic : Gfp::kernel; }
 
 // Directly mapped memory in which every frame is present: what the common release asks first, in one comparison. The
 // largest such range of the zone that serves most requests; for objects elsewhere the whole frame array is asked.
@@ -99,6 +108,11 @@ class KmemCache {
   // machine.)
   [[gnu::always_inline]] Result<void> release(void* object);
 
+  // The same many times over: all of them, or none and no_memory. `objects` is undefined after a failure.
+  Result<void> allocate_bulk(std::span<void*> objects, Gfp flags = Gfp::kernel);
+  // Releases all of them, or none and the misuse of the first that is wrong.
+  Result<void> release_bulk(std::span<void* const> objects);
+
   // Gives empty slabs back to the frames, and all that magazines hold but for those that are in use just now; how many
   // frames that were. Never waits.
   std::uint64_t shrink();
@@ -109,6 +123,9 @@ class KmemCache {
   // Gives everything back and leaves the heap's list: the cache can be destroyed. Fails with busy while objects are
   // allocated. Precondition: as quiesce(), and nobody uses the cache.
   Result<void> retire();
+
+  // The callers' objects, as many as `some` has room for; how many there are. Precondition: nobody allocates.
+  std::uint64_t live_objects(std::span<const void*> some) const;
 
   // What release() would say of that address, changing nothing.
   Error misuse_of(const void* object) const;
@@ -127,12 +144,18 @@ class KmemCache {
 
  private:
   friend class Heap;
+  friend class Kmalloc;
 
   Result<void*> allocate_slowly(Gfp flags, MagazineSlot& slot, std::uintptr_t word);
-  void release_slowly(void* object, std::atomic<std::uint8_t>& state, MagazineSlot& slot,
-                      std::uintptr_t word);
+  void release_slowly(void* object, std::uint8_t& state, MagazineSlot& slot, std::uintptr_t word);
   Result<void> release_anywhere(void* object);
-  void put(void* object, std::atomic<std::uint8_t>& state);
+
+  // The fast paths, for Kmalloc, too.
+  static void* take_loaded(SlotHold& hold);
+  static bool put_loaded(SlotHold& hold, void* object, std::uint8_t& state);
+  template <typename Wanted>
+  static std::uint8_t* find_allocated(const ObjectWindow& window, std::uint64_t address, Wanted&& wanted);
+  void put(void* object, std::uint8_t& state);
 
   Slab* slab_at(const void* address) const;
   Slab* slab_of_object(const void* object) const;
@@ -145,9 +168,9 @@ class KmemCache {
   void grow_limit(ObjectMagazine& magazine) const;
 
   struct Objects;
-  std::uint32_t take_many(Gfp flags, void** objects, std::atomic<std::uint8_t>** states, std::uint32_t count);
+  std::uint32_t take_many(Gfp flags, void** objects, std::uint8_t** states, std::uint32_t count);
   void take_from(SlabLists& lists, Slab& slab, Objects& out);
-  void give_back(void* const* objects, std::atomic<std::uint8_t>* const* states, std::uint32_t count);
+  void give_back(void* const* objects, std::uint8_t* const* states, std::uint32_t count);
   void give_one(SlabLists& lists, Slab& slab, std::uint64_t index, SlabLists::Slabs& spare);
 
   Result<Slab*> make_slab(Gfp flags);
@@ -167,66 +190,101 @@ class KmemCache {
   Heap& heap_;
   const Gfp zone_;
   const SlabCut::Records records_;
+  void (*const construct_)(void*);
+  void (*const destruct_)(void*);
   std::uint16_t depot_most_ = 0;  // full magazines
   std::uint16_t spare_most_ = 0;  // empty slabs
   Guarded<SlabLists, IrqSpin<Rank::cache>> slabs_;
   Guarded<Depot, IrqSpin<Rank::depot>> depot_;
 };
 
-[[gnu::always_inline]] inline Result<void*> KmemCache::allocate(Gfp flags) {
-  MagazineSlot& slot = platform::percpu().magazines[record_.number];
-  const std::uintptr_t word = slot.exchange(kTakenSlot, std::memory_order_acquire);
-  if (word > kTakenSlot && !has(flags, Gfp::dma)) [[likely]] {
-    ObjectMagazine& loaded = *magazine_in(word);
-    const std::uint32_t last = loaded.size() - 1;
-    if (last < ObjectMagazine::kObjects) [[likely]] {
-      void* const object = loaded.objects[last];
-      std::atomic<std::uint8_t>& state = *loaded.states[last];
-      loaded.set_size(last);
-      slot.store(word, std::memory_order_release);
-      CHECK(object_is(state, ObjectState::cached));  // K3
-      set_object(state, ObjectState::allocated);
-      return object;
-    }
-  }
-  return allocate_slowly(flags, slot, word);
+// What the fast paths leave to the slow ones: the slot, which is held unless `word` is kTakenSlot.
+struct SlotHold {
+  MagazineSlot& slot;
+  std::uintptr_t word;
+
+  explicit SlotHold(unsigned number)
+      : slot(platform::percpu().magazines[number]),
+        word(slot.exchange(kTakenSlot, std::memory_order_acquire)) {}
+  bool loaded() const { return word > kTakenSlot; }
+  void give_back() { slot.store(word, std::memory_order_release); }
+};
+
+// An object off the loaded magazine, `allocated`; or null, and `hold` is still held.
+[[gnu::always_inline]] inline void* KmemCache::take_loaded(SlotHold& hold) {
+  if (!hold.loaded()) [[unlikely]]
+    return nullptr;
+  ObjectMagazine& magazine = *magazine_in(hold.word);
+  std::uint64_t last = 0;
+  if (__builtin_sub_overflow(magazine.size(), std::uint64_t{1}, &last)) [[unlikely]]
+    return nullptr;
+  void* const object = magazine.objects[last];
+  std::uint8_t& state = *magazine.states[last];
+  magazine.set_size(last);
+  hold.give_back();
+  CHECK(object_is(state, ObjectState::cached));  // K3
+  set_object(state, ObjectState::allocated);
+  return object;
 }
 
-[[gnu::always_inline]] inline Result<void> KmemCache::release(void* object) {
-  const auto address = reinterpret_cast<std::uint64_t>(object);
-  const std::uint64_t offset = address - reinterpret_cast<std::uint64_t>(record_.window.base);
-  if (offset >= record_.window.bytes) [[unlikely]]
-    return release_anywhere(object);
-  const Frame& frame = record_.window.frames[offset / kPageSize];
-  if (frame.tag.load(std::memory_order_relaxed) != record_.number) [[unlikely]]
-    return release_anywhere(object);
+// Puts a `cached` object onto the loaded magazine; or not, and `hold` is still held.
+[[gnu::always_inline]] inline bool KmemCache::put_loaded(SlotHold& hold, void* object, std::uint8_t& state) {
+  if (!hold.loaded()) [[unlikely]]
+    return false;
+  ObjectMagazine& magazine = *magazine_in(hold.word);
+  const std::uint64_t count = magazine.size();
+  if (count >= magazine.limit) [[unlikely]]
+    return false;
+  magazine.objects[count] = object;
+  magazine.states[count] = &state;
+  magazine.set_size(count + 1);
+  hold.give_back();
+  return true;
+}
+
+// The state of the allocated object that begins at `address`, if it lies in the window, in a frame with the tag that
+// `wanted` accepts; else null.
+template <typename Wanted>
+[[gnu::always_inline]] inline std::uint8_t* KmemCache::find_allocated(const ObjectWindow& window,
+                                                                      std::uint64_t address,
+                                                                      Wanted&& wanted) {
+  const std::uint64_t offset = address - reinterpret_cast<std::uint64_t>(window.base);
+  if (offset >= window.bytes) [[unlikely]]
+    return nullptr;
+  const Frame& frame = window.frames[offset / kPageSize];
+  if (!wanted(frame.tag.load(std::memory_order_relaxed))) [[unlikely]]
+    return nullptr;
   auto* const slab = reinterpret_cast<Slab*>(frame.owner.load(std::memory_order_relaxed));
   const std::uint64_t index = slab->index_of(address);
   if (index >= slab->objects) [[unlikely]]
-    return release_anywhere(object);
-  std::atomic<std::uint8_t>& state = slab->states()[index];
-  if (!object_is(state, ObjectState::allocated)) [[unlikely]]
-    return release_anywhere(object);
-  put(object, state);
-  return {};
+    return nullptr;
+  std::uint8_t& state = slab->states()[index];
+  return object_is(state, ObjectState::allocated) ? &state : nullptr;
 }
 
-[[gnu::always_inline]] inline void KmemCache::put(void* object, std::atomic<std::uint8_t>& state) {
-  set_object(state, ObjectState::cached);
-  MagazineSlot& slot = platform::percpu().magazines[record_.number];
-  const std::uintptr_t word = slot.exchange(kTakenSlot, std::memory_order_acquire);
-  if (word > kTakenSlot) [[likely]] {
-    ObjectMagazine& loaded = *magazine_in(word);
-    const std::uint32_t count = loaded.size();
-    if (count < loaded.limit) [[likely]] {
-      loaded.objects[count] = object;
-      loaded.states[count] = &state;
-      loaded.set_size(count + 1);
-      slot.store(word, std::memory_order_release);
-      return;
+[[gnu::always_inline]] inline Result<void*> KmemCache::allocate(Gfp flags) {
+  SlotHold hold(record_.number);
+  if (!has(flags, Gfp::dma)) [[likely]] {
+    if (void* const object = take_loaded(hold); object != nullptr) [[likely]] {
+      if (reinterpret_cast<std::uintptr_t>(object) < kPageSize)
+        __builtin_unreachable();  // so nobody asks ok()
+      return object;
     }
   }
-  release_slowly(object, state, slot, word);
+  return allocate_slowly(flags, hold.slot, hold.word);
+}
+
+[[gnu::always_inline]] inline Result<void> KmemCache::release(void* object) {
+  const unsigned number = record_.number;
+  std::uint8_t* const state = find_allocated(record_.window, reinterpret_cast<std::uint64_t>(object),
+                                             [number](unsigned tag) { return tag == number; });
+  if (state == nullptr) [[unlikely]]
+    return release_anywhere(object);
+  set_object(*state, ObjectState::cached);
+  SlotHold hold(number);
+  if (!put_loaded(hold, object, *state)) [[unlikely]]
+    release_slowly(object, *state, hold.slot, hold.word);
+  return {};
 }
 
 }  // namespace memory

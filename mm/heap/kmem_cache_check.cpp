@@ -57,7 +57,7 @@ bool KmemCache::slab_valid(const Slab& slab, std::uint64_t& cached) const {
   if (slab.inverse != record_.cut.inverse || slab.shift != record_.cut.shift) return false;
   std::uint32_t free = 0;
   for (std::uint32_t index = 0; index < slab.objects; ++index) {
-    const std::uint8_t state = slab.states()[index].load(std::memory_order_relaxed);
+    const std::uint8_t state = slab.states()[index];
     if (state > static_cast<std::uint8_t>(ObjectState::allocated)) return false;
     const bool is_free = state == static_cast<std::uint8_t>(ObjectState::free);
     if (is_free != ((slab.free_bits()[index / 64] >> index % 64 & 1) != 0)) return false;

@@ -11,7 +11,7 @@ namespace memory {
 
 struct KmemCache::Objects {
   void** objects;
-  std::atomic<std::uint8_t>** states;
+  std::uint8_t** states;
   std::uint32_t wanted;
   std::uint32_t have = 0;
 };
@@ -25,7 +25,7 @@ void KmemCache::take_from(SlabLists& lists, Slab& slab, Objects& out) {
     while (left != 0 && out.have < out.wanted) {
       const std::size_t index = word * 64 + lowest_bit(left);
       left &= left - 1;
-      std::atomic<std::uint8_t>& state = slab.states()[index];
+      std::uint8_t& state = slab.states()[index];
       CHECK(object_is(state, ObjectState::free));  // K1
       set_object(state, ObjectState::cached);
       out.objects[out.have] = slab.first + index * record_.cut.stride;
@@ -40,8 +40,7 @@ void KmemCache::take_from(SlabLists& lists, Slab& slab, Objects& out) {
 }
 
 // Up to `count` objects, `cached`, out of slabs; makes a slab when there is none with room. How many there were.
-std::uint32_t KmemCache::take_many(Gfp flags, void** objects, std::atomic<std::uint8_t>** states,
-                                   std::uint32_t count) {
+std::uint32_t KmemCache::take_many(Gfp flags, void** objects, std::uint8_t** states, std::uint32_t count) {
   Objects out{objects, states, count};
   const auto take = [&](SlabLists& lists) {
     while (out.have < out.wanted) {
@@ -70,7 +69,7 @@ std::uint32_t KmemCache::take_many(Gfp flags, void** objects, std::atomic<std::u
 }
 
 void KmemCache::give_one(SlabLists& lists, Slab& slab, std::uint64_t index, SlabLists::Slabs& spare) {
-  std::atomic<std::uint8_t>& state = slab.states()[index];
+  std::uint8_t& state = slab.states()[index];
   CHECK(object_is(state, ObjectState::cached));  // K3
   set_object(state, ObjectState::free);
   slab.free_bits()[index / 64] |= std::uint64_t{1} << index % 64;
@@ -89,8 +88,7 @@ void KmemCache::give_one(SlabLists& lists, Slab& slab, std::uint64_t index, Slab
 }
 
 // Objects that are `cached` go home; slabs that this empties go back to the frames when there are enough of them.
-void KmemCache::give_back(void* const* objects, std::atomic<std::uint8_t>* const* states,
-                          std::uint32_t count) {
+void KmemCache::give_back(void* const* objects, std::uint8_t* const* states, std::uint32_t count) {
   SlabLists::Slabs spare;
   slabs_.with([&](SlabLists& lists) {
     for (std::uint32_t n = 0; n < count; ++n) {
@@ -109,13 +107,13 @@ Result<Slab*> KmemCache::make_slab(Gfp flags) {
   Physical& physical = heap_.physical();
   const SlabCut& cut = record_.cut;
   const Order order{cut.order};
-  Gfp from = has(flags, Gfp::atomic) ? Gfp::atomic : Gfp::kernel;
+  Gfp from = anywhere(flags);
   if (has(zone_, Gfp::dma)) from = from | Gfp::dma;
   const FrameNumber number = TRY(physical.allocate(order, from));
   std::byte* const bytes = physical.frames().open(number).bytes();
   void* room = bytes;
   if (records_ == SlabCut::Records::outside) {
-    const auto record = heap_.records_for(cut.objects).allocate(flags);
+    const auto record = heap_.records_for(cut.objects).allocate(anywhere(flags));
     if (!record.ok()) {
       CHECK(physical.release(number, order).ok());
       return record.error();
@@ -132,8 +130,8 @@ Result<Slab*> KmemCache::make_slab(Gfp flags) {
                                      .cache = this,
                                      .first = bytes + cut.first + colour * cut.colour_step,
                                      .inverse = cut.inverse,
+                                     .objects = cut.objects,
                                      .head = head,
-                                     .objects = static_cast<std::uint16_t>(cut.objects),
                                      .taken = 0,
                                      .shift = cut.shift,
                                      .number = static_cast<std::uint8_t>(record_.number),
@@ -149,6 +147,8 @@ Result<Slab*> KmemCache::make_slab(Gfp flags) {
     head[n].tag.store(static_cast<std::uint8_t>(record_.number), std::memory_order_relaxed);
   }
   head->uses.store(Frame::uses_of(2, 0), std::memory_order_relaxed);
+  if (construct_ != nullptr)
+    for (std::uint32_t index = 0; index < cut.objects; ++index) construct_(slab->first + index * cut.stride);
   return slab;
 }
 
@@ -158,6 +158,9 @@ void KmemCache::unmake(Slab& slab) {
   Physical& physical = heap_.physical();
   const Order order{record_.cut.order};
   Frame* const head = slab.head;
+  if (destruct_ != nullptr)
+    for (std::uint32_t index = 0; index < slab.objects; ++index)
+      destruct_(slab.first + index * record_.cut.stride);
   for (std::uint32_t n = 0; n < frames_in(order); ++n) {
     head[n].tag.store(0, std::memory_order_relaxed);
     head[n].owner.store(0, std::memory_order_relaxed);

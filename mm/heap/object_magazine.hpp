@@ -17,16 +17,16 @@ struct ObjectMagazine {
   static constexpr std::uint32_t kObjects = 60;
 
   ListNode node;                     // in the depot
-  std::atomic<std::uint32_t> count;  // [a]
-  std::uint32_t limit;               // objects that it may hold now
+  std::atomic<std::uint64_t> count;  // [a]
+  std::uint64_t limit;               // objects that it may hold now
   ObjectMagazine* mate;              // the other one of its CPU's pair
   std::array<void*, kObjects> objects;
-  std::array<std::atomic<std::uint8_t>*, kObjects> states;
+  std::array<std::uint8_t*, kObjects> states;
 
-  std::uint32_t size() const { return count.load(std::memory_order_relaxed); }
-  void set_size(std::uint32_t objects_now) { count.store(objects_now, std::memory_order_relaxed); }
+  std::uint64_t size() const { return count.load(std::memory_order_relaxed); }
+  void set_size(std::uint64_t objects_now) { count.store(objects_now, std::memory_order_relaxed); }
 };
-static_assert(sizeof(ObjectMagazine) == 992 && std::is_standard_layout_v<ObjectMagazine>);
+static_assert(sizeof(ObjectMagazine) == 1000 && std::is_standard_layout_v<ObjectMagazine>);
 
 // A CPU's place for one cache's loaded magazine (PerCpu::magazines), by the cache's number:
 //

@@ -21,12 +21,10 @@ enum class ObjectState : std::uint8_t {
   cached = 1,     // out of its slab, in a magazine
   allocated = 2,  // out of its slab, the caller's
 };
-inline bool object_is(const std::atomic<std::uint8_t>& state, ObjectState what) {
-  return state.load(std::memory_order_relaxed) == static_cast<std::uint8_t>(what);
+inline bool object_is(std::uint8_t state, ObjectState what) {
+  return state == static_cast<std::uint8_t>(what);
 }
-inline void set_object(std::atomic<std::uint8_t>& state, ObjectState what) {
-  state.store(static_cast<std::uint8_t>(what), std::memory_order_relaxed);
-}
+inline void set_object(std::uint8_t& state, ObjectState what) { state = static_cast<std::uint8_t>(what); }
 
 // How a cache cuts its slabs. `inverse` and `shift` find an object's index without a division: see slab.cpp.
 struct SlabCut {
@@ -65,23 +63,22 @@ struct Slab {
   KmemCache* cache;       // [I]
   std::byte* first;       // [I] the first object
   std::uint64_t inverse;  // [I] as SlabCut
+  std::uint64_t objects;  // [I]
   Frame* head;            // [I] the first frame
-  std::uint16_t objects;  // [I]
   std::uint16_t taken;    // [c] objects that are out of it: cached or allocated
   std::uint8_t shift;     // [I]
   std::uint8_t number;    // [I] the cache's
-  std::uint16_t unused;
+  std::uint32_t unused;
 
-  // Each object's ObjectState. [a] written by whoever holds the object: its allocator, its magazine's holder, or under
-  // the cache's lock.
-  std::atomic<std::uint8_t>* states() { return reinterpret_cast<std::atomic<std::uint8_t>*>(this + 1); }
-  const std::atomic<std::uint8_t>* states() const {
-    return reinterpret_cast<const std::atomic<std::uint8_t>*>(this + 1);
-  }
+  // Each object's ObjectState. Written by whoever holds the object: its caller, its magazine's holder, or under the
+  // cache's lock. Each got it from the last by what ordered everything else about the object, so it needs no atomic.
+  std::uint8_t* states() { return reinterpret_cast<std::uint8_t*>(this + 1); }
+  const std::uint8_t* states() const { return reinterpret_cast<const std::uint8_t*>(this + 1); }
   // [c] a bit for each object, set where it is free.
   std::span<std::uint64_t> free_bits() {
-    return {reinterpret_cast<std::uint64_t*>(reinterpret_cast<std::byte*>(this + 1) + states_bytes(objects)),
-            words_for(objects)};
+    const auto count = static_cast<std::uint32_t>(objects);
+    return {reinterpret_cast<std::uint64_t*>(reinterpret_cast<std::byte*>(this + 1) + states_bytes(count)),
+            words_for(count)};
   }
   std::span<const std::uint64_t> free_bits() const { return const_cast<Slab*>(this)->free_bits(); }
 
@@ -94,7 +91,7 @@ struct Slab {
   static constexpr std::size_t states_bytes(std::uint32_t objects) { return (objects + 7) / 8 * 8; }
   static constexpr std::size_t words_for(std::uint32_t objects) { return (objects + 63) / 64; }
 };
-static_assert(sizeof(Slab) == 56 && std::is_standard_layout_v<Slab>);
+static_assert(sizeof(Slab) == 64 && std::is_standard_layout_v<Slab>);
 
 constexpr std::size_t slab_record_bytes(std::uint32_t objects) {
   return sizeof(Slab) + Slab::states_bytes(objects) + Slab::words_for(objects) * 8;

@@ -13,6 +13,7 @@ extern "C" {
 #endif
 
 struct mm_machine;
+struct kmem_cache;
 
 struct mm_range {
   uint64_t first;
@@ -68,8 +69,32 @@ struct mm_page_operation {
  * the machine died, or at the first verb that is none. A negative errno on a dead machine. */
 int64_t mm_run_pages(struct mm_page_operation* operations, size_t count);
 
+/* One call of the floor of objects among many, and what came of it. The letters are those of mm/object_call.hpp. */
+struct mm_object_call {
+  uint32_t letter;
+  uint32_t error; /* set: 0, or a number for mm_error_text() */
+  uint64_t first;
+  uint64_t second;
+  uint64_t result; /* set: an address or bytes; 0 after a failure */
+};
+
+/* As mm_run_pages(): the kernel's `objects`. */
+int64_t mm_run_objects(struct mm_object_call* calls, size_t count);
+
+/* The number of a cache, as `letter` a and f have it; 0 when it is none. */
+unsigned mm_cache_number(const struct kmem_cache* cache);
+
+/* The cache of that number, if kmem_cache_create() made it; else NULL. */
+struct kmem_cache* mm_cache(unsigned number);
+
 /* The words for mm_page_operation.error, as mm_last_error() has them; "success" for 0, NULL for what is no error. */
 const char* mm_error_text(unsigned error);
+
+/* The errno that it is told as; 0 for 0 and for what is no error. */
+int mm_error_number(unsigned error);
+
+/* Gives back what all caches hold and nobody uses. 0 or a negative errno. */
+int mm_shrink(void);
 
 /* Sends home what all CPUs' magazines hold: then levels, counters and a walk agree. Precondition: nobody else is on the
  * machine. 0 or a negative errno. */

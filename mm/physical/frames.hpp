@@ -79,6 +79,8 @@ enum class FrameTag : std::uint8_t {
   none = 0,
   // 1 .. kCacheSlots - 1: every frame of a slab. owner: its Slab; index: which frame of the slab. In the first frame
   // mappings: objects out of the slab; references 2, so that nobody releases it as a block of frames.
+  large_object =
+      kCacheSlots,  // first frame of a block that is one object of kmalloc; references 2, for the same reason
 };
 
 enum class FrameFlag : std::uint8_t {

@@ -81,6 +81,10 @@ std::uint32_t Physical::take_from_zones(Order order, Gfp flags) {
       block = caches_.refill_and_take(first, order, node_.floor(first, first, flags));
     if (block == FrameCaches::kNone) block = take_from_zones(order, flags);
     if (block == FrameCaches::kNone && caches_.drain() > 0) block = take_from_zones(order, flags);
+    if (block == FrameCaches::kNone && reclaimer_ != nullptr && reclaimer_->reclaim() > 0) {
+      (void)caches_.drain();
+      block = take_from_zones(order, flags);
+    }
   }
   if (block != FrameCaches::kNone) return hand_out(FrameNumber{block}, order);
   record_.failures.fetch_add(1, std::memory_order_relaxed);

@@ -47,6 +47,17 @@ class StorageMapper {
   ~StorageMapper() = default;
 };
 
+// Who keeps frames that nobody needs. Declared here, implemented by the floors above that keep some.
+class FrameReclaimer {
+ public:
+  // Gives back what it can spare without waiting; how many frames that were. Called with whatever locks the caller of
+  // allocate() holds, all of them above rank cache; allocates nothing.
+  virtual std::uint64_t reclaim() = 0;
+
+ protected:
+  ~FrameReclaimer() = default;
+};
+
 class Physical {
  public:
   // Both windows and the direct map as FrameTable has them.
@@ -94,6 +105,9 @@ class Physical {
   // while nobody allocates, levels, counters and a walk agree to the frame.
   std::uint64_t drain() { return caches_.drain(); }
   void quiesce() { caches_.quiesce(); }
+
+  // Asked when a request would fail. Once, before anybody allocates; it outlives whoever does.
+  void set_reclaimer(FrameReclaimer& reclaimer) { reclaimer_ = &reclaimer; }
 
   // The n-th allocation from now on fails; 0 disarms. While a plan is armed the caches are out of service, so every
   // request comes by the place that can fail.
@@ -152,7 +166,8 @@ class Physical {
   FrameCaches caches_;
   FrameCaches::Service caching_ = FrameCaches::Service::on;
   FailPlan fail_plan_;
-  Mutex<Rank::range> adding_;  // one at a time
+  FrameReclaimer* reclaimer_ = nullptr;  // [I]
+  Mutex<Rank::range> adding_;            // one at a time
   PhysicalRecord record_;
 };
 

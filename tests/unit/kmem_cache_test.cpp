@@ -229,8 +229,11 @@ TEST(kmem_cache, dma_objects_lie_below_16_mib) {
   KmemCache low(heap_of(world), {.name = "low", .object_bytes = 256, .zone = Gfp::dma});
   KmemCache any(heap_of(world), {.name = "any", .object_bytes = 256});
   const auto* const edge = world->frames().map().direct_map + 16_MiB;
-  EXPECT(low.allocate(Gfp::kernel | Gfp::dma).take() < edge);
-  EXPECT(low.allocate().take() < edge);
+  for (const Gfp flags : {Gfp::kernel | Gfp::dma, Gfp::dma, Gfp::kernel, Gfp::atomic | Gfp::dma}) {
+    const auto object = low.allocate(flags);
+    ASSERT(object.ok());
+    EXPECT(object.take() < edge);
+  }
   void* const object = any.allocate().take();
   EXPECT(object >= edge);
   ASSERT(any.release(object).ok());
@@ -348,7 +351,7 @@ TEST(kmem_cache, an_object_put_in_twice_stops_the_machine) {
   void* const object = cache.allocate().take();
   ASSERT(cache.release(object).ok());
   ObjectMagazine& loaded = loaded_of(world, cache);
-  const std::uint32_t count = loaded.size();
+  const std::uint64_t count = loaded.size();
   loaded.objects[count] = object;
   loaded.states[count] = loaded.states[count - 1];
   loaded.set_size(count + 1);
@@ -372,7 +375,7 @@ TEST(kmem_cache, valid_finds_what_is_wrong) {
     return seen && cache.valid();
   };
   EXPECT(noticed(slab.taken, std::uint16_t{3}));
-  EXPECT(noticed(slab.objects, std::uint16_t{63}));
+  EXPECT(noticed(slab.objects, std::uint64_t{63}));
   EXPECT(noticed(slab.shift, std::uint8_t{5}));
   EXPECT(noticed(slab.number, std::uint8_t{0}));
   EXPECT(noticed(slab.inverse, std::uint64_t{5}));
@@ -387,11 +390,11 @@ TEST(kmem_cache, valid_finds_what_is_wrong) {
   EXPECT(noticed(slab.head->index, 1u));
   EXPECT(noticed(slab.head->owner, std::uint64_t{0}));
   ObjectMagazine& loaded = loaded_of(world, cache);
-  EXPECT(noticed(loaded.count, 61u));
+  EXPECT(noticed(loaded.count, std::uint64_t{61}));
   EXPECT(noticed(loaded.count, loaded.size() - 1));
   EXPECT(noticed(loaded.objects[0], static_cast<void*>(&slab)));
   EXPECT(noticed(loaded.states[0], loaded.states[1]));
-  EXPECT(noticed(loaded.limit, 61u));
+  EXPECT(noticed(loaded.limit, std::uint64_t{61}));
 }
 
 namespace {
@@ -421,14 +424,100 @@ TEST(kmem_cache, typed_objects_are_made_and_destroyed) {
 TEST(kmem_cache, two_caches_of_one_name_are_two_and_numbers_come_back) {
   World world({.memory = kMemory});
   ASSERT(world.ok());
-  KmemCache first(heap_of(world), kSmall);
-  KmemCache second(heap_of(world), kSmall);
-  EXPECT(first.number() != second.number());
-  void* const object = first.allocate().take();
-  EXPECT_EQ(second.release(object).error(), Error::wrong_cache);
-  const unsigned number = second.number();
-  ASSERT(second.retire().ok());
-  KmemCache third(heap_of(world), kSmall);
-  EXPECT_EQ(third.number(), number);
-  ASSERT(first.release(object).ok());
+  Heap& heap = heap_of(world);
+  KmemCache* const first = heap.create(kSmall).take();
+  KmemCache* const second = heap.create(kSmall).take();
+  EXPECT(first->number() != second->number());
+  void* const object = first->allocate().take();
+  EXPECT_EQ(second->release(object).error(), Error::wrong_cache);
+  const unsigned number = second->number();
+  ASSERT(heap.destroy(*second).ok());
+  EXPECT_EQ(heap.create(kSmall).take()->number(), number);
+  ASSERT(first->release(object).ok());
+}
+
+namespace {
+
+unsigned constructed = 0;
+
+void construct(void* object) {
+  ++constructed;
+  *static_cast<std::uint64_t*>(object) = 0x5eed;
+}
+void destruct(void*) { --constructed; }
+
+}  // namespace
+
+TEST(kmem_cache, objects_are_constructed_with_their_slab_and_stay_so) {
+  World world({.memory = kMemory});
+  ASSERT(world.ok());
+  constructed = 0;
+  KmemCache* const cache =
+      heap_of(world)
+          .create({.name = "made", .object_bytes = 48, .construct = construct, .destruct = destruct})
+          .take();
+  static void* objects[200];
+  for (void*& object : objects) {
+    object = cache->allocate().take();
+    EXPECT_EQ(*static_cast<std::uint64_t*>(object), 0x5eedu);
+  }
+  EXPECT_EQ(constructed, cache->levels().objects);
+  for (void* const object : objects) ASSERT(cache->release(object).ok());
+  EXPECT_EQ(*static_cast<std::uint64_t*>(cache->allocate().take()), 0x5eedu);
+  EXPECT_EQ(constructed, cache->levels().objects);
+  EXPECT_EQ(heap_of(world).destroy(*cache).error(), Error::busy);
+  const void* live[2] = {};
+  EXPECT_EQ(cache->live_objects(live), 1u);
+  ASSERT(live[0] != nullptr && live[1] == nullptr);
+  ASSERT(cache->release(const_cast<void*>(live[0])).ok());
+  EXPECT(heap_of(world).destroy(*cache).ok());
+  EXPECT_EQ(constructed, 0u);
+  EXPECT(world->manager().valid());
+}
+
+TEST(kmem_cache, caches_are_made_until_there_is_no_number_left) {
+  World world({.memory = kMemory});
+  ASSERT(world.ok());
+  const std::uint64_t before = world->physical().levels().free;
+  static KmemCache* made[kCacheSlots];
+  unsigned count = 0;
+  for (;;) {
+    const auto cache = heap_of(world).create(kSmall);
+    if (!cache.ok()) {
+      EXPECT_EQ(cache.error(), Error::too_big);
+      break;
+    }
+    ASSERT(count < kCacheSlots);
+    made[count++] = cache.take();
+  }
+  EXPECT(count > 150);
+  EXPECT_EQ(heap_of(world).create({.name = "", .object_bytes = 8}).error(), Error::invalid);
+  EXPECT_EQ(heap_of(world).destroy(*heap_of(world).cache(1)).error(), Error::not_found);
+  while (count > 0) EXPECT(heap_of(world).destroy(*made[--count]).ok());
+  EXPECT(all_given_back(world, before));
+}
+
+TEST(kmem_cache, many_at_once_are_all_or_none) {
+  static constexpr PhysRange kLittle[] = {frames(0, 64)};
+  static void* objects[4096];
+  World world({.memory = kLittle});
+  ASSERT(world.ok());
+  KmemCache cache(heap_of(world), kSmall);
+  EXPECT_EQ(cache.allocate_bulk(objects).error(), Error::no_memory);
+  EXPECT_EQ(cache.levels().allocated, 0u);
+  const std::span<void*> some(objects, 500);
+  ASSERT(cache.allocate_bulk(some).ok());
+  EXPECT_EQ(cache.levels().allocated, 500u);
+  void* const good = some[321];
+  some[321] = static_cast<std::byte*>(good) + 8;
+  EXPECT_EQ(cache.release_bulk(some).error(), Error::interior_object);
+  EXPECT_EQ(cache.levels().allocated, 500u);
+  some[321] = some[7];
+  EXPECT_EQ(cache.release_bulk(some).error(), Error::double_free);
+  EXPECT_EQ(cache.levels().allocated, 500u);
+  EXPECT(cache.valid());
+  some[321] = good;
+  EXPECT(cache.release_bulk(some).ok());
+  EXPECT_EQ(cache.levels().allocated, 0u);
+  EXPECT(cache.valid());
 }

@@ -13,8 +13,10 @@ from coronel.memory import PAGE_SIZE
 from coronel.mm.host import StressReport
 from coronel.mm.kernel_mm import MemInfo, PageInfo
 from coronel.mm.magazines import read_caches
+from coronel.mm.objects import ObjectOperation, ObjectResult, checked_objects, operation
 from coronel.mm.pages import GFPFlags, PageOperation, PageResult, allocation, checked, release
 from coronel.mm.record import Tables
+from coronel.mm.slabs import levels, read_heap
 from coronel.mm.zones import Physical, frame_at
 
 if TYPE_CHECKING:
@@ -50,24 +52,81 @@ class Body(ABC):
 
     def alloc_pages(self, order: int, gfp_flags: int = GFPFlags.KERNEL) -> int | None:
         """As KernelMM's."""
-        operation = allocation(order, gfp_flags)
-        value, why = self.run([operation])[0]
+        wanted = allocation(order, gfp_flags)
+        value, why = self.run([wanted])[0]
         if value == -errno.ENOMEM:
             return None
         if value < 0:
-            raise MMError(f"{why}: {operation}", -value)
+            raise MMError(f"{why}: {wanted}", -value)
         return value
 
     def free_pages(self, pfn: int, order: int) -> None:
         """As KernelMM's."""
-        operation = release(pfn, order)
-        value, why = self.run([operation])[0]
+        wanted = release(pfn, order)
+        value, why = self.run([wanted])[0]
         if value < 0:
-            raise MMError(f"{why}: {operation}", -value)
+            raise MMError(f"{why}: {wanted}", -value)
 
     def run(self, operations: Iterable[PageOperation]) -> list[PageResult]:
         """As KernelMM's."""
         return self._perform(checked(operations))
+
+    @abstractmethod
+    def _perform_objects(self, operations: list[ObjectOperation]) -> list[ObjectResult]: ...
+
+    def run_objects(self, operations: Iterable[ObjectOperation]) -> list[ObjectResult]:
+        """As KernelMM's."""
+        return self._perform_objects(checked_objects(operations))
+
+    def cache_alloc(self, cache: int, gfp_flags: int = GFPFlags.KERNEL) -> int | None:
+        """As KernelMM's."""
+        return self._address(operation("cache_alloc", cache, gfp_flags))
+
+    def cache_free(self, cache: int, address: int) -> None:
+        """As KernelMM's."""
+        self._number(operation("cache_free", cache, address))
+
+    def kmalloc(self, size: int, gfp_flags: int = GFPFlags.KERNEL) -> int | None:
+        """As KernelMM's."""
+        return self._address(operation("kmalloc", size, gfp_flags))
+
+    def krealloc(self, address: int, size: int) -> int | None:
+        """As KernelMM's."""
+        return self._address(operation("krealloc", address, size))
+
+    def kfree(self, address: int) -> None:
+        """As KernelMM's."""
+        self._number(operation("kfree", address))
+
+    def ksize(self, address: int) -> int:
+        """As KernelMM's."""
+        return self._number(operation("ksize", address))
+
+    def _number(self, one: ObjectOperation) -> int:
+        value, why = self.run_objects([one])[0]
+        if why:
+            raise MMError(f"{why}: {one}", -value)
+        return value
+
+    def _address(self, one: ObjectOperation) -> int | None:
+        value, why = self.run_objects([one])[0]
+        if why and value == -errno.ENOMEM:
+            return None
+        if why:
+            raise MMError(f"{why}: {one}", -value)
+        return value
+
+    def get_slab_stats(self) -> dict[str, dict[str, int]]:
+        """As KernelMM's."""
+        found: dict[str, dict[str, int]] = {}
+        with self._state.still() as tables:
+            for cache in read_heap(tables).caches:
+                now = levels(tables, cache)
+                entry = found.setdefault(cache.name, {})
+                for name in ("allocated", "cached", "objects", "slabs"):
+                    entry[name] = entry.get(name, 0) + int(getattr(now, name))
+                entry["object_bytes"] = int(cache.record["object_bytes"])
+        return found
 
     def walk(self) -> Walk:
         """As KernelMM's."""

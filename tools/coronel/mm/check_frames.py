@@ -6,13 +6,14 @@ should be. Then blocks are measured: the frames from a head up to the next frame
 must be exactly 2^order.
 
 Heads are of two kinds: `allocated` has one reference, `cached` lies in a magazine and is as clear as a free
-frame, its poison apart.
+frame, its poison apart. The frames of a slab are those of an allocated block, and say whose they are; what
+they must say comes from the slabs (check_slabs.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,10 @@ from numpy.typing import NDArray
 from coronel.mm.derive import cover, natural_lengths
 from coronel.mm.frames import Bools, FrameArray, Numbers
 from coronel.mm.problem import Findings
+from coronel.mm.slabs import SlabClaims
 from coronel.mm.zones import State
 
-ZERO_FIELDS = ("mappings", "node", "tag", "index", "prev", "next", "owner")  # no floor uses them yet
+ZERO_FIELDS = ("mappings", "node", "tag", "index", "prev", "next", "owner")  # but for what slabs use
 
 
 def frame_name(number: int) -> str:
@@ -50,6 +52,7 @@ class Witnesses:
     managed_claims: Sequence[int]  # how many managed frames there are, says whoever counts them
     poison_flag: int  # the bit of `flags` that a frame without an owner may have; 0: none
     poison_end: int  # frames from this number on are never poisoned: nothing can write to them
+    slabs: SlabClaims = field(default_factory=SlabClaims)  # what the frames of slabs say besides
 
 
 class FrameCheck:
@@ -102,13 +105,14 @@ class FrameCheck:
         state = self.state
         key = np.minimum(state, last).astype(np.uint16) << bits | self.order
         records = self.array.frames.view(np.uint64).reshape(-1, words)
+        owned = self._claimed(words)
         odd = state > last
         zone = self._mask("zone", (1 << self.array.frame_type["zone"].bits) - 1)
         poison = self._mask("flags", self.poison_flag)
         managed: Bools = state == self.states["managed"]
         may_be_poisoned = (managed | (state == self.states["cached"])).astype(np.uint64)
         for word in range(words):
-            difference = records[:, word] ^ table[key, word]
+            difference = records[:, word] ^ table[key, word] ^ owned[:, word]
             difference &= ~np.uint64(zone[word])
             if poison[word]:
                 difference &= ~(may_be_poisoned * np.uint64(poison[word]))
@@ -117,6 +121,14 @@ class FrameCheck:
         odd |= (state != self.states["absent"]) != self.present
         odd |= self.free & ~managed
         return np.flatnonzero(odd)
+
+    def _claimed(self, words: int) -> NDArray[np.uint64]:
+        """What the claims of slabs change of the template of each frame, as words of its Frame."""
+        changed = np.zeros(len(self.array.frames), self.array.frames.dtype)
+        for index, claim in self.witnesses.slabs.of.items():
+            for name, value in claim.items():
+                changed[name][index] = value ^ 1 if name == "references" else value
+        return changed.view(np.uint64).reshape(-1, words)
 
     def _mask(self, field: str, bits: int) -> list[int]:
         """Bits of a field as masks over the words of a Frame."""
@@ -136,6 +148,7 @@ class FrameCheck:
         expected["state"] = self.states[_FRAME_STATE[kind]]
         expected["references"] = int(kind is State.allocated)
         expected["zone"] = int(self.witnesses.zones[index])
+        expected |= self.witnesses.slabs.of.get(index, {})
         if not head:
             expected["order"] = 0
         may_be_poisoned = kind in (State.free, State.inside, State.cached)  # inside: _check_flags sees
@@ -154,6 +167,8 @@ class FrameCheck:
         """What a frame should be, by everything but its own state."""
         if not self.present[index]:
             return State.absent
+        if index in self.witnesses.slabs.of:
+            return State.allocated if index in self.witnesses.slabs.heads else State.inside
         if self.free[index]:
             return State.free
         if self._covered(index):

@@ -4,6 +4,8 @@ outside.
 
 from __future__ import annotations
 
+import errno
+import functools
 from typing import TYPE_CHECKING, Any
 
 from coronel.artifact import Artifact
@@ -12,7 +14,9 @@ from coronel.memory import PAGE_SHIFT
 from coronel.mm.body import Body
 from coronel.mm.host import StressReport
 from coronel.mm.kernel import KernelState
+from coronel.mm.objects import RETURN_ADDRESSES, ObjectOperation, ObjectResult
 from coronel.mm.pages import PageOperation, PageResult, Verb, unsigned
+from coronel.mm.zones import Physical
 
 if TYPE_CHECKING:
     from coronel.guest import Guest
@@ -44,6 +48,49 @@ class GuestKernelMM(Body):
             texts, errors = reply["texts"], iter(reply["errors"])
             results += [PageResult(n, texts[next(errors)] if n < 0 else "") for n in reply["results"]]
         return results
+
+    def _perform_objects(self, operations: list[ObjectOperation]) -> list[ObjectResult]:
+        base = self._direct_map
+        results: list[ObjectResult] = []
+        for chunk in _object_lines(operations):
+            line = " ".join(f"{letter}{first}/{second}" for letter, first, second in chunk)
+            reply = self.guest.channel.call("objects", line)
+            texts, errors = reply["texts"], iter(reply["errors"])
+            for (letter, _, _), value in zip(chunk, reply["results"], strict=True):
+                if value < 0:
+                    results.append(ObjectResult(value, texts[next(errors)]))
+                else:
+                    results.append(ObjectResult(value + base if letter in RETURN_ADDRESSES else value, ""))
+        return results
+
+    @functools.cached_property
+    def _direct_map(self) -> int:
+        with self.state.still() as tables:
+            return int(Physical.of(tables).map["direct_map"])
+
+    def create_cache(self, name: str, size: int, align: int = 8, *, dma: bool = False) -> int:
+        """As KernelMM's."""
+        what = f"cache {name!r}, size {size}, align {align}"
+        if not name or not all(" " < letter <= "~" for letter in name):
+            raise MMError(f"invalid argument: {what}", errno.EINVAL)
+        line = f"newcache {name} {unsigned('size', size, 64)} {unsigned('align', align, 64)}"
+        return int(self._call(line + (" dma" if dma else ""), what)["cache"])
+
+    def destroy_cache(self, cache: int) -> None:
+        """As KernelMM's."""
+        self._call(f"delcache {unsigned('cache', cache)}", f"cache {cache}")
+
+    def shrink(self) -> None:
+        """As KernelMM's."""
+        self._call("shrink", "shrink")
+
+    def read_memory(self, address: int, size: int) -> bytes:
+        """As KernelMM's."""
+        return self.guest.ram.read(address - self._direct_map, size)
+
+    def write_memory(self, address: int, data: bytes) -> None:
+        """As KernelMM's."""
+        self.guest.ram.write(address - self._direct_map, data)
 
     def _stress(self, operations: int, seed: int) -> StressReport:
         unsigned("operations", operations, 64)
@@ -86,6 +133,20 @@ class GuestKernelMM(Body):
         if outcome.status:
             raise MMError(f"{outcome.error}: {what}", outcome.status)
         return outcome.value
+
+
+def _object_lines(operations: list[ObjectOperation]) -> list[list[ObjectOperation]]:
+    """What `objects` is told, in as many lines as it needs."""
+    lines: list[list[ObjectOperation]] = []
+    used = MOST_BYTES
+    for one in operations:
+        size = 3 + len(str(one.first)) + len(str(one.second))
+        used += size
+        if used > MOST_BYTES or len(lines[-1]) == MOST_OPERATIONS:
+            lines.append([])
+            used = size
+        lines[-1].append(one)
+    return lines
 
 
 def _lines(operations: list[PageOperation]) -> list[str]:

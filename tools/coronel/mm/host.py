@@ -39,6 +39,7 @@ from coronel.errors import MMError, SetupError, UsageError
 from coronel.memory import PAGE_SHIFT, PAGE_SIZE
 from coronel.mm import stats
 from coronel.mm.host_memory import HostMemory
+from coronel.mm.objects import ObjectOperation, ObjectResult
 from coronel.mm.pages import PageOperation, PageResult, unsigned
 from coronel.mm.record import Tables
 
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 LIBRARY_VARIABLE = "CORONEL_MM_LIBRARY"  # a path to use instead of the build's
 
 _ROW = struct.Struct("<IIIIQq")  # struct mm_page_operation
+_CALL = struct.Struct("<IIQQQ")  # struct mm_object_call
 
 Misuse = Literal["refuse", "panic"]
 
@@ -142,6 +144,11 @@ class HostLibrary:
         while text := self.call.mm_error_text(len(texts)):
             texts.append(self.ffi.string(text).decode())
         return texts
+
+    @functools.cached_property
+    def error_numbers(self) -> list[int]:
+        """The errno of each number of an error."""
+        return [int(self.call.mm_error_number(error)) for error in range(len(self.error_texts))]
 
     @classmethod
     @functools.cache
@@ -258,6 +265,40 @@ class HostMachine:
             raise self._error(min(done, 0) or -errno.ENOTRECOVERABLE, "many operations")
         texts = self.library.error_texts
         return [PageResult(result, texts[error]) for *_, error, _, result in _ROW.iter_unpack(data)]
+
+    def run_objects(self, operations: Iterable[ObjectOperation]) -> list[ObjectResult]:
+        """As run_pages(), for calls of the floor of objects."""
+        rows = [_CALL.pack(ord(letter), 0, first, second, 0) for letter, first, second in operations]
+        ffi, call = self.library.ffi, self._enter()
+        data = bytearray(b"".join(rows))
+        first_call = ffi.cast("struct mm_object_call *", ffi.from_buffer(data))
+        done = int(call.mm_run_objects(first_call, len(rows)))
+        if done != len(rows):
+            raise self._error(min(done, 0) or -errno.ENOTRECOVERABLE, "many operations")
+        texts, numbers = self.library.error_texts, self.library.error_numbers
+        return [
+            ObjectResult(-numbers[error], texts[error]) if error else ObjectResult(result, "")
+            for _, error, _, _, result in _CALL.iter_unpack(data)
+        ]
+
+    def create_cache(self, name: str, size: int, align: int = 8, *, dma: bool = False) -> int:
+        """Makes a cache; its number."""
+        call = self._enter()
+        size, align = unsigned("size", size, 64), unsigned("align", align, 64)
+        flags = call.SLAB_CACHE_DMA if dma else 0
+        made = call.kmem_cache_create(name.encode(), size, align, flags, self.library.ffi.NULL)
+        if made == self.library.ffi.NULL:
+            raise self._error(-errno.EINVAL, f"cache {name!r}, size {size}, align {align}")
+        return int(call.mm_cache_number(made))
+
+    def destroy_cache(self, cache: int) -> None:
+        """Ends a cache; MMError while objects of it are allocated."""
+        call = self._enter()
+        self._check(call.kmem_cache_destroy(call.mm_cache(unsigned("cache", cache))), f"cache {cache}")
+
+    def shrink(self) -> None:
+        """Gives back what caches hold and nobody uses."""
+        self._check(self._enter().mm_shrink(), "shrink")
 
     def stress(self, operations: int, seed: int, *, hold: bool = True) -> StressReport:
         """Random allocations, releases and misuses, the kernel's `stress pages`. With `hold` what is live

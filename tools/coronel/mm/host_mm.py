@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self
 
 from coronel.mm.body import Body
 from coronel.mm.host import HostMachine, StressReport
+from coronel.mm.objects import ObjectOperation, ObjectResult
 from coronel.mm.pages import PageOperation, PageResult
 
 if TYPE_CHECKING:
@@ -33,6 +34,29 @@ class HostKernelMM(Body):
 
     def _perform(self, operations: list[PageOperation]) -> list[PageResult]:
         return self.machine.run_pages(operations)
+
+    def _perform_objects(self, operations: list[ObjectOperation]) -> list[ObjectResult]:
+        return self.machine.run_objects(operations)
+
+    def create_cache(self, name: str, size: int, align: int = 8, *, dma: bool = False) -> int:
+        """As KernelMM's."""
+        return self.machine.create_cache(name, size, align, dma=dma)
+
+    def destroy_cache(self, cache: int) -> None:
+        """As KernelMM's."""
+        self.machine.destroy_cache(cache)
+
+    def shrink(self) -> None:
+        """As KernelMM's."""
+        self.machine.shrink()
+
+    def read_memory(self, address: int, size: int) -> bytes:
+        """As KernelMM's."""
+        return self.machine.memory.read(address, size)
+
+    def write_memory(self, address: int, data: bytes) -> None:
+        """As KernelMM's."""
+        self.machine.memory.write(address, data)
 
     def _stress(self, operations: int, seed: int) -> StressReport:
         return self.machine.stress(operations, seed, hold=False)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from coronel.mm.host import StressReport
+from coronel.mm.objects import ObjectOperation, ObjectResult
 from coronel.mm.pages import GFPFlags, PageOperation, PageResult
 
 if TYPE_CHECKING:
@@ -68,6 +69,47 @@ class KernelMM(Protocol):
         """Performs many operations in order, those after a failure too, and says what came of each. MMError,
         and none is performed, when the numbers of one do not fit a call.
         """
+
+    def create_cache(self, name: str, size: int, align: int = 8, *, dma: bool = False) -> int:
+        """Makes a cache of objects of `size` bytes; its number. MMError when it cannot be."""
+
+    def destroy_cache(self, cache: int) -> None:
+        """Ends a cache that create_cache() made; MMError while objects of it are allocated."""
+
+    def cache_alloc(self, cache: int, gfp_flags: int = GFPFlags.KERNEL) -> int | None:
+        """The address of an object; None when memory is out."""
+
+    def cache_free(self, cache: int, address: int) -> None:
+        """Takes an object back. MMError says what was wrong: double, interior, wild, wrong cache."""
+
+    def kmalloc(self, size: int, gfp_flags: int = GFPFlags.KERNEL) -> int | None:
+        """The address of `size` bytes; None when memory is out."""
+
+    def krealloc(self, address: int, size: int) -> int | None:
+        """The same bytes with room for `size`; None when memory is out, and nothing has changed."""
+
+    def kfree(self, address: int) -> None:
+        """Takes back what kmalloc() returned; MMError as cache_free()."""
+
+    def ksize(self, address: int) -> int:
+        """Bytes that may be used there; MMError as kfree()."""
+
+    def run_objects(self, operations: Iterable[ObjectOperation]) -> list[ObjectResult]:
+        """As run(), for calls of the floor of objects (`coronel.mm.objects`)."""
+
+    def read_memory(self, address: int, size: int) -> bytes:
+        """Bytes at an address that an object was said to be at."""
+
+    def write_memory(self, address: int, data: bytes) -> None:
+        """Changes bytes there, from outside."""
+
+    def get_slab_stats(self) -> dict[str, dict[str, int]]:
+        """Of each cache by name: objects allocated, cached in magazines and in all, slabs, bytes of an
+        object; as Python finds them in memory. Caches of one name are one.
+        """
+
+    def shrink(self) -> None:
+        """Gives back what caches hold and nobody uses."""
 
     def add_memory_range(self, first: int, end: int) -> None:
         """Puts frames [first, end) into service. MMError when it cannot be. A guest can add only what its

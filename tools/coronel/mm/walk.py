@@ -12,6 +12,7 @@ from coronel.mm.check_map import Ranges
 from coronel.mm.frames import FrameArray
 from coronel.mm.magazines import Cache, Magazine
 from coronel.mm.problem import Problem
+from coronel.mm.slabs import Cache as ObjectCache
 from coronel.mm.zones import State, Zone
 
 
@@ -29,6 +30,7 @@ class Walk:
     direct_frames: int  # frames from this number on are not in the direct map
     zones: list[Zone]  # those without memory too
     caches: list[Cache]
+    object_caches: list[ObjectCache]
     counters: dict[str, int]
     generation: int
     problems: list[Problem] = field(default_factory=list)

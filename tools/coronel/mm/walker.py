@@ -15,6 +15,7 @@ three times. Where something stands in one place only, nothing is promised:
   MagazinePair.limit, while it is one that the pair may have; FrameMap.direct_frames, while no frame lies
   between what it says and what it should say; bit 0 of FrameCache.taken, which makes a note and no problem
   entries of a magazine from `count` on: they are what is left of blocks that are gone
+  the CacheRecord of an object cache, whose cut says what its slabs must be
 
 Stop the machine first: a walk over memory that changes finds problems that are none. So may a walk over a
 machine that was stopped in the middle of an operation; a note says so where a cache is taken.
@@ -22,6 +23,7 @@ machine that was stopped in the middle of an operation; a note says so where a c
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -34,6 +36,7 @@ from coronel.mm.check_lists import ListCheck, Membership, check_membership
 from coronel.mm.check_magazines import MagazineCheck, check_caches, claimed, notes, try_caches
 from coronel.mm.check_map import check_map
 from coronel.mm.check_poison import check_poison, poison_flag
+from coronel.mm.check_slabs import SlabCheck, try_heap
 from coronel.mm.check_totals import Counters, Truth, check_totals
 from coronel.mm.check_zones import Edges, check_block_zones, check_zones, find_edges, read_zones
 from coronel.mm.derive import Derived, derive_blocks, free_blocks
@@ -80,6 +83,11 @@ class _Walker:
         check_block_zones(physical, array, edges, present, self.findings)
         of_frames, of_groups = edges.of_frames(array, present), edges.of_groups(array)
 
+        heap = try_heap(self.tables, self.findings)
+        self.complete = self.complete and heap is not None and not heap.unreadable
+        slabs = SlabCheck(self.tables, physical, array, self.findings)
+        if heap is not None:
+            self._guard(functools.partial(slabs.run, heap))
         free, blocks = check_blocks(array, self.findings)
         check_unused(array, self.findings)
         witnesses = Witnesses(
@@ -90,6 +98,7 @@ class _Walker:
             managed_claims=self._managed_claims(zones, counters),
             poison_flag=poison_flag(self.tables),
             poison_end=edges.direct_frames,
+            slabs=slabs.claims,
         )
         truth = FrameCheck(array, witnesses, self.findings).run()
         if caches is not None:
@@ -111,6 +120,7 @@ class _Walker:
             direct_frames=edges.direct_frames,
             zones=zones,
             caches=caches or [],
+            object_caches=heap.caches if heap is not None else [],
             counters=counters.values() if counters is not None else {},
             generation=self.tables.record.generation,
             problems=self.findings.problems,
@@ -121,7 +131,7 @@ class _Walker:
         found.left_out, found.complete = self.findings.left_out, self.complete
         return found
 
-    def _guard(self, check: Callable[[], None]) -> None:
+    def _guard(self, check: Callable[[], object]) -> None:
         try:
             check()
         except DecodeError as error:

@@ -1,0 +1,201 @@
+// Kmalloc: large sizes, other zones, and what is wrong with an address.
+// SPDX-License-Identifier: MIT
+//
+// Theory. The cache of a small object is known by the tag of its frame, so a release needs no size and no cache: the
+// numbers of kmalloc's caches follow each other. A large object is a block of frames whose first Frame says so; it has two
+// references, so neither free_pages() nor a cache takes it.
+#include "mm/heap/kmalloc.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <utility>
+
+#include "mm/stats/inspector.hpp"
+
+namespace memory {
+
+namespace {
+
+constexpr auto kLarge = static_cast<std::uint8_t>(FrameTag::large_object);
+
+template <std::size_t index>
+constexpr auto kName = size_class_detail::name_of("kmalloc-", kSizeClasses[index]);
+template <std::size_t power>
+constexpr auto kDmaName = size_class_detail::name_of("dma-kmalloc-", 8u << power);
+
+// A table, for the caches are made on a kernel's stack.
+template <std::size_t... index, std::size_t... power>
+constexpr std::array<CacheShape, sizeof...(index) + sizeof...(power)> shapes(std::index_sequence<index...>,
+                                                                             std::index_sequence<power...>) {
+  return {
+      {{.name = kName<index>.view(), .object_bytes = kSizeClasses[index], .align = align_of_class(index)}...,
+       {.name = kDmaName<power>.view(),
+        .object_bytes = 8u << power,
+        .align = std::min(8u << power, 4096u),
+        .zone = Gfp::dma}...}};
+}
+template <std::size_t classes, std::size_t dma_classes>
+constexpr auto kShapes = shapes(std::make_index_sequence<classes>(), std::make_index_sequence<dma_classes>());
+
+template <std::size_t count, std::size_t... n>
+std::array<KmemCache, count> make(Heap& heap, const std::array<CacheShape, count>& shapes,
+                                  std::index_sequence<n...>) {
+  return {{KmemCache(heap, shapes[n])...}};
+}
+
+Order order_for(std::size_t bytes) {
+  return Order{static_cast<std::uint8_t>(std::bit_width((bytes - 1) / kPageSize))};
+}
+
+}  // namespace
+
+Kmalloc::Kmalloc(Heap& heap)
+    : heap_(heap),
+      caches_(make(heap, kShapes<kClasses, kDmaClasses>, std::make_index_sequence<kCaches>())),
+      first_number_(caches_[0].number()) {
+  for (unsigned n = 0; n < kCaches; ++n) CHECK(caches_[n].number() == first_number_ + n);
+}
+
+// ---- allocation -------------------------------------------------------------------------------------------------
+
+Result<void*> Kmalloc::allocate_large(std::size_t bytes, Gfp flags) {
+  if (bytes > kMaxBytes) return Error::too_big;
+  Physical& physical = heap_.physical();
+  const FrameNumber number = TRY(physical.allocate(order_for(bytes), flags));
+  Frame& frame = physical.frames()[number];
+  frame.uses.store(Frame::uses_of(2, 0), std::memory_order_relaxed);
+  frame.tag.store(kLarge, std::memory_order_relaxed);
+  return static_cast<void*>(physical.frames().open(number).bytes());
+}
+
+[[gnu::noinline]] Result<void*> Kmalloc::allocate_slowly(std::size_t bytes, Gfp flags) {
+  if (!memory::valid(flags) || has(flags, Gfp::highmem)) return Error::invalid;
+  if (bytes > kMaxClassBytes) return allocate_large(bytes, flags);
+  const std::size_t power = std::bit_width((std::max<std::size_t>(bytes, 8) - 1) / 8);
+  return caches_[kClasses + power].allocate(flags);
+}
+
+Result<void*> Kmalloc::allocate_zeroed(std::size_t bytes, Gfp flags) {
+  void* const object = TRY(allocate(bytes, flags));
+  std::memset(object, 0, usable_bytes(object).take());
+  return object;
+}
+
+Result<void*> Kmalloc::allocate_array(std::size_t count, std::size_t bytes, Gfp flags) {
+  std::size_t product = 0;
+  if (__builtin_mul_overflow(count, bytes, &product)) return Error::too_big;
+  return allocate_zeroed(product, flags);
+}
+
+// ---- addresses --------------------------------------------------------------------------------------------------
+
+// The first frame of the large object that begins at `object`, or kNoFrame.
+FrameNumber Kmalloc::large_frame(const void* object) const {
+  const FrameTable& frames = heap_.physical().frames();
+  const auto address = reinterpret_cast<std::uint64_t>(object);
+  const std::uint64_t offset = address - reinterpret_cast<std::uint64_t>(frames.map().direct_map);
+  const std::uint64_t number = offset / kPageSize;
+  if (offset % kPageSize != 0 || number >= frames.map().direct_frames) return kNoFrame;
+  const FrameNumber frame{static_cast<std::uint32_t>(number)};
+  if (!frames.has(frame) || frames[frame].tag.load(std::memory_order_relaxed) != kLarge) return kNoFrame;
+  return frame;
+}
+
+// What release() says of an address, and changes nothing.
+Error Kmalloc::misuse_of(const void* object) const {
+  if (large_frame(object) != kNoFrame) return Error::ok;
+  const Error error = caches_[0].misuse_of(object);  // any cache: it knows whose an object is
+  if (error == Error::wrong_cache) {
+    const Slab* const slab = caches_[0].slab_at(object);
+    if (slab->number - first_number_ < kCaches) return slab->cache->misuse_of(object);
+  }
+  if (error != Error::wild_object) return error;
+  // In no slab: inside a large object, perhaps.
+  Physical& physical = heap_.physical();
+  const auto address = reinterpret_cast<std::uint64_t>(object);
+  const std::uint64_t number =
+      (address - reinterpret_cast<std::uint64_t>(physical.frames().map().direct_map)) / kPageSize;
+  if (number >= physical.frames().map().direct_frames) return error;
+  const FrameNumber frame{static_cast<std::uint32_t>(number)};
+  if (!physical.frames().has(frame)) return error;
+  for (unsigned order = 0; order <= raw(kMaxOrder); ++order) {
+    const FrameNumber head{raw(frame) & ~((1u << order) - 1)};
+    if (!physical.frames().has(head)) break;
+    const Frame& first = physical.frames()[head];
+    if (first.tag.load(std::memory_order_relaxed) == kLarge && raw(first.order()) >= order)
+      return Error::interior_object;
+  }
+  return error;
+}
+
+Result<std::size_t> Kmalloc::usable_bytes(const void* object) const {
+  if (const FrameNumber frame = large_frame(object); frame != kNoFrame)
+    return bytes_in(heap_.physical().frames()[frame].order());
+  if (const Error error = misuse_of(object); error != Error::ok) return error;
+  return std::size_t{caches_[0].slab_at(object)->cache->object_bytes()};
+}
+
+// ---- release ----------------------------------------------------------------------------------------------------
+
+// Large objects, those outside the window, and what is wrong.
+[[gnu::noinline]] Result<void> Kmalloc::release_slowly(void* object) {
+  if (const FrameNumber number = large_frame(object); number != kNoFrame) {
+    Frame& frame = heap_.physical().frames()[number];
+    frame.tag.store(0, std::memory_order_relaxed);
+    frame.uses.store(Frame::kReference, std::memory_order_relaxed);
+    return heap_.physical().release(number, frame.order());
+  }
+  if (const Error error = misuse_of(object); error != Error::ok) return error;
+  return caches_[0].slab_at(object)->cache->release(object);
+}
+
+Result<void> Kmalloc::release_sized(void* object, std::size_t bytes) {
+  const std::size_t room = TRY(usable_bytes(object));
+  const bool large = room > kMaxClassBytes;
+  const bool fits =
+      large ? bytes > kMaxClassBytes && bytes <= room && bytes_in(order_for(bytes)) == room
+            : bytes <= room && (kSizeClasses[size_class(bytes)] == room || std::bit_ceil(bytes) == room);
+  if (!fits) return Error::wrong_size;
+  return release(object);
+}
+
+Result<void*> Kmalloc::resize(void* object, std::size_t bytes, Gfp flags) {
+  if (object == nullptr) return allocate(bytes, flags);
+  const std::size_t room = TRY(usable_bytes(object));
+  if (bytes <= room && bytes > room / 2) return object;
+  const auto moved = allocate(bytes, flags);
+  if (!moved.ok()) {
+    if (bytes <= room && moved.error() == Error::no_memory) return object;  // no need to fail
+    return moved.error();
+  }
+  std::memcpy(moved.take(), object, std::min(bytes, room));
+  CHECK(release(object).ok());
+  return moved.take();
+}
+
+// ---- for people -------------------------------------------------------------------------------------------------
+
+void Kmalloc::describe(Inspector& to) const {
+  to.begin_array("", Layout::table);
+  for (unsigned n = 0; n < kCaches; ++n) {
+    const KmemCache& cache = caches_[n];
+    const CacheLevels now = cache.levels();
+    const std::uint32_t before = n == 0 || n == kClasses ? 0 : caches_[n - 1].object_bytes();
+    const auto slab_bytes = static_cast<std::uint32_t>(bytes_in(Order{cache.cut().order}));
+    to.begin_object("", Layout::row);
+    to.text("name", cache.name());
+    to.number("bytes", cache.object_bytes(), Unit::none);
+    to.number("worst_waste_%", (cache.object_bytes() - before - 1) * 100 / cache.object_bytes(), Unit::none);
+    to.number("slab_waste_%", (slab_bytes - cache.cut().objects * cache.cut().stride) * 100 / slab_bytes,
+              Unit::none);
+    to.number("objperslab", cache.cut().objects, Unit::none);
+    to.number("active", static_cast<std::int64_t>(now.allocated), Unit::none);
+    to.number("cached", static_cast<std::int64_t>(now.cached), Unit::none);
+    to.number("held_free", static_cast<std::int64_t>(now.held_free_bytes(cache.cut()) / 1024), Unit::kib);
+    to.end_object();
+  }
+  to.end_array();
+}
+
+}  // namespace memory

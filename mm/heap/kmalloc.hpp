@@ -1,0 +1,86 @@
+// Kmalloc: memory of any size: small sizes from a cache for each size class, large ones from frames.
+// SPDX-License-Identifier: MIT
+#pragma once
+#include "mm/heap/heap.hpp"
+#include "mm/heap/size_class.hpp"
+
+namespace memory {
+
+// Every address that it returns is aligned to 8 bytes, from 16 bytes on to 16, and for a power of two up to 8 MiB to that
+// size. Its memory is directly mapped; its contents are undefined but where zeroes are promised. Flags: kernel, atomic,
+// user; dma for memory below 16 MiB; highmem is invalid. From any CPU and from interrupt handlers, with no lock held below
+// rank cache.
+class Kmalloc {
+ public:
+  explicit Kmalloc(Heap& heap);
+  Kmalloc(const Kmalloc&) = delete;
+  Kmalloc& operator=(const Kmalloc&) = delete;
+
+  static constexpr std::size_t kMaxBytes = bytes_in(kMaxOrder);
+
+  // `bytes` bytes or a few more: usable_bytes() says how many. 0 bytes are served as one. Fails with no_memory; too_big
+  // above kMaxBytes; invalid for flags that make no sense.
+  [[gnu::always_inline]] Result<void*> allocate(std::size_t bytes, Gfp flags = Gfp::kernel) {
+    if (bytes > kMaxClassBytes || has(flags, Gfp::dma | Gfp::highmem)) [[unlikely]]
+      return allocate_slowly(bytes, flags);
+    const unsigned which = size_class(bytes);
+    SlotHold hold(first_number_ + which);
+    if (void* const object = KmemCache::take_loaded(hold); object != nullptr) [[likely]] {
+      if (reinterpret_cast<std::uintptr_t>(object) < kPageSize)
+        __builtin_unreachable();  // so nobody asks ok()
+      return object;
+    }
+    return caches_[which].allocate_slowly(flags, hold.slot, hold.word);
+  }
+  // The same, all usable bytes zero.
+  Result<void*> allocate_zeroed(std::size_t bytes, Gfp flags = Gfp::kernel);
+  // count * bytes, zeroed; too_big where that product is no size.
+  Result<void*> allocate_array(std::size_t count, std::size_t bytes, Gfp flags = Gfp::kernel);
+
+  // Takes back what allocate() or a sister returned. Fails, and nothing changed, with double_free, interior_object,
+  // wild_object, or wrong_cache when it is the object of a cache that is not kmalloc's.
+  [[gnu::always_inline]] Result<void> release(void* object) {
+    unsigned number = 0;
+    std::uint8_t* const state = KmemCache::find_allocated(
+        caches_[0].record_.window, reinterpret_cast<std::uint64_t>(object), [this, &number](unsigned tag) {
+          number = tag;
+          return tag - first_number_ < kCaches;
+        });
+    if (state == nullptr) [[unlikely]]
+      return release_slowly(object);
+    set_object(*state, ObjectState::cached);
+    SlotHold hold(number);
+    if (!KmemCache::put_loaded(hold, object, *state)) [[unlikely]]
+      caches_[number - first_number_].release_slowly(object, *state, hold.slot, hold.word);
+    return {};
+  }
+  // The same, and wrong_size when `bytes` is of another class than what `object` has room for.
+  Result<void> release_sized(void* object, std::size_t bytes);
+
+  // `object` with room for `bytes`, where it is if it fits well, else moved with its contents. A null object is
+  // allocate(). Fails as allocate() and release() do; then `object` is as it was.
+  Result<void*> resize(void* object, std::size_t bytes, Gfp flags = Gfp::kernel);
+
+  // Bytes that may be used at `object`; the misuse that release() would say.
+  Result<std::size_t> usable_bytes(const void* object) const;
+  Error misuse_of(const void* object) const;
+
+  // A row for each class: what it is cut into, what a request wastes at worst, what is in use.
+  void describe(Inspector& to) const;
+
+ private:
+  static constexpr unsigned kClasses = kSizeClasses.size();
+  static constexpr unsigned kDmaClasses = 11;  // the powers of two
+  static constexpr unsigned kCaches = kClasses + kDmaClasses;
+
+  Result<void*> allocate_slowly(std::size_t bytes, Gfp flags);
+  Result<void> release_slowly(void* object);
+  Result<void*> allocate_large(std::size_t bytes, Gfp flags);
+  FrameNumber large_frame(const void* object) const;
+
+  Heap& heap_;
+  std::array<KmemCache, kCaches> caches_;
+  unsigned first_number_;  // of caches_[0]; the others follow
+};
+
+}  // namespace memory

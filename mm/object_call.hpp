@@ -1,0 +1,40 @@
+// ObjectCall: one call of the floor of objects as data, so that many can be sent at once; the same for the C face and the
+// console.
+// SPDX-License-Identifier: MIT
+#pragma once
+#include "mm/memory_manager.hpp"
+
+namespace memory {
+
+// CALL(letter, name, what `first` and `second` are, what comes of it). Numbers are those of caches that Heap::create()
+// made.
+#define MEMORY_OBJECT_CALLS(CALL)                                \
+  CALL('a', cache_alloc, "NUMBER/FLAGS: an address")             \
+  CALL('f', cache_free, "NUMBER/ADDRESS: 0")                     \
+  CALL('m', kmalloc, "BYTES/FLAGS: an address")                  \
+  CALL('z', kzalloc, "BYTES/FLAGS: an address")                  \
+  CALL('k', kfree, "ADDRESS/0: 0")                               \
+  CALL('x', kfree_sized, "ADDRESS/BYTES: 0")                     \
+  CALL('r', krealloc, "ADDRESS/BYTES: an address, flags kernel") \
+  CALL('s', ksize, "ADDRESS/0: bytes")
+
+struct ObjectCall {
+  char letter = 0;
+  std::uint64_t first = 0;
+  std::uint64_t second = 0;
+};
+
+constexpr bool is_object_call(char letter) {
+  switch (letter) {
+#define CALL(which, name, what) \
+  case which: return true;
+    MEMORY_OBJECT_CALLS(CALL)
+#undef CALL
+    default: return false;
+  }
+}
+
+// Precondition: is_object_call(call.letter). Fails as the call does, with not_found for a number that is no such cache.
+Result<std::uint64_t> perform(MemoryManager& manager, const ObjectCall& call);
+
+}  // namespace memory
