@@ -37,10 +37,14 @@ MemoryManager::MemoryManager(const Storage& storage, std::span<PerCpu* const> cp
     : physical_(storage.frames, storage.blocks, storage.direct_map, storage.direct_end),
       heap_(physical_, cpus),
       kmalloc_(heap_),
+      heap_pages_(physical_),
+      // Not to be guessed by a program that is wrong, which is what the headers are to be safe from.
+      kernel_heap_(heap_pages_, physical_.fail_plan(), platform::random() ^ platform::now_ns() << 32),
       cpus_(cpus),
       record_(record),
       on_misuse_(on_misuse),
-      manager_record_{.physical = &physical_.record(), .heap = &heap_.record()} {
+      manager_record_{
+          .physical = &physical_.record(), .heap = &heap_.record(), .kernel_heap = &kernel_heap_.state()} {
   layout::fill(record);
   record.cpus = stats::table_of(cpus);
   record.manager = reinterpret_cast<std::uint64_t>(&manager_record_);
@@ -48,6 +52,7 @@ MemoryManager::MemoryManager(const Storage& storage, std::span<PerCpu* const> cp
 
 void MemoryManager::fail_nth(std::uint64_t n) {
   heap_.set_service(n == 0 ? FrameCaches::Service::on : FrameCaches::Service::off);
+  kernel_heap_.set_plan(n == 0 ? KernelHeap::Plan::idle : KernelHeap::Plan::armed);
   physical_.fail_nth(n);
 }
 
@@ -75,6 +80,16 @@ void MemoryManager::set_cpus(std::span<PerCpu* const> cpus) {
   why.text(text_of(error)).text(": ").address(reinterpret_cast<std::uint64_t>(object));
   if (const KmemCache* const cache = heap_.owner_of(object); cache != nullptr)
     why.text(", in a slab of cache ").text(cache->name()).text(", objects of ").number(cache->object_bytes());
+  platform::panic(why.view());
+}
+
+[[gnu::noinline]] void MemoryManager::meet_heap_misuse(Error error) const {
+  if (!is_misuse(error) || on_misuse_ != MisusePolicy::panic) return;
+  const HeapFault fault = kernel_heap_.last_fault();
+  TextBuffer<160> why;
+  why.text(text_of(error)).text(": kernel heap");
+  if (fault.address != 0) why.text(", address ").hex(fault.address);
+  if (fault.place != 0) why.text(is_corruption(error) ? ", overwritten at " : ", block at ").hex(fault.place);
   platform::panic(why.view());
 }
 

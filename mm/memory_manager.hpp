@@ -3,6 +3,9 @@
 #pragma once
 #include <span>
 
+#include "mm/heap/frame_source.hpp"
+#include "mm/heap/heap.hpp"
+#include "mm/heap/kernel_heap.hpp"
 #include "mm/heap/kmalloc.hpp"
 #include "mm/physical/physical.hpp"
 #include "mm/stats/record.hpp"
@@ -21,6 +24,7 @@ enum class MisusePolicy : std::uint8_t {
 struct ManagerRecord {
   const PhysicalRecord* physical = nullptr;
   const HeapRecord* heap = nullptr;
+  const HeapState* kernel_heap = nullptr;
 };
 
 class MemoryManager {
@@ -50,6 +54,8 @@ class MemoryManager {
   const Heap& heap() const { return heap_; }
   Kmalloc& kmalloc() { return kmalloc_; }
   const Kmalloc& kmalloc() const { return kmalloc_; }
+  KernelHeap& kernel_heap() { return kernel_heap_; }
+  const KernelHeap& kernel_heap() const { return kernel_heap_; }
 
   // The n-th allocation from now on fails, whichever floor makes it; 0 disarms. Nothing is served out of a cache
   // meanwhile. Precondition: as KmemCache::quiesce().
@@ -86,6 +92,15 @@ class MemoryManager {
     if (!resized.ok()) (void)met(resized.error(), object);
     return resized;
   }
+  // The kernel heap's face, likewise. Sizes of any magnitude; may sleep.
+  Result<void*> heap_malloc(std::size_t bytes) { return meet(kernel_heap_.malloc(bytes)); }
+  Result<void*> heap_memalign(std::size_t align, std::size_t bytes) {
+    return meet(kernel_heap_.memalign(align, bytes));
+  }
+  Result<void*> heap_realloc(void* payload, std::size_t bytes) {
+    return meet(kernel_heap_.realloc(payload, bytes));
+  }
+  Result<void> heap_free(void* payload) { return meet(kernel_heap_.free(payload)); }
 
   MisusePolicy on_misuse() const { return on_misuse_; }
   void set_on_misuse(MisusePolicy policy) { on_misuse_ = policy; }
@@ -98,7 +113,7 @@ class MemoryManager {
   void describe_counters(Inspector& to) const;
 
   // Proves every invariant of every floor. O(memory).
-  bool valid() const { return physical_.valid() && heap_.valid(); }
+  bool valid() const { return physical_.valid() && heap_.valid() && kernel_heap_.validate_heap(); }
 
  private:
   void meet_misuse(Error error, FrameNumber number, Order order) const;
@@ -108,10 +123,19 @@ class MemoryManager {
       meet_misuse(released.error(), object);
     return released;
   }
+  void meet_heap_misuse(Error error) const;
+  template <typename Outcome>
+  Outcome meet(Outcome outcome) const {
+    if (!outcome.ok()) [[unlikely]]
+      meet_heap_misuse(outcome.error());
+    return outcome;
+  }
 
   Physical physical_;
   Heap heap_;
   Kmalloc kmalloc_;
+  FrameSource heap_pages_;
+  KernelHeap kernel_heap_;
   std::span<PerCpu* const> cpus_;
   stats::Record& record_;
   MisusePolicy on_misuse_;

@@ -11,7 +11,9 @@ namespace memory {
 #define MEMORY_FAIL_SITES(SITE)                                    \
   SITE(frame_block, "a block of frames out of a zone")             \
   SITE(section_storage, "the storage that describes added memory") \
-  SITE(cache_object, "an object out of a cache")
+  SITE(cache_object, "an object out of a cache")                   \
+  SITE(heap_block, "a block of the kernel heap")                   \
+  SITE(heap_pages, "pages for the kernel heap")
 
 enum class FailSite : std::uint8_t {
 #define SITE(name, what) name,

@@ -30,7 +30,9 @@ namespace memory {
   ERROR(wild_object, 22, "free of an address that is no object")                 \
   ERROR(interior_object, 22, "free of the inside of an object")                  \
   ERROR(wrong_cache, 22, "freed to another cache than it was allocated from")    \
-  ERROR(wrong_size, 22, "freed with another size than it was allocated with")
+  ERROR(wrong_size, 22, "freed with another size than it was allocated with")    \
+  ERROR(corrupt_header, 22, "header of a heap block overwritten")                \
+  ERROR(corrupt_link, 22, "link of a free heap block overwritten")
 
 enum class [[nodiscard]] Error : std::uint8_t {
 #define ERROR(name, number, text) name,
@@ -39,12 +41,16 @@ enum class [[nodiscard]] Error : std::uint8_t {
 };
 
 inline constexpr unsigned kErrors = 0
-#define ERROR(name, number, text) +1
+#define ERROR(name, number, text) +1  // NOLINT(bugprone-macro-parentheses): one summand for each
     MEMORY_ERRORS(ERROR)
 #undef ERROR
     ;
 
-constexpr bool is_misuse(Error error) { return error >= Error::double_free && error <= Error::wrong_size; }
+constexpr bool is_misuse(Error error) { return error >= Error::double_free && error <= Error::corrupt_link; }
+// Of these, what says that somebody wrote where he should not.
+constexpr bool is_corruption(Error error) {
+  return error == Error::corrupt_header || error == Error::corrupt_link;
+}
 
 // The error's name as it is spelt here ("no_memory"), for programs.
 constexpr std::string_view name_of(Error error) {

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 #include "mm/heap/heap.hpp"
+#include "mm/heap/kernel_heap.hpp"
 
 #define LAYOUT_DEF "mm/heap/layout.def"
 #define LAYOUT_FLOOR heap

@@ -296,6 +296,40 @@ int mm_shrink(void) {
   });
 }
 
+namespace {
+
+int answer(const Result<void*>& made, uint64_t* address) {
+  if (made.ok()) *address = reinterpret_cast<uint64_t>(made.take());
+  return negative(made.error());
+}
+
+}  // namespace
+
+int mm_heap_malloc(uint64_t bytes, uint64_t align, uint64_t* address) {
+  return on_machine([&](memory::Machine& machine) {
+    MemoryManager& manager = machine.manager();
+    return answer(align == 0 ? manager.heap_malloc(bytes) : manager.heap_memalign(align, bytes), address);
+  });
+}
+
+int mm_heap_realloc(uint64_t payload, uint64_t bytes, uint64_t* address) {
+  return on_machine([&](memory::Machine& machine) {
+    return answer(machine.manager().heap_realloc(reinterpret_cast<void*>(payload), bytes), address);
+  });
+}
+
+int mm_heap_free(uint64_t payload) {
+  return on_machine([&](memory::Machine& machine) {
+    return negative(machine.manager().heap_free(reinterpret_cast<void*>(payload)).error());
+  });
+}
+
+int64_t mm_heap_shrink(void) {
+  return on_machine([](memory::Machine& machine) -> int64_t {
+    return static_cast<int64_t>(machine.manager().kernel_heap().shrink());
+  });
+}
+
 int mm_machine_create(const mm_shape* shape, mm_machine** out) {
   const std::vector<PhysRange> memory_list = ranges_of(shape->memory, shape->memory_ranges);
   const std::vector<PhysRange> reserved_list = ranges_of(shape->reserved, shape->reserved_ranges);

@@ -96,6 +96,20 @@ int mm_error_number(unsigned error);
 /* Gives back what all caches hold and nobody uses. 0 or a negative errno. */
 int mm_shrink(void);
 
+/* The kernel heap. Sets *address to a block of `bytes` bytes at a multiple of `align`, a power of two; 0 leaves the
+ * alignment to the heap. 0, -ENOMEM, or -EINVAL for an alignment that is none. */
+int mm_heap_malloc(uint64_t bytes, uint64_t align, uint64_t* address);
+
+/* Sets *address to the block with its contents made `bytes` large, at `payload` or elsewhere; 0 for `payload` asks for a
+ * new one. 0, -ENOMEM, or -EINVAL for a misuse; then the block is what it was. */
+int mm_heap_realloc(uint64_t payload, uint64_t bytes, uint64_t* address);
+
+/* Gives back a block; 0, or -EINVAL for a misuse, in words in mm_last_error(). */
+int mm_heap_free(uint64_t payload);
+
+/* Gives back pages that the heap has no use for; how many, or a negative errno. */
+int64_t mm_heap_shrink(void);
+
 /* Sends home what all CPUs' magazines hold: then levels, counters and a walk agree. Precondition: nobody else is on the
  * machine. 0 or a negative errno. */
 int mm_quiesce(void);

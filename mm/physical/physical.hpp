@@ -115,6 +115,7 @@ class Physical {
   // Whether the caches serve at all; tests of what lies behind them switch them off.
   void set_caching(FrameCaches::Service service);
   const FailPlan& fail_plan() const { return fail_plan_; }
+  FailPlan& fail_plan() { return fail_plan_; }
   // Whether an allocation at a site of a higher floor is to fail now.
   bool strikes(FailSite site) { return fail_plan_.strikes(site); }
 
