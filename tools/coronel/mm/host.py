@@ -312,6 +312,34 @@ class HostMachine:
             raise self._error(status, f"stress, {operations} operations from seed {seed}")
         return StressReport(*(int(getattr(report, name)) for name in StressReport.__dataclass_fields__))
 
+    def heap_malloc(self, size: int, align: int = 0) -> int | None:
+        """The address of a block of the kernel heap, at a multiple of `align` where that is not 0; None when
+        memory is out.
+        """
+        made = self.library.ffi.new("uint64_t *")
+        status = int(
+            self._enter().mm_heap_malloc(unsigned("size", size, 64), unsigned("align", align, 64), made)
+        )
+        return self._address(status, made, f"{size} bytes, align {align}")
+
+    def heap_realloc(self, address: int, size: int) -> int | None:
+        """Where the block lies now that it is `size` bytes large; None, and nothing changed, when memory is
+        out.
+        """
+        made = self.library.ffi.new("uint64_t *")
+        call = self._enter()
+        status = int(call.mm_heap_realloc(unsigned("address", address, 64), unsigned("size", size, 64), made))
+        return self._address(status, made, f"address {address:#x}, {size} bytes")
+
+    def heap_free(self, address: int) -> None:
+        """Takes a block of the heap back; MMError says what was wrong with it."""
+        status = int(self._enter().mm_heap_free(unsigned("address", address, 64)))
+        self._check(status, f"address {address:#x}")
+
+    def heap_shrink(self) -> int:
+        """Lets the heap give back what it can; how many pages that were."""
+        return self._check(int(self._enter().mm_heap_shrink()), "heap_shrink")
+
     def add_memory_range(self, first: int, end: int) -> None:
         """Puts frames [first, end) into service; MMError when it cannot be, and nothing has changed."""
         status = int(
@@ -404,6 +432,12 @@ class HostMachine:
         if self.library.call.mm_enter(self._handle, unsigned("cpu", self.cpu)) < 0:
             raise MMError(f"the host machine has no CPU {self.cpu}", errno.EINVAL)
         return self.library.call
+
+    def _address(self, status: int, made: Any, what: str) -> int | None:
+        if status == -errno.ENOMEM:
+            return None
+        self._check(status, what)
+        return int(made[0])
 
     def _check(self, status: int, what: str) -> int:
         if status < 0:
