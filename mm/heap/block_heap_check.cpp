@@ -67,7 +67,8 @@ bool BlockHeap::lists_valid(Census& found) const {
       block = next_of(block);
     }
   }
-  return index.summary >> HeapIndex::kWords == 0 && blocks == found.free_blocks && total == found.free_bytes;
+  return index.summary >> HeapIndex::kWords == 0 && index.words[HeapIndex::kWords] == 0 &&
+         blocks == found.free_blocks && total == found.free_bytes;
 }
 
 }  // namespace memory
