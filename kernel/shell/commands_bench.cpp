@@ -144,6 +144,20 @@ std::optional<BenchOptions> parse_bench(Call& call) {
   return options;
 }
 
+// Runs the cases one after the other. Not inlined, so that the command's frame stays small.
+[[gnu::noinline]] Status measure(Call& call, std::span<const BenchmarkCase> cases, std::uint64_t rounds,
+                                 std::span<memory::Measurement> spent) {
+  CHECK(cases.size() <= spent.size());
+  for (std::size_t n = 0; n < cases.size(); ++n) {
+    const Changing changing;
+    Benchmark benchmark(memory::manager(), read_ticks, rounds);
+    const auto ran = cases[n].run(benchmark);
+    if (!ran.ok()) return call.fail(ran.error(), memory::text_of(ran.error()));
+    spent[n] = benchmark.spent();
+  }
+  return Status::success;
+}
+
 }  // namespace
 
 Status run_bench(Call& call) {
@@ -153,14 +167,8 @@ Status run_bench(Call& call) {
   if (!options) return Status::invalid;
   const auto cases = options->only != nullptr ? std::span(options->only, 1) : options->set->cases;
   std::array<memory::Measurement, kMostCases> spent{};
-  CHECK(cases.size() <= spent.size());
-  for (std::size_t n = 0; n < cases.size(); ++n) {
-    const Changing changing;
-    Benchmark benchmark(memory::manager(), read_ticks, options->rounds);
-    const auto ran = cases[n].run(benchmark);
-    if (!ran.ok()) return call.fail(ran.error(), memory::text_of(ran.error()));
-    spent[n] = benchmark.spent();
-  }
+  if (const Status status = measure(call, cases, options->rounds, spent); status != Status::success)
+    return status;
   call.out().begin_object("", Layout::lines);
   describe_unit(call.out());
   call.out().begin_array("cases", Layout::table);
