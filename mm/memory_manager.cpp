@@ -84,7 +84,7 @@ void MemoryManager::set_cpus(std::span<PerCpu* const> cpus) {
 }
 
 [[gnu::noinline]] void MemoryManager::meet_heap_misuse(Error error) const {
-  if (!is_misuse(error) || on_misuse_ != MisusePolicy::panic) return;
+  if (!is_misuse(error) || on_misuse() == MisusePolicy::refuse) return;
   const HeapFault fault = kernel_heap_.last_fault();
   TextBuffer<160> why;
   why.text(text_of(error)).text(": kernel heap");
