@@ -48,7 +48,7 @@ TEST(kmalloc, every_size_is_served_aligned_and_apart) {
     const auto address = reinterpret_cast<std::uint64_t>(object);
     EXPECT(usable >= bytes && usable > 0);
     EXPECT(address % (bytes < 9 ? 8 : 16) == 0);
-    if ((bytes & (bytes - 1)) == 0) EXPECT(address % bytes == 0 || bytes < 8);
+    if (bytes != 0 && (bytes & (bytes - 1)) == 0) EXPECT(address % bytes == 0 || bytes < 8);
     std::memset(object, static_cast<int>(count), usable);
     objects[count++] = object;
     ASSERT(count < 300);
