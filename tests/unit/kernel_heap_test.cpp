@@ -203,7 +203,7 @@ TEST(kernel_heap, ranges_that_cannot_grow_come_and_go_whole) {
     if (!made.ok()) break;
     blocks[count++] = made.take();
   }
-  EXPECT(heap.state().range_count > 10);
+  EXPECT(heap.state().range_count > 5);
   EXPECT(heap.validate_heap());
   EXPECT_EQ(heap.free(bytes_of(blocks[7]) + 16).error(), Error::interior_free);
   Random random{unit::seed()};
