@@ -156,7 +156,7 @@ def test_below_the_minimum_it_says_so_and_stops(artifact: Build, profile: str) -
     """No size in between may hang, reset or crash; the minimum is one edge."""
     elf = sibling(artifact, profile)
     verdicts = []
-    for kib in range(1152, 3073, 128):
+    for kib in range(1152, 4097, 128):
         status, text = boot_by_hand(elf, kib)
         if status == UNUSABLE:
             assert re.fullmatch(r"P\nboot error 3: the machine is too small [^\n]*\n", text), (kib, text)
@@ -166,15 +166,15 @@ def test_below_the_minimum_it_says_so_and_stops(artifact: Build, profile: str) -
     refused = verdicts.count(UNUSABLE)
     assert verdicts == [UNUSABLE] * refused + [POWEROFF] * (len(verdicts) - refused)
     assert refused > 0, "1152K are too small for any build"
-    assert verdicts[-1] == POWEROFF, "3 MiB are enough"
+    assert verdicts[-1] == POWEROFF, "4 MiB are enough"
 
 
 def test_a_machine_at_the_minimum_works(artifact: Build) -> None:
-    with Guest(kernel=sibling(artifact, "release"), memory="2M") as guest:
+    with Guest(kernel=sibling(artifact, "release"), memory="3M") as guest:
         guest.wait_ready()
-        check_accounts(guest, guest.channel, 2 * MIB)
+        check_accounts(guest, guest.channel, 3 * MIB)
         guest.channel.call("stress", "pages", 3000)
-        check_accounts(guest, guest.channel, 2 * MIB)
+        check_accounts(guest, guest.channel, 3 * MIB)
 
 
 @pytest.mark.parametrize("size", ["1M", "1", "0", "-1", "abc", "1T"])

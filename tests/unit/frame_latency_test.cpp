@@ -89,14 +89,18 @@ TEST(latency, the_same_seed_takes_the_same_paths) {
 TEST(benchmark, every_case_counts_its_operations_and_gives_everything_back) {
   World world({.memory = kLargeMemory});
   ASSERT(world.ok());
-  world->physical().quiesce();
+  const auto settle = [&world] {
+    world->manager().heap().quiesce();
+    world->physical().quiesce();
+  };
+  settle();
   const auto blocks = world->physical().free_blocks();
   for (const BenchmarkSet& set : benchmark_sets())
     for (const BenchmarkCase& which : set.cases) {
       Benchmark benchmark(world->manager(), clock, 7);
       EXPECT(which.run(benchmark).ok());
       EXPECT(benchmark.spent().operations % 7 == 0 && benchmark.spent().operations > 0);
-      world->physical().quiesce();
+      settle();
       EXPECT(world->physical().free_blocks() == blocks);
     }
   EXPECT(world->manager().valid());

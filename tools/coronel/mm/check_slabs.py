@@ -75,7 +75,7 @@ class SlabCheck:
 
     def _report_unknown(self, cache: Cache) -> None:
         """Frames of the cache whose owner is no slab that could be read, and which no other slab claims."""
-        places = np.flatnonzero(self.tags == cache.number)
+        places = np.flatnonzero((self.tags == cache.number) & (self.owners != 0))  # else it is the tag
         lost = [place for place in places.tolist() if place not in self.claims.of]
         for place in lost[: self.findings.room(len(lost))]:
             owner, number = int(self.owners[place]), self.array.number(place)
@@ -92,7 +92,8 @@ class SlabCheck:
     def _claim_large(self) -> None:
         """Blocks that are one object of kmalloc: they say so by their tag, and by a second reference."""
         large = self.tables.enum("FrameTag")["large_object"]
-        two = self.array.frame_column("references") == 2
+        heads = self.array.frame_column("state") == self.tables.enum("FrameState")["allocated"]
+        two = heads & (self.array.frame_column("references") == 2)
         for place in np.flatnonzero((self.tags == large) | two).tolist():
             if place not in self.claims.of:
                 self.claims.of[place] = {"tag": large, "references": 2}
