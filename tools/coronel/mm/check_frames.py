@@ -124,11 +124,14 @@ class FrameCheck:
 
     def _claimed(self, words: int) -> NDArray[np.uint64]:
         """What the claims of slabs change of the template of each frame, as words of its Frame."""
-        changed = np.zeros(len(self.array.frames), self.array.frames.dtype)
+        changed = np.zeros((len(self.array.frames), words), np.uint64)
         for index, claim in self.witnesses.slabs.of.items():
+            record = 0
             for name, value in claim.items():
-                changed[name][index] = value ^ 1 if name == "references" else value
-        return changed.view(np.uint64).reshape(-1, words)
+                entry = self.array.frame_type[name]
+                record |= (value ^ 1 if name == "references" else value) << entry.bit + 8 * entry.offset
+            changed[index] = np.frombuffer(record.to_bytes(8 * words, "little"), np.uint64)
+        return changed
 
     def _mask(self, field: str, bits: int) -> list[int]:
         """Bits of a field as masks over the words of a Frame."""
