@@ -44,6 +44,9 @@ def try_heap(tables: Tables, findings: Findings) -> Heap | None:
     return heap
 
 
+MOST_COLOURS = 512  # a page of the smallest steps
+
+
 class SlabCheck:
     """Checks every slab, and learns which Frames are theirs."""
 
@@ -171,7 +174,8 @@ class SlabCheck:
         """It is at one of the colours: at the one that makes cached objects of what magazines hold."""
         cut, said = cache.cut, int(slab.record["first"])
         base = int(self.physical.map["direct_map"]) + (number << 12) + int(cut["first"])
-        places = [base + colour * int(cut["colour_step"]) for colour in range(int(cut["colours"]))]
+        colours = min(max(int(cut["colours"]), 1), MOST_COLOURS)  # whatever a broken record says
+        places = [base + colour * int(cut["colour_step"]) for colour in range(colours)]
         held = {address for magazine in cache.magazines for address in magazine.objects}
         cached = [n * int(cut["stride"]) for n, state in enumerate(slab.states) if state == self.cached]
 
