@@ -87,7 +87,7 @@ class SlabCheck:
                 f"Slab {owner:#x} of cache {cache.name}", "all of it", "a slab", "none", why, owner
             )
             fields = ("tag", "index", "owner", "mappings", "references")
-            values = {name: int(self.array.frame_column(name)[place]) for name in fields}
+            values = {name: self.array.frame_value(place, name) for name in fields}
             self.claims.of[place] = values if values["references"] else dict(list(values.items())[:3])
             if values["references"]:
                 self.claims.heads.add(place)

@@ -94,6 +94,10 @@ class FrameArray:
         """One field of every Frame."""
         return self.frame_type.column(self.frames, field)
 
+    def frame_value(self, place: int, field: str) -> int:
+        """One field of one Frame. A whole column costs the whole array where the field is of bits."""
+        return int(self.frame_type.column(self.frames[place : place + 1], field)[0])
+
     def block_column(self, field: str) -> NDArray[Any]:
         """One field of every Pageblock."""
         return self.block_type.column(self.blocks, field)
