@@ -19,6 +19,7 @@
 #include "kernel/arch/x86_64/stacks.hpp"
 #include "kernel/console.hpp"
 #include "kernel/image.hpp"
+#include "kernel/layout.hpp"
 #include "kernel/panic.hpp"
 #include "kernel/task/lock_watch.hpp"
 #include "mm/memory_manager.hpp"
@@ -207,7 +208,9 @@ void start_memory(const memory::BootInfo& info) {
                                 .reach_end = kReachEnd,
                                 .largest_page = largest_page(),
                                 .on_misuse = policy_of(options.on_misuse),
-                                .direct_map_end = PhysAddr{options.direct_map_bytes.value_or(kNoEnd)}};
+                                .direct_map_end = PhysAddr{options.direct_map_bytes.value_or(kNoEnd)},
+                                .home = &kernel_record};
+  fill_tables(coronel_record);
   const auto made = memory::initialize(info, image, state, running_cpus());
   if (!made.ok()) refuse_machine("the machine has too little memory for the kernel's own tables");
   load_control_registers();

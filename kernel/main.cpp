@@ -14,6 +14,7 @@
 #include "kernel/boot.hpp"
 #include "kernel/console.hpp"
 #include "kernel/drivers/serial.hpp"
+#include "kernel/layout.hpp"
 #include "kernel/runtime/cxx.hpp"
 #include "kernel/shell/shell.hpp"
 #include "kernel/task/thread.hpp"
@@ -59,6 +60,7 @@ void kmain(std::uint32_t magic, std::uint32_t info) {
   run_constructors();
   smp::start_controllers();
   start_threads();
+  complete_kernel_record();
   com1.receive_by_interrupt([] {
     com1.on_interrupt();
     shell::on_input();

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <new>
 
+#include "mm/layout.hpp"
+
 namespace memory {
 
 namespace {
@@ -79,6 +81,7 @@ Machine::Machine(const MachineShape& shape, const MemoryManager::Storage& storag
       room_(PhysAddr{limit_of(shape) * kPageSize}),
       manager_(storage, std::span<PerCpu* const>(cpu_pointers_.data(), shape.cpus), record_,
                shape.on_misuse) {
+  layout::fill(record_);
   for (unsigned n = 0; n < cpu_count_; ++n) {
     cpus_[n].number = n;
     cpu_pointers_[n] = &cpus_[n];

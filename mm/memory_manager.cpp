@@ -6,7 +6,6 @@
 #include <new>
 
 #include "mm/base/format.hpp"
-#include "mm/layout.hpp"
 #include "mm/stats/inspector.hpp"
 #include "mm/virtual/added_map.hpp"
 #include "mm/virtual/kernel_space.hpp"
@@ -33,7 +32,7 @@ constinit bool initialized = false;
 }  // namespace
 
 MemoryManager::MemoryManager(const Storage& storage, std::span<PerCpu* const> cpus, stats::Record& record,
-                             MisusePolicy on_misuse)
+                             MisusePolicy on_misuse, const void* home)
     : physical_(storage.frames, storage.blocks, storage.direct_map, storage.direct_end),
       heap_(physical_, cpus),
       kmalloc_(heap_),
@@ -43,9 +42,10 @@ MemoryManager::MemoryManager(const Storage& storage, std::span<PerCpu* const> cp
       cpus_(cpus),
       record_(record),
       on_misuse_(on_misuse),
-      manager_record_{
-          .physical = &physical_.record(), .heap = &heap_.record(), .kernel_heap = &kernel_heap_.state()} {
-  layout::fill(record);
+      manager_record_{.physical = &physical_.record(),
+                      .heap = &heap_.record(),
+                      .kernel_heap = &kernel_heap_.state(),
+                      .home = home} {
   record.cpus = stats::table_of(cpus);
   record.manager = reinterpret_cast<std::uint64_t>(&manager_record_);
 }
@@ -119,7 +119,8 @@ Result<MemoryManager*> initialize(const BootInfo& info, const KernelImage& image
       .blocks = reinterpret_cast<Pageblock*>(kernel_space::kPageblocks.value),
       .direct_map = reinterpret_cast<std::byte*>(kernel_space::kDirectMap.value),
       .direct_end = direct_end};
-  auto& made = *new (manager_room.bytes) MemoryManager(storage, cpus, coronel_record, state.on_misuse);
+  auto& made =
+      *new (manager_room.bytes) MemoryManager(storage, cpus, coronel_record, state.on_misuse, state.home);
   made.start(info, early);
   new (added_map_room.bytes) AddedMap(made.physical().frames(), map.root(), state.largest_page);
   initialized = true;

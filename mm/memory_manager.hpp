@@ -25,6 +25,7 @@ struct ManagerRecord {
   const PhysicalRecord* physical = nullptr;
   const HeapRecord* heap = nullptr;
   const HeapState* kernel_heap = nullptr;
+  const void* home = nullptr;  // what the home has of its own, as its rows say; null: nothing
 };
 
 class MemoryManager {
@@ -37,9 +38,10 @@ class MemoryManager {
     PhysAddr direct_end;
   };
 
-  // `cpus` and `record` outlive the manager.
+  // `cpus` and `record`, whose tables of types are filled, outlive the manager, as does `home`: what outside readers
+  // find of the home's own.
   MemoryManager(const Storage& storage, std::span<PerCpu* const> cpus, stats::Record& record,
-                MisusePolicy on_misuse);
+                MisusePolicy on_misuse, const void* home = nullptr);
 
   // Takes over all memory: describes it, donates what `early` has left. Once.
   void start(const BootInfo& info, EarlyAllocator& early) {
@@ -149,10 +151,11 @@ struct BootState {
   PageLevel largest_page;  // two_mib, or one_gib where CPUID has it
   MisusePolicy on_misuse;
   PhysAddr direct_map_end{~std::uint64_t{0}};  // memory from here on is not to be in the direct map
+  const void* home = nullptr;                  // as MemoryManager has it
 };
 
 // The kernel's memory manager, once: early allocator, boot map, its root loaded, frame array, zones,
-// hand-over; in this order. Fails with no_memory when the machine is too small; then nothing but a message
+// hand-over; in this order. coronel_record has its tables of types. Fails with no_memory when the machine is too small; then nothing but a message
 // can follow.
 Result<MemoryManager*> initialize(const BootInfo& info, const KernelImage& image, const BootState& state,
                                   std::span<PerCpu* const> cpus);

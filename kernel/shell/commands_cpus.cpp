@@ -1,8 +1,8 @@
 // Commands about CPUs, threads and locks: cpus, threads, locks.
 // SPDX-License-Identifier: MIT
-#include "kernel/arch/x86_64/apic.hpp"
 #include "kernel/arch/x86_64/cpus.hpp"
 #include "kernel/arch/x86_64/stacks.hpp"
+#include "kernel/layout.hpp"
 #include "kernel/shell/command.hpp"
 #include "kernel/task/lock_watch.hpp"
 #include "kernel/task/scheduler.hpp"
@@ -57,8 +57,8 @@ void describe(memory::Inspector& out, const Thread& thread) {
 Status run_cpus(Call& call) {
   memory::Inspector& out = call.out();
   out.begin_object("", Layout::lines);
-  out.text("controllers", apic::running() ? "APIC" : "8259");
-  out.number("timer_hz", as_number(apic::timer_hz()), Unit::none);
+  out.text("controllers", kernel_record.controllers == Controllers::apic ? "APIC" : "8259");
+  out.number("timer_hz", as_number(kernel_record.timer_hz), Unit::none);
   out.begin_array("cpus", Layout::table);
   for (unsigned n = 0; n < cpu_count(); ++n) describe(out, cpu_at(n));
   out.end_array();
@@ -71,9 +71,8 @@ Status run_threads(Call& call) {
   memory::Inspector& out = call.out();
   out.begin_object("", Layout::lines);
   out.begin_array("threads", Layout::table);
-  for (const std::atomic<Thread*>& place : threads()) {
-    if (const Thread* thread = place.load(std::memory_order_acquire)) describe(out, *thread);
-  }
+  for (const Thread* thread = thread_from(0); thread != nullptr; thread = thread_from(thread->number + 1))
+    describe(out, *thread);
   out.end_array();
   out.end_object();
   return Status::success;

@@ -54,14 +54,11 @@ void look_at(HeldRanks& held, std::uint64_t now, std::string_view who) {
 }
 
 template <typename Body>
-void for_each_waiter(Body&& body) {
+void for_each_cpu(Body&& body) {
   for (unsigned n = 0; n < cpu_count(); ++n) {
     memory::TextBuffer<16> name;
     name.text("CPU ").number(n);
     body(cpu_at(n).block->held_spin, name.view());
-  }
-  for (const std::atomic<Thread*>& place : threads()) {
-    if (Thread* thread = place.load(std::memory_order_acquire)) body(thread->held, thread->title());
   }
 }
 
@@ -75,7 +72,11 @@ void on_tick(std::uint64_t ticks) {
   if constexpr (!memory::config::debug) return;
   if (ticks % kEveryTicks != 0 || looking.exchange(true, std::memory_order_acquire)) return;
   const std::uint64_t now = clock::now_ns();
-  for_each_waiter([&](HeldRanks& held, std::string_view who) { look_at(held, now, who); });
+  for_each_cpu([&](HeldRanks& held, std::string_view who) { look_at(held, now, who); });
+  // Where a thread comes or goes just now, the next time will do.
+  (void)all_threads().try_with([&](Threads& threads) {
+    for (Thread& thread : threads) look_at(thread.held, now, thread.title());
+  });
   looking.store(false, std::memory_order_release);
 }
 
@@ -88,7 +89,10 @@ std::uint64_t contended(Rank rank) {
 
 unsigned waiting(Rank rank) {
   unsigned count = 0;
-  for_each_waiter([&](const HeldRanks& held, std::string_view) { count += wanted(held) == rank; });
+  for_each_cpu([&](const HeldRanks& held, std::string_view) { count += wanted(held) == rank; });
+  all_threads().with([&](const Threads& threads) {
+    for (const Thread& thread : threads) count += wanted(thread.held) == rank;
+  });
   return count;
 }
 

@@ -10,11 +10,13 @@
 //      +------------- its turn is over -----------+
 //
 // Invariants
-//   T1  a thread in a run queue is ready and in that one only; a ready thread in none is in the hands of its waker
+//   T1  a thread in a run queue is ready and in that one only; a ready thread in none is in the hands of its waker, whose
+//       interrupts are off, or it is an idle one, which is in none ever
 //   T2  a thread whose on_cpu is set is put only into the queue of that CPU, which looks there after it has left: no
 //       CPU ever waits for another to finish its switch
 //   T3  preemption is on and no spin lock is held at a switch; a sleeping lock's ranks go with their thread
-//   T4  an idle CPU says so (seq_cst) before it looks at the queues for the last time, and whoever puts a thread into a
+//   T4  `length` and ListHead::size of a run queue are equal while its lock is free
+//   T5  an idle CPU says so (seq_cst) before it looks at the queues for the last time, and whoever puts a thread into a
 //       queue looks for idle CPUs (seq_cst) afterwards: one of the two sees the other
 #include "kernel/task/scheduler.hpp"
 
@@ -25,6 +27,7 @@
 #include "kernel/arch/x86_64/cpus.hpp"
 #include "kernel/arch/x86_64/ipi.hpp"
 #include "kernel/task/lock_watch.hpp"
+#include "kernel/task/queues.hpp"
 #include "kernel/task/thread.hpp"
 #include "mm/base/check.hpp"
 #include "mm/base/sync.hpp"
@@ -45,29 +48,13 @@ namespace {
 
 using memory::Rank;
 
-using Queue = memory::List<Thread, offsetof(Thread, queue_link)>;
-using Sleepers = memory::List<Thread, offsetof(Thread, timer_link)>;  // the earliest first
+constinit std::array<RunQueue, memory::config::max_cpus> queues{};
+constinit std::array<WaitQueue, kWaitQueues> buckets{};
 
-struct alignas(64) PerCpuQueues {
-  memory::Guarded<Queue, memory::IrqSpin<Rank::run_queue>> ready{};
-  std::atomic<std::uint32_t> length{0};  // of `ready`
-  std::atomic<bool> idle{false};         // T4
-  memory::Guarded<Sleepers, memory::IrqSpin<Rank::timer>> sleepers{};
-  std::atomic<std::uint64_t> next_wake_ns{kNever};
-};
-constinit std::array<PerCpuQueues, memory::config::max_cpus> queues{};
-
-struct alignas(64) Bucket {
-  memory::Guarded<Queue, memory::IrqSpin<Rank::wait_queue>> waiters{};
-  std::atomic<std::uint32_t> count{0};  // those in it, and those about to look at their word
-};
-constexpr std::size_t kBuckets = 64;
-constinit std::array<Bucket, kBuckets> buckets{};
-
-Bucket& bucket_of(const std::atomic<std::uint32_t>* word) {
+WaitQueue& bucket_of(const std::atomic<std::uint32_t>* word) {
   return buckets[reinterpret_cast<std::uint64_t>(word) / 4 * 0x9e37'79b9'7f4a'7c15 >> 58];
 }
-static_assert(kBuckets == 1 << (64 - 58));
+static_assert(kWaitQueues == 1 << (64 - 58));
 
 // ---- who runs
 
@@ -89,9 +76,11 @@ unsigned cpu_for(const Thread& thread) {
 void enqueue(Thread& thread) {
   const memory::InterruptsOff off;
   const unsigned target = cpu_for(thread);
-  PerCpuQueues& there = queues[target];
-  there.ready.with([&](Queue& queue) { queue.push_back(thread); });
-  there.length.fetch_add(1, std::memory_order_seq_cst);
+  RunQueue& there = queues[target];
+  there.ready.with([&](ThreadQueue& queue) {
+    queue.push_back(thread);
+    there.length.fetch_add(1, std::memory_order_seq_cst);
+  });
   if (!there.idle.load(std::memory_order_seq_cst)) return;  // its tick will come
   const Cpu& here = this_cpu();
   if (target == here.number) return ask(here);
@@ -103,17 +92,18 @@ Thread* steal(Cpu& here) {
   for (unsigned n = 0; n < cpu_count(); ++n) {
     if (n == here.number || queues[n].length.load(std::memory_order_seq_cst) == 0) continue;
     Thread* found = nullptr;
-    queues[n].ready.with([&](Queue& queue) {
+    queues[n].ready.with([&](ThreadQueue& queue) {
       for (Thread& thread : queue) {
         if (thread.pinned != Thread::kAnyCpu || thread.on_cpu.load(std::memory_order_acquire))
           continue;  // T2
         found = &thread;
         break;
       }
-      if (found != nullptr) queue.remove(*found);
+      if (found == nullptr) return;
+      queue.remove(*found);
+      queues[n].length.fetch_sub(1, std::memory_order_seq_cst);
     });
     if (found == nullptr) continue;
-    queues[n].length.fetch_sub(1, std::memory_order_seq_cst);
     here.steals.fetch_add(1, std::memory_order_relaxed);
     return found;
   }
@@ -124,19 +114,18 @@ Thread& choose(Cpu& here, Thread& from) {
   const bool stays = from.state.load(std::memory_order_relaxed) == ThreadState::running;
   const bool idle = &from == &here.idle;
   Thread* to = nullptr;
-  PerCpuQueues& own = queues[here.number];
-  own.ready.with([&](Queue& queue) {
+  RunQueue& own = queues[here.number];
+  own.ready.with([&](ThreadQueue& queue) {
     to = queue.pop_front();
-    if (to == nullptr || !stays || idle) return;
-    from.state.store(ThreadState::ready, std::memory_order_relaxed);
-    queue.push_back(from);
-    own.length.fetch_add(1, std::memory_order_seq_cst);
+    if (to == nullptr) return;
+    if (!stays || idle) {
+      own.length.fetch_sub(1, std::memory_order_seq_cst);
+    } else {  // one comes for the one that goes
+      from.state.store(ThreadState::ready, std::memory_order_relaxed);
+      queue.push_back(from);
+    }
   });
-  if (to != nullptr) {
-    own.length.fetch_sub(1, std::memory_order_seq_cst);
-  } else if (idle || !stays) {
-    to = steal(here);
-  }
+  if (to == nullptr && (idle || !stays)) to = steal(here);
   if (to == nullptr) return stays ? from : here.idle;
   return *to;
 }
@@ -150,6 +139,7 @@ void switch_away() {
   Thread& to = choose(here, from);
   to.state.store(ThreadState::running, std::memory_order_relaxed);
   if (&to == &from) return;
+  if (&from == &here.idle) from.state.store(ThreadState::ready, std::memory_order_relaxed);
   queues[here.number].idle.store(&to == &here.idle, std::memory_order_seq_cst);
   to.cpu.store(here.number, std::memory_order_relaxed);
   to.on_cpu.store(true, std::memory_order_relaxed);
@@ -174,7 +164,7 @@ bool may_sleep() {
 void add_sleeper(Thread& thread, std::uint64_t deadline_ns) {
   thread.wake_ns = deadline_ns;
   thread.timer_cpu = this_cpu().number;
-  PerCpuQueues& own = queues[thread.timer_cpu];
+  RunQueue& own = queues[thread.timer_cpu];
   own.sleepers.with([&](Sleepers& sleepers) {
     auto at = sleepers.begin();
     while (at != sleepers.end() && at->wake_ns <= deadline_ns) ++at;
@@ -192,10 +182,10 @@ bool claim(Thread& thread) {
   return thread.state.compare_exchange_strong(expected, ThreadState::ready, std::memory_order_acq_rel);
 }
 
-void leave_bucket(Bucket& bucket, Thread& thread) {
+void leave_bucket(WaitQueue& bucket, Thread& thread) {
   bool was_in = false;
-  bucket.waiters.with([&](Queue& waiters) {
-    was_in = Queue::linked(thread);
+  bucket.waiters.with([&](ThreadQueue& waiters) {
+    was_in = ThreadQueue::linked(thread);
     if (was_in) waiters.remove(thread);
   });
   if (was_in) bucket.count.fetch_sub(1, std::memory_order_relaxed);
@@ -210,7 +200,7 @@ void leave_sleepers(Thread& thread) {
 
 // The threads whose time has come, claimed, out of the sleepers and out of their buckets.
 void wake_sleepers(const Cpu& here) {
-  PerCpuQueues& own = queues[here.number];
+  RunQueue& own = queues[here.number];
   const std::uint64_t next = own.next_wake_ns.load(std::memory_order_relaxed);
   if (next == kNever) return;
   const std::uint64_t now = clock::now_ns();
@@ -235,11 +225,11 @@ void wake_sleepers(const Cpu& here) {
 void wait_until(const std::atomic<std::uint32_t>& word, std::uint32_t expected, std::uint64_t deadline_ns) {
   if (!may_sleep()) return memory::platform::relax();
   Thread& me = current_thread();
-  Bucket& bucket = bucket_of(&word);
+  WaitQueue& bucket = bucket_of(&word);
   const memory::InterruptsOff off;
   bucket.count.fetch_add(1, std::memory_order_seq_cst);
   bool sleeps = false;
-  bucket.waiters.with([&](Queue& waiters) {
+  bucket.waiters.with([&](ThreadQueue& waiters) {
     if (word.load(std::memory_order_seq_cst) != expected) return;
     sleeps = true;
     waiters.push_back(me);
@@ -305,6 +295,9 @@ void preempt() {
   if (memory::platform::percpu().preempt == 0) switch_away();
 }
 
+std::span<const RunQueue> run_queues() { return queues; }
+std::span<const WaitQueue> wait_queues() { return buckets; }
+
 std::uint64_t queue_length(const Cpu& cpu) {
   return queues[cpu.number].length.load(std::memory_order_relaxed);
 }
@@ -340,11 +333,11 @@ void wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected) {
 // had: a waiter has counted itself before it looks at the word.
 void wake(std::atomic<std::uint32_t>& word) {
   using namespace kernel;
-  scheduler::Bucket& bucket = scheduler::bucket_of(&word);
+  WaitQueue& bucket = scheduler::bucket_of(&word);
   if (bucket.count.fetch_add(0, std::memory_order_seq_cst) == 0) return;
-  scheduler::Queue woken;
+  ThreadQueue woken;
   const InterruptsOff off;
-  bucket.waiters.with([&](scheduler::Queue& waiters) {
+  bucket.waiters.with([&](ThreadQueue& waiters) {
     for (auto at = waiters.begin(); at != waiters.end();) {
       Thread& thread = *at;
       if (thread.waits_on.load(std::memory_order_relaxed) != &word) {

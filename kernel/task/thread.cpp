@@ -28,25 +28,27 @@ void finish_switch();  // scheduler.cpp
 
 namespace {
 
-using memory::Error;
 using memory::Result;
 
-constinit std::array<std::atomic<Thread*>, kMostThreads> table{};
+constinit LockedThreads list;
 constinit std::atomic<std::uint32_t> next_number{0};
 
-Result<void> enter_into_table(Thread& thread) {
-  for (std::atomic<Thread*>& place : table) {
-    Thread* none = nullptr;
-    if (place.load(std::memory_order_relaxed) == nullptr && place.compare_exchange_strong(none, &thread))
-      return {};
-  }
-  return Error::too_big;
+// Two that are made at once may come in either order; the list is by number.
+void enter_into_list(Thread& thread) {
+  list.with([&](Threads& threads) {
+    auto at = threads.begin();
+    if (!threads.empty() && threads.back()->number < thread.number) at = threads.end();
+    while (at != threads.end() && at->number < thread.number) ++at;
+    if (at == threads.end()) {
+      threads.push_back(thread);
+    } else {
+      threads.insert_before(*at, thread);
+    }
+  });
 }
 
-void take_out_of_table(const Thread& thread) {
-  for (std::atomic<Thread*>& place : table) {
-    if (place.load(std::memory_order_relaxed) == &thread) return place.store(nullptr);
-  }
+void take_out_of_list(Thread& thread) {
+  list.with([&](Threads& threads) { threads.remove(thread); });
 }
 
 void set_name(Thread& thread, std::string_view name) {
@@ -89,7 +91,7 @@ void start_threads() {
   boot_thread.stack = &stacks()[static_cast<std::size_t>(StackUse::boot)];
   set_name(boot_thread, "shell");
   boot_cpu.block->thread = &boot_thread;
-  CHECK(enter_into_table(boot_thread).ok());
+  enter_into_list(boot_thread);
 
   Thread& idle = boot_cpu.idle;
   prepare_idle(idle, 0);
@@ -113,7 +115,7 @@ void prepare_idle(Thread& idle, unsigned cpu) {
   memory::TextBuffer<24> name;
   name.text("idle ").number(cpu);
   set_name(idle, name.view());
-  CHECK(enter_into_table(idle).ok());
+  enter_into_list(idle);
 }
 
 Result<Thread*> spawn(std::string_view name, void (*body)(void*), void* context, unsigned pinned) {
@@ -133,10 +135,8 @@ Result<Thread*> spawn(std::string_view name, void (*body)(void*), void* context,
   thread.context = context;
   set_name(thread, name);
   prepare_first_switch(thread);
-  if (const auto entered = enter_into_table(thread); !entered.ok()) {
-    release_stack(*stack);
-    return entered.error();
-  }
+  const memory::InterruptsOff off;  // who looks from outside finds no ready thread that is in no queue
+  enter_into_list(thread);
   scheduler::start(thread);
   return &thread;
 }
@@ -145,7 +145,7 @@ void join(Thread& thread) {
   while (thread.done.load(std::memory_order_acquire) == 0) memory::platform::wait(thread.done, 0);
   // It still has to leave its stack.
   while (thread.on_cpu.load(std::memory_order_acquire)) memory::platform::relax();
-  take_out_of_table(thread);
+  take_out_of_list(thread);
   release_stack(*thread.stack);
 }
 
@@ -155,7 +155,21 @@ Result<void> run_on(unsigned cpu, void (*body)(void*), void* context) {
   return {};
 }
 
-std::span<const std::atomic<Thread*>, kMostThreads> threads() { return table; }
+LockedThreads& all_threads() { return list; }
+
+Thread* thread_from(std::uint32_t number) {
+  Thread* found = nullptr;
+  list.with([&](Threads& threads) {
+    for (Thread& thread : threads) {
+      if (thread.number < number) continue;
+      found = &thread;
+      break;
+    }
+  });
+  return found;
+}
+
+void forget_idle(Thread& idle) { take_out_of_list(idle); }
 
 }  // namespace kernel
 

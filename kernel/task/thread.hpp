@@ -5,12 +5,12 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <string_view>
 
 #include "mm/base/list.hpp"
 #include "mm/base/percpu.hpp"
 #include "mm/base/result.hpp"
+#include "mm/base/sync.hpp"
 
 struct CatchPoint;
 
@@ -43,6 +43,7 @@ struct Thread {
 
   memory::ListNode queue_link;  // of a run queue, or of the bucket of the word it waits on
   memory::ListNode timer_link;  // of a CPU's sleepers
+  memory::ListNode list_link;   // of all_threads()
   std::atomic<const std::atomic<std::uint32_t>*> waits_on{nullptr};
   std::uint64_t wake_ns = 0;    // while timer_link is linked
   std::uint32_t timer_cpu = 0;  // whose sleepers it is among
@@ -70,7 +71,7 @@ void start_threads();
 void prepare_idle(Thread& idle, unsigned cpu);
 
 // A new thread that runs body(context) on any CPU, or on that one alone; ready at once. Its name is cut to 23
-// characters. Fails with no_memory or too_big. It belongs to the caller, who gives it back by join().
+// characters. Fails with no_memory, or too_big when there are too many stacks. It belongs to the caller, who gives it back by join().
 memory::Result<Thread*> spawn(std::string_view name, void (*body)(void*), void* context,
                               unsigned pinned = Thread::kAnyCpu);
 // Sleeps until the thread has ended, and gives back what it had. Once for each thread.
@@ -79,8 +80,13 @@ void join(Thread& thread);
 // Runs body(context) by a thread that stays on that CPU, and returns when it has ended. Fails as spawn().
 memory::Result<void> run_on(unsigned cpu, void (*body)(void*), void* context);
 
-// Every thread in its place, idle ones of further CPUs too; null where none is. Racy by design.
-inline constexpr std::size_t kMostThreads = 128;
-std::span<const std::atomic<Thread*>, kMostThreads> threads();
+// Every thread that was not joined yet, by number; the idle ones of all CPUs too. A tick's handler only tries the lock.
+using Threads = memory::List<Thread, offsetof(Thread, list_link)>;
+using LockedThreads = memory::Guarded<Threads, memory::IrqSpin<memory::Rank::run_queue>>;
+LockedThreads& all_threads();
+// The thread with the lowest number from `number` on, or null. Precondition: nobody joins one meanwhile.
+Thread* thread_from(std::uint32_t number);
+// A CPU's idle thread, of a CPU that never came: takes it out of the list.
+void forget_idle(Thread& idle);
 
 }  // namespace kernel

@@ -24,6 +24,7 @@
 // dead test. SPDX-License-Identifier: MIT
 #pragma once
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 #include <type_traits>
@@ -414,6 +415,9 @@ class Guarded {
     std::forward<Body>(body)(value_);
     return true;
   }
+
+  // Where the value lies behind its lock, for the tables that outside readers follow.
+  static constexpr std::size_t value_offset() { return offsetof(Guarded, value_); }
 
   // Runs body(value) without the lock. Precondition: nobody else runs (a panic that stopped the other CPUs);
   // a holder may have been stopped half way, so the value may be inconsistent.

@@ -22,6 +22,7 @@
 #include "mm/base/check.hpp"
 #include "mm/base/list.hpp"
 #include "mm/base/percpu.hpp"
+#include "mm/base/sync.hpp"
 #include "mm/stats/record.hpp"
 
 namespace memory {
@@ -36,6 +37,10 @@ template <typename T>
 inline constexpr std::string_view kTypeName;
 template <>
 inline constexpr std::string_view kTypeName<std::uint8_t> = "u8";
+template <>
+inline constexpr std::string_view kTypeName<bool> = "u8";
+template <>
+inline constexpr std::string_view kTypeName<std::byte> = "u8";
 template <>
 inline constexpr std::string_view kTypeName<std::uint16_t> = "u16";
 template <>

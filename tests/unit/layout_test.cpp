@@ -85,7 +85,11 @@ TEST(layout, offsets_and_sizes_are_the_compilers) {
   EXPECT_FIELD(FrameCache, pairs, "MagazinePair", sizeof(MagazinePair), FrameCache::kPairs);
   EXPECT_FIELD(PerCpu, number, "u32", 4, 1);
   EXPECT_FIELD(PerCpu, counters, "i64", 8, kCounterSlots);
+  EXPECT_FIELD(PerCpu, held_spin, "HeldRanks", sizeof(HeldRanks), 1);
+  EXPECT_FIELD(PerCpu, contended, "u32", 4, kLockRanks);
+  EXPECT_FIELD(HeldRanks, wanted, "Rank", 1, 1);
   EXPECT_FIELD(ManagerRecord, physical, "pointer", 8, 1);
+  EXPECT_FIELD(ManagerRecord, home, "pointer", 8, 1);
   EXPECT_EQ(type_named("Frame")->bytes, sizeof(Frame));
   EXPECT_EQ(type_named("Pageblock")->bytes, sizeof(Pageblock));
   EXPECT_EQ(type_named("PerCpu")->bytes, sizeof(PerCpu));

@@ -61,6 +61,7 @@ Cpu& add_cpu(std::uint32_t apic) {
 void drop_cpu(Cpu& cpu) {
   CHECK(cpu.number == cpu_count() - 1 && cpu.number > 0);
   cpu.state.store(CpuState::silent, std::memory_order_relaxed);
+  forget_idle(cpu.idle);
   count.store(cpu.number, std::memory_order_release);
   memory::manager().set_cpus(running_cpus());
 }

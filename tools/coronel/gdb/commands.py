@@ -1,5 +1,5 @@
 """GDB's commands `coronel frame|zones|buddy|magazines|stats|walk|type`, over the same decoders as everything
-else.
+else; those about CPUs and threads are in task_commands.
 """
 
 from __future__ import annotations
@@ -10,42 +10,14 @@ from typing import Any
 
 import gdb
 
-from coronel.errors import CoronelError, DecodeError
-from coronel.gdb import CONSOLE_VARIABLE
+from coronel.errors import CoronelError
+from coronel.gdb import CONSOLE_VARIABLE, task_commands
+from coronel.gdb.inferior import tables
 from coronel.mm import stats
 from coronel.mm.buddy import counted_blocks
 from coronel.mm.magazines import read_caches
-from coronel.mm.record import SYMBOL, Tables
+from coronel.mm.record import Tables
 from coronel.mm.zones import Physical, Zone, frame_at
-
-
-class Inferior:
-    """The memory of what GDB debugs, as GDB sees it."""
-
-    def read(self, address: int, size: int) -> bytes:
-        """Exactly `size` bytes at `address`, or DecodeError."""
-        if not 0 <= address < 1 << 64 or not 0 <= size <= 1 << 32:
-            raise DecodeError(f"memory [{address:#x}, {address + size:#x}) makes no sense")
-        try:
-            return bytes(gdb.selected_inferior().read_memory(address, size))
-        except (gdb.error, gdb.MemoryError) as error:
-            raise DecodeError(f"GDB cannot read [{address:#x}, {address + size:#x}): {error}") from None
-
-
-def tables() -> Tables:
-    """The kernel's tables now. DecodeError before its memory manager is initialised."""
-    try:
-        # An extern "C" symbol is found by its ELF name only, whatever namespace declares it.
-        address = int(gdb.parse_and_eval(f"(unsigned long)&{SYMBOL}"))
-    except gdb.error as error:
-        raise DecodeError(
-            f"there is no {SYMBOL} ({error}): load the kernel with `file coronel.elf`"
-        ) from None
-    try:
-        return Tables.load(Inferior(), address)
-    except DecodeError as error:
-        hint = "let the kernel come to its prompt first: continue, then Ctrl-C"
-        raise DecodeError(f"{error} ({hint})") from None
 
 
 class _Prefix(gdb.Command):  # type: ignore[misc]  # GDB has no types
@@ -205,6 +177,7 @@ def register() -> None:
         "stats": counters,
         "walk": walk,
         "type": type_line,
+        **task_commands.BODIES,
     }
     for name, body in bodies.items():
         _Command(name, body.__doc__ or "", body)

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 _VALUE = re.compile(r"\b(R[A-Z0-9]{1,2}|E[A-Z]{2}|RIP|RFL|EIP|EFL|CR[0-4]|DR[0-7]|EFER) ?= ?([0-9a-f]+)\b")
+_GS = re.compile(r"^GS =[0-9a-f]+ ([0-9a-f]+)", re.MULTILINE)
 _CPU = re.compile(r"^CPU#(\d+)\s*$", re.MULTILINE)
 
 
@@ -23,6 +24,12 @@ class Registers:
     def __getitem__(self, name: str) -> int:
         """The register's value; KeyError for a name that QEMU does not print."""
         return self.values[name.lower()]
+
+    @property
+    def gs_base(self) -> int:
+        """Where %gs points; 0 when QEMU does not say."""
+        found = _GS.search(self.text)
+        return int(found[1], 16) if found else 0
 
     @property
     def core_text(self) -> str:

@@ -23,6 +23,9 @@ from coronel.mm.record import SYMBOL, Tables
 if TYPE_CHECKING:
     from coronel.guest import Guest
     from coronel.mm.walker import Walk
+    from coronel.task.check import TaskWalk
+
+_INTERRUPTS_ON = 1 << 9  # RFLAGS.IF
 
 
 class KernelState:
@@ -75,3 +78,15 @@ class KernelState:
 
         with self.guest.paused():
             return walk(self.refresh(), contents=contents)
+
+    def tasks(self) -> TaskWalk:
+        """CPUs, threads and queues, and what is wrong with them; see `coronel.task.check`."""
+        from coronel.task.check import check_tasks  # noqa: PLC0415
+        from coronel.task.tasks import Registers, read_tasks  # noqa: PLC0415
+
+        with self.guest.paused():
+            registers = {
+                one.gs_base: Registers(one["rip"], one["rsp"], one["rbp"], bool(one["rfl"] & _INTERRUPTS_ON))
+                for one in self.guest.registers()
+            }
+            return check_tasks(read_tasks(self.refresh()), registers)
