@@ -76,13 +76,13 @@ Status run_delcache(Call& call) {
   if (!number) return Status::invalid;
   memory::Heap& heap = memory::manager().heap();
   KmemCache* const cache = heap.made(static_cast<unsigned>(*number));
-  if (cache == nullptr) return call.fail(Error::not_found, "no cache of that number that newcache made");
+  if (cache == nullptr) return call.fail(Error::not_found, memory::text_of(Error::not_found));
   const Changing changing;
   const auto ended = heap.destroy(*cache);
   if (ended.error() == Error::busy) {
     std::array<const void*, 4> some{};
     const std::uint64_t live = cache->live_objects(some);
-    call.error().number(live).text(" objects are allocated:");
+    call.error().text(memory::text_of(Error::busy)).text(", ").number(live).text(" objects are allocated:");
     for (const void* const object : std::span(some).first(std::min<std::uint64_t>(live, some.size())))
       call.error().text(" ").address(reinterpret_cast<std::uint64_t>(object));
     return Status::busy;
