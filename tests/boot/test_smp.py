@@ -202,6 +202,20 @@ def change(guest: Guest, spoil: Callable[[bytearray], None]) -> None:
         guest.ram.write(at, bytes(after[at : at + 4096]))
 
 
+def stop_at_kmain(guest: Guest, artifact: Build, socket: Path) -> None:
+    """Starts the guest and leaves it at the kernel's first line."""
+    guest.start(paused=True)
+    stop = ["hbreak kmain", "continue", "delete", "disconnect"]
+    done = subprocess.run(
+        gdb_command("gdb", artifact.elf, socket, stop, batch=True),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "kmain" in done.stdout, done.stderr
+
+
 @pytest.mark.skipif(shutil.which("gdb") is None, reason="there is no gdb")
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_tables_leave_one_cpu(artifact: Build, tmp_path: Path, name: str) -> None:
@@ -210,16 +224,7 @@ def test_broken_tables_leave_one_cpu(artifact: Build, tmp_path: Path, name: str)
     socket = tmp_path / "gdb"
     guest = Guest(kernel=artifact.elf, memory="64M", cpus=4, gdb=socket, timeout=60)
     try:
-        guest.start(paused=True)
-        stop = ["hbreak kmain", "continue", "delete", "disconnect"]
-        done = subprocess.run(
-            gdb_command("gdb", artifact.elf, socket, stop, batch=True),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert "kmain" in done.stdout, done.stderr
+        stop_at_kmain(guest, artifact, socket)
         change(guest, spoil)
         guest.resume()
         guest.wait_ready()
@@ -233,6 +238,63 @@ def test_broken_tables_leave_one_cpu(artifact: Build, tmp_path: Path, name: str)
             assert guest.channel.call("ktest", "thread", timeout=60)["failed"] == 0
     finally:
         guest.close()
+
+
+@pytest.mark.skipif(shutil.which("gdb") is None, reason="there is no gdb")
+def test_a_cpu_that_does_not_exist_is_left_alone(artifact: Build, tmp_path: Path) -> None:
+    """The table names one that nobody has: the others run, and so do threads and messages among them."""
+
+    def stranger(ram: bytearray) -> None:
+        at = find_table(ram, b"APIC")
+        entry = at + 44 + 8  # of the second CPU
+        assert (ram[entry], ram[entry + 3]) == (0, 1)
+        ram[entry + 3] = 77
+        fix(ram, at)
+
+    guest = Guest(kernel=artifact.elf, memory="64M", cpus=3, gdb=tmp_path / "gdb", timeout=60)
+    try:
+        stop_at_kmain(guest, artifact, tmp_path / "gdb")
+        change(guest, stranger)
+        guest.resume()
+        guest.wait_ready(60)
+        text = guest.shell.wait_prompt()
+        assert text.count("boot: the CPU with APIC number 77 does not answer; it is left alone") == 1
+        assert SAID.findall(text) == ["2"]
+        assert [row["apic"] for row in cpus_of(guest)] == [0, 2]
+        assert [row["name"] for row in guest.channel.call("threads")["threads"]] == [
+            "shell",
+            "idle 0",
+            "idle 1",
+        ]
+        assert guest.channel.call("stress", "cpus", 500, seed=1)["cpus"] == 2
+        KernelState(guest, artifact.artifact).tasks().check()
+    finally:
+        guest.close()
+
+
+def test_cpus_without_memory_for_their_stacks_are_left_alone(artifact: Build) -> None:
+    """Nearly everything is held back: some CPUs come up, the next is named once, nothing hangs or is lost."""
+    with Guest(
+        kernel=artifact.elf, memory="16M", cpus=16, cmdline="hold=4M-15872K hold=64K-512K", timeout=60
+    ) as guest:
+        guest.wait_ready()
+        text = guest.shell.wait_prompt()
+        rows = cpus_of(guest)
+        said = re.findall(r"^boot: no memory for the stacks of CPU (\d+); it is left alone$", text, re.M)
+        assert said == [str(len(rows))]
+        assert 1 < len(rows) < MOST
+        assert SAID.findall(text) == [str(len(rows))]
+        assert {row["state"] for row in rows} == {"running"}
+        check_ticks(guest)
+        names = [row["name"] for row in guest.channel.call("threads")["threads"]]
+        assert names == ["shell", *(f"idle {cpu}" for cpu in range(len(rows)))]
+        stacks = [row["stack"] for row in guest.channel.call("stacks")["stacks"]]
+        assert not any(name.startswith(f"CPU {len(rows)} ") for name in stacks), (
+            "what was made was given back"
+        )
+        state = KernelState(guest, artifact.artifact)
+        state.tasks().check()
+        state.walk().check()
 
 
 # ---- threads and messages

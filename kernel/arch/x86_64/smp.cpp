@@ -84,21 +84,26 @@ void fill_page(PhysAddr page) {
 
 // ---- one CPU
 
-Result<memory::VirtAddr> stack_for(const Cpu& cpu, std::string_view use) {
-  memory::TextBuffer<32> name;
-  name.text("CPU ").number(cpu.number).text(" ").text(use);
-  return TRY(make_stack(name.view()))->stack->top();
-}
-
-// What was made before a failure stays: there is no second attempt.
-Result<void> make_stacks(Cpu& cpu) {
-  cpu.segments.set_stack(InterruptStack::double_fault, TRY(stack_for(cpu, "double fault")));
-  cpu.segments.set_stack(InterruptStack::nmi, TRY(stack_for(cpu, "NMI")));
-  cpu.segments.set_stack(InterruptStack::machine_check, TRY(stack_for(cpu, "machine check")));
-  cpu.segments.set_stack(InterruptStack::debug, TRY(stack_for(cpu, "debug")));
-  memory::TextBuffer<32> name;
-  name.text("CPU ").number(cpu.number).text(" idle");
-  cpu.idle.stack = TRY(make_stack(name.view()));
+// Before the CPU is among those that run: the stacks of one that fails are unmapped
+// again, and all who run must answer that.
+Result<void> make_stacks(unsigned number) {
+  constexpr std::array<std::string_view, 5> kUses{"double fault", "NMI", "machine check", "debug", "idle"};
+  std::array<const NamedStack*, kUses.size()> made{};
+  for (std::size_t n = 0; n < kUses.size(); ++n) {
+    memory::TextBuffer<32> name;
+    name.text("CPU ").number(number).text(" ").text(kUses[n]);
+    const auto stack = make_stack(name.view());
+    if (!stack.ok()) {
+      while (n > 0) release_stack(*made[--n]);
+      return stack.error();
+    }
+    made[n] = stack.take();
+  }
+  Cpu& cpu = cpu_at(number);
+  constexpr std::array kSlots{InterruptStack::double_fault, InterruptStack::nmi,
+                              InterruptStack::machine_check, InterruptStack::debug};
+  for (std::size_t n = 0; n < kSlots.size(); ++n) cpu.segments.set_stack(kSlots[n], made[n]->stack->top());
+  cpu.idle.stack = made.back();
   return {};
 }
 
@@ -169,12 +174,11 @@ void start_others(unsigned most, PhysAddr page) {
   wait_ns(kInitPauseNs);
   for (const std::uint8_t apic : madt.cpus()) {
     if (apic == boot_cpu.apic || cpu_count() >= most) continue;
-    Cpu& cpu = add_cpu(apic);
-    if (!make_stacks(cpu).ok()) {
-      Line().text("boot: no memory for the stacks of CPU ").number(cpu.number).text("; it is left alone");
-      drop_cpu(cpu);
+    if (!make_stacks(cpu_count()).ok()) {
+      Line().text("boot: no memory for the stacks of CPU ").number(cpu_count()).text("; it is left alone");
       break;
     }
+    Cpu& cpu = add_cpu(apic);
     cpu.state.store(CpuState::starting, std::memory_order_release);
     if (start(cpu, page)) continue;
     Line().text("boot: the CPU with APIC number ").number(apic).text(" does not answer; it is left alone");
