@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// A Thread lies at the top of its own stack, as far from the guard page as can be: one allocation, one end.
-//
-//   | guard | stack, grows down <-- |  first frame | Thread |
+// A Thread is an object of a cache of its own: what is written through a pointer to one that was joined does not hit a
+// stack, and a second join is a double free that the cache finds. The first one and the CPUs' idle ones are there before
+// there is a heap, and never end. The cache has no magazines: a thread costs a stack, beside which its lock is nothing, and
+// so its last slab can go whenever memory is short.
 #include "kernel/task/thread.hpp"
 
 #include <new>
@@ -14,6 +15,7 @@
 #include "mm/base/check.hpp"
 #include "mm/base/format.hpp"
 #include "mm/base/sync.hpp"
+#include "mm/memory_manager.hpp"
 
 extern "C" {
 extern const unsigned char thread_start[];
@@ -31,6 +33,23 @@ namespace {
 using memory::Result;
 
 constinit LockedThreads list;
+
+// Static storage for the cache of threads, which is made when there is a heap.
+struct CacheRoom {
+  alignas(memory::KmemCache) std::byte bytes[sizeof(memory::KmemCache)];
+  memory::KmemCache& made() { return *std::launder(reinterpret_cast<memory::KmemCache*>(bytes)); }
+};
+constinit CacheRoom cache_room{};
+
+void make_cache() {
+  const memory::CacheShape shape{.name = "thread",
+                                 .object_bytes = sizeof(Thread),
+                                 .align = 64,  // a cache line: CPUs write to neighbours at once
+                                 .magazines = memory::CacheShape::Magazines::off};
+  CHECK(memory::KmemCache::check(shape) == memory::Error::ok);
+  new (cache_room.bytes) memory::KmemCache(memory::manager().heap(), shape);
+}
+
 constinit std::atomic<std::uint32_t> next_number{0};
 
 // Two that are made at once may come in either order; the list is by number.
@@ -56,14 +75,9 @@ void set_name(Thread& thread, std::string_view name) {
   text.text(name);
 }
 
-Thread& place_on(const NamedStack& stack) {
-  const std::uint64_t place = (stack.stack->top().value - sizeof(Thread)) & ~std::uint64_t{63};
-  return *new (reinterpret_cast<void*>(place)) Thread;
-}
-
 // What switch_threads() pops, and where it returns to.
 void prepare_first_switch(Thread& thread) {
-  auto* top = reinterpret_cast<std::uint64_t*>(&thread);
+  auto* top = reinterpret_cast<std::uint64_t*>(thread.stack->stack->top().value);
   *--top = 0;  // keeps the stack at a multiple of 16 behind the return
   *--top = reinterpret_cast<std::uint64_t>(thread_start);
   for (unsigned callee_saved = 0; callee_saved < 6; ++callee_saved) *--top = 0;
@@ -92,6 +106,7 @@ void start_threads() {
   set_name(boot_thread, "shell");
   boot_cpu.block->thread = &boot_thread;
   enter_into_list(boot_thread);
+  make_cache();
 
   Thread& idle = boot_cpu.idle;
   prepare_idle(idle, 0);
@@ -99,12 +114,7 @@ void start_threads() {
   idle.state.store(ThreadState::ready, std::memory_order_relaxed);
   idle.on_cpu.store(false, std::memory_order_relaxed);
   idle.body = [](void*) { scheduler::idle(); };
-  auto* const top = reinterpret_cast<std::uint64_t*>(idle.stack->stack->top().value);
-  std::uint64_t* at = top;
-  *--at = 0;
-  *--at = reinterpret_cast<std::uint64_t>(thread_start);
-  for (unsigned callee_saved = 0; callee_saved < 6; ++callee_saved) *--at = 0;
-  idle.stack_pointer = reinterpret_cast<std::uint64_t>(at);
+  prepare_first_switch(idle);
 }
 
 void prepare_idle(Thread& idle, unsigned cpu) {
@@ -124,7 +134,12 @@ Result<Thread*> spawn(std::string_view name, void (*body)(void*), void* context,
   memory::TextBuffer<32> title;
   title.text("thread ").number(number).text(" ").text(name);
   const NamedStack* const stack = TRY(make_stack(title.view()));
-  Thread& thread = place_on(*stack);
+  const auto room = cache_room.made().allocate();
+  if (!room.ok()) {
+    release_stack(*stack);
+    return room.error();
+  }
+  Thread& thread = *new (room.take()) Thread;
   thread.number = number;
   thread.pinned = pinned;
   thread.cpu.store(pinned == Thread::kAnyCpu ? memory::platform::percpu().number : pinned,
@@ -147,6 +162,7 @@ void join(Thread& thread) {
   while (thread.on_cpu.load(std::memory_order_acquire)) memory::platform::relax();
   take_out_of_list(thread);
   release_stack(*thread.stack);
+  CHECK(cache_room.made().release(&thread).ok());
 }
 
 Result<void> run_on(unsigned cpu, void (*body)(void*), void* context) {

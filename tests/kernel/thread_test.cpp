@@ -17,9 +17,12 @@ using kernel::Thread;
 
 namespace {
 
-// Magazines go home, so that `ktest` finds memory as it was.
+// Magazines and the slabs of threads go home, so that `ktest` finds memory as it was.
 struct Quiet {
-  ~Quiet() { memory::manager().physical().quiesce(); }
+  ~Quiet() {
+    memory::manager().heap().shrink();
+    memory::manager().physical().quiesce();
+  }
 };
 
 constexpr unsigned kMany = 4;
@@ -213,6 +216,42 @@ TEST(thread, its_stack_has_a_guard_and_a_name) {
   EXPECT(kernel::run_on(0, body, &seen).ok());
   EXPECT(seen.on != nullptr && seen.on == seen.below && seen.named);
   EXPECT(kernel::stack_holding(seen.on->stack->bottom().value) == nullptr);  // it has ended
+}
+
+// A failure at any place gives back what was made before it: the stack, its tables' frames, the thread.
+TEST(thread, none_is_left_where_memory_was_missing) {
+  const Quiet quiet;
+  memory::MemoryManager& manager = memory::manager();
+  std::atomic<unsigned> ran{0};
+  const auto body = [](void* context) { static_cast<std::atomic<unsigned>*>(context)->fetch_add(1); };
+  EXPECT(kernel::run_on(0, body, &ran).ok());  // page tables of stacks stay
+  manager.heap().shrink();
+  manager.physical().quiesce();
+  const std::uint64_t free = manager.physical().levels().free;
+  const auto threads = [] {
+    std::size_t count = 0;
+    kernel::all_threads().with([&](const kernel::Threads& all) { count = all.size(); });
+    return count;
+  };
+  const std::size_t before = threads();
+  unsigned failures = 0;
+  for (std::uint64_t nth = 1;; ++nth) {
+    manager.fail_nth(nth);
+    const auto made = kernel::spawn("unlucky", body, &ran, 0);
+    manager.fail_nth(0);
+    if (made.ok()) {
+      kernel::join(*made.take());
+      break;
+    }
+    ++failures;
+    EXPECT_EQ(made.error(), memory::Error::no_memory);
+    EXPECT_EQ(threads(), before);
+    manager.heap().shrink();
+    manager.physical().quiesce();
+    EXPECT_EQ(manager.physical().levels().free, free);
+  }
+  EXPECT(failures >= 5);  // a stack's frames, a slab, its record
+  EXPECT_EQ(ran.load(), 2u);
 }
 
 TEST(ipi, a_call_runs_once_on_each_cpu_that_is_asked) {
