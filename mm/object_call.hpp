@@ -2,6 +2,9 @@
 // console.
 // SPDX-License-Identifier: MIT
 #pragma once
+#include <algorithm>
+#include <iterator>
+
 #include "mm/memory_manager.hpp"
 
 namespace memory {
@@ -25,13 +28,10 @@ struct ObjectCall {
 };
 
 constexpr bool is_object_call(char letter) {
-  switch (letter) {
-#define CALL(which, name, what) \
-  case which: return true;
-    MEMORY_OBJECT_CALLS(CALL)
+#define CALL(which, name, what) which,
+  constexpr char kLetters[] = {MEMORY_OBJECT_CALLS(CALL)};
 #undef CALL
-    default: return false;
-  }
+  return std::ranges::find(kLetters, letter) != std::end(kLetters);
 }
 
 // Precondition: is_object_call(call.letter). Fails as the call does, with not_found for a number that is no such cache.

@@ -63,8 +63,9 @@ enum class Rank : std::uint8_t {
 };
 
 std::string_view name_of(Rank rank);
-#define RANK(name) +1
-static_assert(kLockRanks == 1 MEMORY_LOCK_RANKS(RANK));
+#define RANK(name) Rank::name,
+inline constexpr Rank kEveryRank[] = {Rank::none, MEMORY_LOCK_RANKS(RANK)};
+static_assert(kLockRanks == std::size(kEveryRank));
 #undef RANK
 
 // A place in the source: as a default argument, where the function is called.

@@ -167,7 +167,7 @@ Error BlockHeap::give(std::uint64_t block, std::uint32_t info) {
 [[gnu::noinline]] BlockHeap::Release BlockHeap::release_with_care(VirtAddr payload) {
   const std::uint64_t block = payload.value - HeapBlock::kHeaderBytes;
   std::uint64_t plain;
-  bool long_tail;
+  bool long_tail = false;
   if (!may_be_block(block) || !read_used(block, plain)) {
     (void)refuse(payload);
     return Release::refused;

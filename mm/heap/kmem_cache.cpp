@@ -101,7 +101,7 @@ std::uint64_t KmemCache::live_objects(std::span<const void*> some) const {
       for (const Slab& slab : *slabs)
         for (std::uint32_t index = 0; index < slab.objects; ++index) {
           if (!object_is(slab.states()[index], ObjectState::allocated)) continue;
-          if (count < some.size()) some[count] = slab.first + index * record_.cut.stride;
+          if (count < some.size()) some[count] = slab.first + std::size_t{index} * record_.cut.stride;
           ++count;
         }
   });

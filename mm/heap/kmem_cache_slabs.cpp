@@ -28,7 +28,7 @@ void KmemCache::take_from(SlabLists& lists, Slab& slab, Objects& out) {
       std::uint8_t& state = slab.states()[index];
       CHECK(object_is(state, ObjectState::free));  // K1
       set_object(state, ObjectState::cached);
-      out.objects[out.have] = slab.first + index * record_.cut.stride;
+      out.objects[out.have] = slab.first + std::size_t{index} * record_.cut.stride;
       out.states[out.have++] = &state;
     }
     bits[word] = left;
@@ -128,7 +128,7 @@ Result<Slab*> KmemCache::make_slab(Gfp flags) {
   Frame* const head = &physical.frames()[number];
   auto* const slab = new (room) Slab{.node = {},
                                      .cache = this,
-                                     .first = bytes + cut.first + colour * cut.colour_step,
+                                     .first = bytes + cut.first + std::size_t{colour} * cut.colour_step,
                                      .inverse = cut.inverse,
                                      .objects = cut.objects,
                                      .head = head,
@@ -148,7 +148,8 @@ Result<Slab*> KmemCache::make_slab(Gfp flags) {
   }
   head->uses.store(Frame::uses_of(2, 0), std::memory_order_relaxed);
   if (construct_ != nullptr)
-    for (std::uint32_t index = 0; index < cut.objects; ++index) construct_(slab->first + index * cut.stride);
+    for (std::uint32_t index = 0; index < cut.objects; ++index)
+      construct_(slab->first + std::size_t{index} * cut.stride);
   return slab;
 }
 
@@ -160,7 +161,7 @@ void KmemCache::unmake(Slab& slab) {
   Frame* const head = slab.head;
   if (destruct_ != nullptr)
     for (std::uint32_t index = 0; index < slab.objects; ++index)
-      destruct_(slab.first + index * record_.cut.stride);
+      destruct_(slab.first + std::size_t{index} * record_.cut.stride);
   for (std::uint32_t n = 0; n < frames_in(order); ++n) {
     head[n].tag.store(0, std::memory_order_relaxed);
     head[n].owner.store(0, std::memory_order_relaxed);

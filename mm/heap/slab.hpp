@@ -88,7 +88,9 @@ struct Slab {
     return product >> shift | product << (64 - shift) % 64;
   }
 
-  static constexpr std::size_t states_bytes(std::uint32_t objects) { return (objects + 7) / 8 * 8; }
+  static constexpr std::size_t states_bytes(std::uint32_t objects) {
+    return std::size_t{objects + 7} / 8 * 8;
+  }
   static constexpr std::size_t words_for(std::uint32_t objects) { return (objects + 63) / 64; }
 };
 static_assert(sizeof(Slab) == 64 && std::is_standard_layout_v<Slab>);

@@ -220,6 +220,7 @@ Result<FrameNumber> Buddy::take_part(Order order) {
 
 // Orders 9-11.
 Result<FrameNumber> Buddy::take_run(Order order) {
+  CHECK(raw(order) - Pageblock::kWholeOrder <= config::max_order - Pageblock::kWholeOrder);
   const std::uint32_t number = cut_run(raw(order));
   if (number == Pageblock::kNone) [[unlikely]]
     return Error::no_memory;
