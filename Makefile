@@ -24,6 +24,7 @@ UNIT :=
 SEED :=
 PYTEST :=
 ARGS :=
+CPUS :=
 V :=
 PREFIX := /usr/local
 DESTDIR ?=
@@ -31,7 +32,7 @@ PYTHON :=
 # Once .tools is there it is used, until ROOTLESS=0 says otherwise.
 ROOTLESS := $(if $(wildcard .tools/root),1)
 CASE :=
-MAKE_VARIABLES := CASE profile CXX WERROR FUZZ_SECONDS UNIT SEED PYTEST ARGS V JOBS PYTHON ROOTLESS PREFIX DESTDIR
+MAKE_VARIABLES := CASE profile CXX WERROR FUZZ_SECONDS UNIT SEED PYTEST ARGS CPUS V JOBS PYTHON ROOTLESS PREFIX DESTDIR
 ifneq ($(PYTHON),)
 export PYTHON
 endif
@@ -260,7 +261,7 @@ release: ## the same, release profile (link-time optimisation)
 image: build/$(profile)/coronel.iso ## the GRUB image
 
 run: build/$(profile)/coronel.iso ## boot the image in QEMU; the console is this terminal
-	@$(PY) -m coronel run $(if $(filter-out release,$(profile)),--profile $(profile)) $(ARGS)
+	@$(PY) -m coronel run $(if $(filter-out release,$(profile)),--profile $(profile)) $(if $(CPUS),--cpus $(call quote,$(CPUS))) $(ARGS)
 
 test: release debug build/asan/unit build/tsan/unit ## every test there is; PYTEST='...' passes arguments on
 	@$(PY) -m pytest -n $(JOBS) $(PYTEST)
@@ -327,7 +328,7 @@ help: ## this list
 	@echo
 	@echo 'variables: profile=release|debug  V=1 (show commands)  JOBS=N  CXX=g++-12  WERROR=  PYTHON=python3.12  FUZZ_SECONDS=600'
 	@echo '           ROOTLESS=1 (set up without root: unpack Debian packages into .tools)'
-	@echo '           ARGS="..." (of run, gdb, bench, profile, mutate)  PYTEST="-k name" (of test)  UNIT=suite SEED=N (of unit)  CASE=pair-0 (of profile)  PREFIX=/usr/local DESTDIR= (of install)'
+	@echo '           CPUS=2 (of run, 1 to 16)  ARGS="..." (of run, gdb, bench, profile, mutate)  PYTEST="-k name" (of test)  UNIT=suite SEED=N (of unit)  CASE=pair-0 (of profile)  PREFIX=/usr/local DESTDIR= (of install)'
 	@echo 'options (mm/base/config.def; each can be set by name, as in `make max_cpus=4 run`):'
 	@sed -n 's/^OPTION([a-z_:0-9]*, *\([a-z_]*\), *\([a-z0-9]*\), *"\(.*\)")/\1|\2|\3/p' mm/base/config.def | \
 	  while IFS='|' read -r n d h; do printf '  %-21s %-6s %s\n' "$$n" "$$d" "$$h"; done

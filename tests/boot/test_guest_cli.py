@@ -120,6 +120,16 @@ def test_piped_lines_are_answered_in_order(artifact: Build) -> None:
     assert done.stdout.endswith("\n")
 
 
+@pytest.mark.parametrize(
+    ("words", "cpus"),
+    [([], 2), (["--cpus", "3"], 3), (["--icount", "0"], 1), (["--cpus", "2", "--icount", "0"], 2)],
+)
+def test_two_cpus_run_unless_told_otherwise(artifact: Build, words: list[str], cpus: int) -> None:
+    done = coronel("run", "--kernel", artifact.elf, *words, text="cpus\n")
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall(r"^ +\d+ +\d+  running ", done.stdout, re.MULTILINE)) == cpus
+
+
 def test_poweroff_ends_it_and_a_panic_fails_it(artifact: Build) -> None:
     off = coronel("run", "--kernel", artifact.elf, text="poweroff\nhelp\n")
     assert (off.returncode, off.stderr) == (0, "")

@@ -170,6 +170,19 @@ def test_unpacked_tools_come_first(tree: Path) -> None:
     assert ours not in seen("ROOTLESS=0")
 
 
+def test_cpus_and_arguments_reach_the_command() -> None:
+    def command(*words: str) -> str:
+        done = subprocess.run(
+            ["make", "-n", *words, "run"], cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
+        )
+        return " ".join(done.stdout.splitlines()[-1].split()[3:])
+
+    assert command() == "run"
+    assert command("CPUS=3") == "run --cpus '3'"
+    words = command("CPUS=$$(touch hurt)", "ARGS=--direct", "profile=debug")
+    assert words == "run --profile debug --cpus '$(touch hurt)' --direct"
+
+
 def test_help_needs_nothing_and_lists_everything(tree: Path) -> None:
     shutil.rmtree(tree / "tools")
     text = subprocess.run(["make"], cwd=tree, capture_output=True, text=True, check=True).stdout

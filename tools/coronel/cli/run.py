@@ -38,7 +38,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--memory", default="256M", metavar="SIZE", help="RAM, 2M to 512G (default: %(default)s)"
     )
-    parser.add_argument("--cpus", type=int, default=1, help="(default: %(default)s)")
+    parser.add_argument("--cpus", type=int, metavar="N", help="(default: 2; with --icount 1)")
     parser.add_argument("--machine", help="pc or q35 (default: pc; q35 under UEFI)")
     parser.add_argument("--firmware", default="bios", help="bios or uefi (default: %(default)s)")
     parser.add_argument(
@@ -92,7 +92,8 @@ def _options(given: argparse.Namespace, *, terminal: bool) -> GuestOptions:
         kernel=kernel,
         iso=iso,
         memory=given.memory,
-        cpus=given.cpus,
+        # Counted instructions are of one thread of QEMU: a second CPU would only take turns with the first.
+        cpus=given.cpus if given.cpus is not None else 1 if given.icount is not None else 2,
         machine=given.machine or ("q35" if given.firmware == "uefi" else "pc"),
         firmware=given.firmware,
         cpu=given.cpu,
