@@ -30,7 +30,8 @@ HeldRanks& held_spin();   // ranks of the spin locks that this CPU (on the host:
 HeldRanks& held_sleep();  // ranks of the sleeping locks that this thread holds
 void preempt_off();       // nests
 void preempt_on();
-std::uint64_t irq_save();  // interrupts off; returns the old state
+std::uint64_t
+irq_save();  // interrupts off; returns the old state: with kInterruptsOn, a constant of the home, or not
 void irq_restore(std::uint64_t state);
 void relax();  // one turn of a spin loop
 

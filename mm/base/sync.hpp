@@ -168,6 +168,13 @@ class [[nodiscard]] InterruptsOff {
   std::uint64_t state_;
 };
 
+// Whether an interrupt may come now.
+inline bool interrupts_are_on() {
+  const std::uint64_t state = platform::irq_save();
+  platform::irq_restore(state);
+  return (state & platform::kInterruptsOn) != 0;
+}
+
 // The words are told who asks, as values: they cost nothing where nobody waits.
 
 // Test-and-test-and-set: 0 free, 1 held. A queue lock would convoy where a virtual CPU is descheduled.

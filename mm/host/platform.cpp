@@ -37,6 +37,7 @@ thread_local Random thread_random{1};
 }  // namespace
 
 constinit thread_local PerCpu* current_cpu = nullptr;
+constinit thread_local std::uint64_t interrupts = platform::kInterruptsOn;
 
 PerCpu& adopt_orphan() {
   if (orphan_cpu == nullptr) orphan_cpu = std::make_unique<PerCpu>();

@@ -1,6 +1,7 @@
 // The hot verbs of the seam on the host. Included by mm/base/platform.hpp only.
 // SPDX-License-Identifier: MIT
 #pragma once
+#include <utility>
 
 namespace memory::host {
 // The CPU this thread stands on: set by host::Cpu, else a block of the thread's own that belongs to no machine.
@@ -8,6 +9,7 @@ namespace memory::host {
 // is opened late has room for these few bytes (glibc's surplus of static TLS).
 [[gnu::tls_model("initial-exec")]] extern constinit thread_local PerCpu* current_cpu;
 PerCpu& adopt_orphan();
+extern constinit thread_local std::uint64_t interrupts;
 }  // namespace memory::host
 
 namespace memory::platform {
@@ -28,7 +30,9 @@ inline void* percpu_pointer(std::size_t offset) {
 
 inline void preempt_off() {}
 inline void preempt_on() {}
-inline std::uint64_t irq_save() { return 0; }
-inline void irq_restore(std::uint64_t) {}
+// Nothing interrupts a thread; what it asked for is remembered, so that a test can break a rule.
+inline constexpr std::uint64_t kInterruptsOn = 1;
+inline std::uint64_t irq_save() { return std::exchange(host::interrupts, 0); }
+inline void irq_restore(std::uint64_t state) { host::interrupts = state; }
 
 }  // namespace memory::platform

@@ -48,6 +48,7 @@ inline void preempt_on() {
                : "memory", "cc");
 }
 
+inline constexpr std::uint64_t kInterruptsOn = 1 << 9;  // of the state that irq_save() returns: RFLAGS
 inline std::uint64_t irq_save() {
   std::uint64_t state;
   asm volatile("pushfq; popq %0; cli" : "=r"(state) : : "memory");
