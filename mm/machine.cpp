@@ -79,6 +79,7 @@ Machine::Machine(const MachineShape& shape, const MemoryManager::Storage& storag
     : cpu_count_(shape.cpus),
       caching_(shape.caching),
       room_(PhysAddr{limit_of(shape) * kPageSize}),
+      beyond_(storage.direct_map),
       manager_(storage, std::span<PerCpu* const>(cpu_pointers_.data(), shape.cpus), record_,
                shape.on_misuse) {
   layout::fill(record_);
@@ -100,6 +101,7 @@ Result<std::size_t> Machine::Room::map(PhysRange memory, PhysAddr) {
 Result<void> Machine::add_memory(PhysRange memory) { return physical().add_memory(memory, room_); }
 
 void Machine::start() {
+  frames().show_beyond(beyond_);
   physical().set_caching(caching_);
   early_.emplace(info_, PhysAddr{config::max_memory_gib * 1_GiB});  // too large for a kernel stack
   manager_.start(info_, *early_);

@@ -53,6 +53,9 @@ class Machine {
   const stats::Record& record() const { return record_; }
   stats::Record& record() { return record_; }
 
+  // Windows of frames beyond the direct map that are open.
+  std::uint32_t windows() const { return beyond_.open(); }
+
   // Takes the memory into service. Separate from create(), so that it counts on one of this machine's CPUs:
   // the caller stands on it. Once.
   void start();
@@ -70,6 +73,22 @@ class Machine {
     PhysAddr end_;
   };
 
+  // Its storage holds every frame; what kmap would show is counted, to see that each comes to an end.
+  class Beyond final : public FrameWindows {
+   public:
+    explicit Beyond(std::byte* ram) : ram_(ram) {}
+    std::byte* open(FrameNumber number) override {
+      open_.fetch_add(1, std::memory_order_relaxed);
+      return ram_ + address_of(number).value;
+    }
+    void close(std::byte*) override { open_.fetch_sub(1, std::memory_order_relaxed); }
+    std::uint32_t open() const { return open_.load(std::memory_order_relaxed); }
+
+   private:
+    std::byte* ram_;
+    std::atomic<std::uint32_t> open_{0};
+  };
+
   Machine(const MachineShape& shape, const MemoryManager::Storage& storage);
   static Error check(const MachineShape& shape);
 
@@ -80,6 +99,7 @@ class Machine {
   unsigned cpu_count_;
   FrameCaches::Service caching_;
   Room room_;
+  Beyond beyond_;
   stats::Record record_;
   MemoryManager manager_;
 };

@@ -9,6 +9,8 @@
 #include "mm/stats/inspector.hpp"
 #include "mm/virtual/added_map.hpp"
 #include "mm/virtual/kernel_space.hpp"
+#include "mm/virtual/kmap.hpp"
+#include "mm/virtual/page_table.hpp"
 #include "mm/virtual/protection.hpp"
 
 // The only globals of mm/.
@@ -27,6 +29,8 @@ struct Room {  // static storage for an object that is made when its time has co
 constinit Room<EarlyAllocator> early_room{};
 constinit Room<MemoryManager> manager_room{};
 constinit Room<AddedMap> added_map_room{};
+constinit Room<KMap> kmap_room{};
+constinit Room<PageTables> kernel_tables_room{};
 constinit bool initialized = false;
 
 }  // namespace
@@ -122,13 +126,25 @@ Result<MemoryManager*> initialize(const BootInfo& info, const KernelImage& image
   auto& made =
       *new (manager_room.bytes) MemoryManager(storage, cpus, coronel_record, state.on_misuse, state.home);
   made.start(info, early);
+  const PageRoot root{.table = map.root()};
+  made.physical().frames().show_beyond(*new (kmap_room.bytes) KMap(made.physical().frames(), root));
+  auto& tables = *new (kernel_tables_room.bytes) PageTables(made.physical(), root, state.largest_page);
+  tables.adopt();
+  tables.enter();
   new (added_map_room.bytes) AddedMap(made.physical().frames(), map.root(), state.largest_page);
   initialized = true;
   return &made;
 }
 
 Result<void> add_memory(PhysRange memory) {
-  return manager().physical().add_memory(memory, *added_map_room.made());
+  TRY(manager().physical().add_memory(memory, *added_map_room.made()));
+  kernel_tables().adopt();
+  return {};
+}
+
+PageTables& kernel_tables() {
+  DCHECK(initialized);
+  return *kernel_tables_room.made();
 }
 
 MemoryManager& manager() {

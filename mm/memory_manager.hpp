@@ -164,6 +164,12 @@ Result<MemoryManager*> initialize(const BootInfo& info, const KernelImage& image
 // initialize() succeeded.
 Result<void> add_memory(PhysRange memory);
 
+class PageTables;
+
+// The tree that maps the kernel, in every space. A CPU that starts calls enter() on it. Precondition: initialize()
+// succeeded.
+PageTables& kernel_tables();
+
 // The kernel's memory manager. Precondition: initialize() succeeded.
 MemoryManager& manager();
 

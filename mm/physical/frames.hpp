@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <span>
 #include <type_traits>
+#include <utility>
 
 #include "mm/base/boot_info.hpp"
 #include "mm/base/check.hpp"
@@ -88,15 +89,43 @@ enum class FrameFlag : std::uint8_t {
   poisoned = 1 << 0,  // free, and filled with Poison::free_frame since its release
 };
 
-// A view of one frame's bytes; closes when it goes out of scope. Only FrameTable::open makes one.
+// Makes frames appear that the direct map does not hold. Declared here, implemented where page tables are.
+class FrameWindows {
+ public:
+  // Shows the frame to this CPU, on which the caller then stays; in any order, as many at once as kMost. Panics when
+  // none is left.
+  static constexpr unsigned kMost = 8;
+  virtual std::byte* open(FrameNumber number) = 0;
+  virtual void close(std::byte* bytes) = 0;
+
+ protected:
+  ~FrameWindows() = default;
+};
+
+// A view of one frame's bytes; closes when it goes out of scope. Only FrameTable::open makes one. It may pin the thread to
+// its CPU, so it is not kept for long.
 class Window {
  public:
+  Window() = default;  // of nothing
+  Window(Window&& other) : bytes_(other.bytes_), slots_(std::exchange(other.slots_, nullptr)) {}
+  Window& operator=(Window&& other) {
+    if (slots_ != nullptr) slots_->close(bytes_);
+    bytes_ = other.bytes_;
+    slots_ = std::exchange(other.slots_, nullptr);
+    return *this;
+  }
+  ~Window() {
+    if (slots_ != nullptr) [[unlikely]]
+      slots_->close(bytes_);
+  }
+
   std::byte* bytes() const { return bytes_; }
 
  private:
   friend class FrameTable;
-  explicit Window(std::byte* bytes) : bytes_(bytes) {}
-  std::byte* bytes_;
+  explicit Window(std::byte* bytes, FrameWindows* slots = nullptr) : bytes_(bytes), slots_(slots) {}
+  std::byte* bytes_ = nullptr;
+  FrameWindows* slots_ = nullptr;  // whose the view is; null: the direct map's
 };
 
 // Frame numbers [first, end).
@@ -189,10 +218,16 @@ class FrameTable {
     return static_cast<std::uint32_t>(&block - map_.blocks);
   }
 
-  // Whether open() reaches the frame; frames of HIGHMEM are counted and handed out, not reached.
-  bool can_open(FrameNumber number) const { return raw(number) < map_.direct_frames; }
-  // The only way from a frame to its bytes. Precondition: can_open(number).
-  Window open(FrameNumber number) const { return Window(map_.direct_map + address_of(number).value); }
+  // Whether the direct map holds the frame: then a Window costs nothing.
+  bool in_direct_map(FrameNumber number) const { return raw(number) < map_.direct_frames; }
+  // The only way from a frame to its bytes. Precondition: it is in the direct map, or show_beyond() was called.
+  Window open(FrameNumber number) const {
+    if (!in_direct_map(number)) [[unlikely]]
+      return Window(beyond_->open(number), beyond_);
+    return Window(map_.direct_map + address_of(number).value);
+  }
+  // Frames beyond the direct map appear through these from now on.
+  void show_beyond(FrameWindows& windows) { beyond_ = &windows; }
 
   // For outside readers.
   const FrameMap& map() const { return map_; }
@@ -205,6 +240,7 @@ class FrameTable {
   void describe(FrameRun added);
 
   FrameMap map_;
+  FrameWindows* beyond_ = nullptr;
 };
 
 }  // namespace memory

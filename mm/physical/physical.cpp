@@ -124,7 +124,7 @@ void Physical::fail_nth(std::uint64_t n) {
 // ---- poison -----------------------------------------------------------------------------------------------------
 
 // Frames that were donated and never freed are not filled: filling all of memory at boot would make the host commit
-// all of it. Frames that cannot be opened have no poison.
+// all of it. Frames beyond the direct map have no poison.
 void Physical::verify_poison(FrameNumber number, Order order) {
   for (FrameNumber at = number; at < number + frames_in(order); ++at) {
     auto& flags = frames_[at].flags;
@@ -136,7 +136,7 @@ void Physical::verify_poison(FrameNumber number, Order order) {
 }
 
 void Physical::poison(FrameNumber number, Order order) {
-  if (!frames_.can_open(number)) return;
+  if (!frames_.in_direct_map(number)) return;
   for (FrameNumber at = number; at < number + frames_in(order); ++at) {
     platform::poison(frames_.open(at).bytes(), kPageSize, platform::Poison::free_frame);
     frames_[at].flags.fetch_or(static_cast<std::uint8_t>(FrameFlag::poisoned), std::memory_order_relaxed);

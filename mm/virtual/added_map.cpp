@@ -23,7 +23,7 @@ class AddedFrames final : public TableFrames {
 
   PageTable& open(PhysAddr table) override {
     const FrameNumber number = frame_at(table);
-    if (present_.has(number) && present_.can_open(number))
+    if (present_.has(number) && present_.in_direct_map(number))
       return *reinterpret_cast<PageTable*>(present_.open(number).bytes());
     if (shown_ != table) show(table);
     return *reinterpret_cast<PageTable*>(kernel_space::kSlot.value);

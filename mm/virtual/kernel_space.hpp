@@ -13,6 +13,8 @@ inline constexpr VirtAddr kImage{0xffff'ffff'8000'0000};       // physical addre
 inline constexpr VirtAddr kDevices{0xffff'ffff'c000'0000};     // registers of devices, 2 MiB
 inline constexpr VirtAddr kStacks{0xffff'ffff'e000'0000};      // of threads and of further CPUs
 inline constexpr VirtAddr kScratch{0xffff'ffff'f000'0000};  // pages that a stress maps to frame after frame
-inline constexpr VirtAddr kSlot{0xffff'ffff'bfff'f000};     // one page, to reach a frame that nothing maps
+// Eight pages for each CPU, to look at frames beyond the direct map; in the table of the next.
+inline constexpr VirtAddr kWindows{0xffff'ffff'bff0'0000};
+inline constexpr VirtAddr kSlot{0xffff'ffff'bfff'f000};  // one page, to reach a frame that nothing maps
 
 }  // namespace memory::kernel_space

@@ -49,18 +49,19 @@ class TableCursor {
   }
 
  private:
-  AtomicEntry& at_level(PageLevel level) const { return (*tables_[raw(level)])[index_at(level, at_)]; }
+  AtomicEntry& at_level(PageLevel level) const {
+    return reinterpret_cast<AtomicEntry*>(windows_[raw(level)].bytes())[index_at(level, at_)];
+  }
   void open(PageLevel level, FrameNumber number) {
-    CHECK(frames_.can_open(number));
     numbers_[raw(level)] = number;
-    tables_[raw(level)] = reinterpret_cast<LiveTable*>(frames_.open(number).bytes());
+    windows_[raw(level)] = frames_.open(number);
   }
 
   const FrameTable& frames_;
   const PageLevel top_;
   PageLevel level_;
   VirtAddr at_{};
-  std::array<LiveTable*, kPageLevels> tables_;  // from level_ up
+  std::array<Window, kPageLevels> windows_;  // of the tables from level_ up
   std::array<FrameNumber, kPageLevels> numbers_;
 };
 

@@ -20,7 +20,8 @@ class Walk {
  private:
   void table(FrameNumber number, PageLevel level, std::uint64_t base) {
     if (!visitor_.enter(number, level)) return;
-    const auto& entries = *reinterpret_cast<const LiveTable*>(frames_.open(number).bytes());
+    const Window window = frames_.open(number);
+    const auto& entries = *reinterpret_cast<const LiveTable*>(window.bytes());
     const unsigned end = level == root_.top ? root_entries_ : kTableEntries;
     std::uint32_t present = 0;
     for (unsigned index = 0; index < kTableEntries; ++index) {

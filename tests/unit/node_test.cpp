@@ -89,7 +89,7 @@ TEST(node, high_memory_is_counted_handed_out_and_taken_back) {
   EXPECT_EQ(physical.zone(ZoneKind::highmem).levels().free_frames, 604u);
   const FrameNumber high = physical.allocate(Order{4}, Gfp::user | Gfp::highmem).take();
   EXPECT_EQ(kind_of(world, high), ZoneKind::highmem);
-  EXPECT(!world->frames().can_open(high));
+  EXPECT(!world->frames().in_direct_map(high));
   EXPECT_EQ(kind_of(world, physical.allocate(kSingle).take()), ZoneKind::dma);  // others cannot use it
   EXPECT(physical.release(high, Order{4}).ok());
   EXPECT_EQ(physical.zone(ZoneKind::highmem).levels().free_frames, 604u);

@@ -25,7 +25,8 @@ from coronel.mm.problem import Findings
 from coronel.mm.slabs import SlabClaims
 from coronel.mm.zones import State
 
-ZERO_FIELDS = ("mappings", "node", "tag", "index", "prev", "next", "owner")  # but for what slabs use
+ZERO_FIELDS = ("mappings", "node", "tag", "index", "prev", "next", "owner")  # unless a tag says more
+TABLE_FIELDS = ("mappings", "tag", "index", "owner")  # of a page table: see check_tables
 
 
 def frame_name(number: int) -> str:
@@ -50,6 +51,7 @@ class Witnesses:
     zones: NDArray[np.uint8]  # of each frame: its ZoneKind, by its address; 0 where it is absent
     cached: Collection[int]  # frame numbers that magazines name
     managed_claims: Sequence[int]  # how many managed frames there are, says whoever counts them
+    table_tag: int  # the tag of a page table
     poison_flag: int  # the bit of `flags` that a frame without an owner may have; 0: none
     poison_end: int  # frames from this number on are never poisoned: nothing can write to them
     slabs: SlabClaims = field(default_factory=SlabClaims)  # what the frames of slabs say besides
@@ -111,11 +113,17 @@ class FrameCheck:
         poison = self._mask("flags", self.poison_flag)
         managed: Bools = state == self.states["managed"]
         may_be_poisoned = (managed | (state == self.states["cached"])).astype(np.uint64)
+        tables = self.tables().astype(np.uint64)
+        of_tables = [
+            self._mask(name, (1 << 8 * self.array.frame_type[name].bytes) - 1) for name in TABLE_FIELDS
+        ]
         for word in range(words):
             difference = records[:, word] ^ table[key, word] ^ owned[:, word]
             difference &= ~np.uint64(zone[word])
             if poison[word]:
                 difference &= ~(may_be_poisoned * np.uint64(poison[word]))
+            for mask in of_tables:
+                difference &= ~(tables * np.uint64(mask[word]))
             odd |= difference != 0
         odd |= self.array.frame_column("zone") != self.witnesses.zones
         odd |= (state != self.states["absent"]) != self.present
@@ -133,6 +141,11 @@ class FrameCheck:
             changed[index] = np.frombuffer(record.to_bytes(8 * words, "little"), np.uint64)
         return changed
 
+    def tables(self) -> Bools:
+        """Frames in use that say they are page tables: `check_tables` looks at what else they say."""
+        in_use: Bools = (self.state == self.states["allocated"]) | (self.state == self.states["reserved"])
+        return in_use & (self.array.frame_column("tag") == self.witnesses.table_tag)
+
     def _mask(self, field: str, bits: int) -> list[int]:
         """Bits of a field as masks over the words of a Frame."""
         kind = self.array.frame_type
@@ -148,6 +161,8 @@ class FrameCheck:
         expected = dict.fromkeys(ZERO_FIELDS, 0)
         kind = self._kind(index, values)
         head = kind in (State.allocated, State.cached)
+        if kind in (State.allocated, State.reserved) and values["tag"] == self.witnesses.table_tag:
+            expected.update({name: values[name] for name in TABLE_FIELDS})
         expected["state"] = self.states[_FRAME_STATE[kind]]
         expected["references"] = int(kind is State.allocated)
         expected["zone"] = int(self.witnesses.zones[index])

@@ -30,7 +30,7 @@ def check_poison(
     """
     flag = poison_flag(tables)
     pattern = bytes([tables.enum("platform::Poison")["free_frame"]]) * 8
-    read = _frame_reader(tables, physical)
+    read = frame_reader(tables, physical, len(pattern))
     places = np.flatnonzero(owned_by_none)
     numbers: Numbers = array.numbers(places)
     places, numbers = places[numbers < end], numbers[numbers < end]
@@ -51,10 +51,10 @@ def check_poison(
     return True
 
 
-def _frame_reader(tables: Tables, physical: Physical) -> Callable[[int], bytes]:
-    """The first eight bytes of a frame."""
+def frame_reader(tables: Tables, physical: Physical, size: int) -> Callable[[int], bytes]:
+    """The first bytes of a frame, by its number."""
     memory: Any = tables.memory
     if isinstance(memory, KernelMemory):
-        return lambda number: memory.physical.read(number << PAGE_SHIFT, 8)
+        return lambda number: memory.physical.read(number << PAGE_SHIFT, size)
     direct_map = int(physical.map["direct_map"])
-    return lambda number: bytes(memory.read(direct_map + (number << PAGE_SHIFT), 8))
+    return lambda number: bytes(memory.read(direct_map + (number << PAGE_SHIFT), size))

@@ -37,6 +37,7 @@ from coronel.mm.check_magazines import MagazineCheck, check_caches, claimed, not
 from coronel.mm.check_map import check_map
 from coronel.mm.check_poison import check_poison, poison_flag
 from coronel.mm.check_slabs import SlabCheck, try_heap
+from coronel.mm.check_tables import check_tables
 from coronel.mm.check_totals import Counters, Truth, check_totals
 from coronel.mm.check_zones import Edges, check_block_zones, check_zones, find_edges, read_zones
 from coronel.mm.derive import Derived, derive_blocks, free_blocks
@@ -53,8 +54,8 @@ def walk(tables: Tables, *, contents: bool = True) -> Walk:
     """Walks everything. DecodeError only where there is nothing to walk: no manager, or no way to its frame
     map.
 
-    `contents` also reads the first bytes of every free frame where the kernel poisons them (option
-    poison_frames).
+    `contents` also reads page tables, and the first bytes of every free frame where the kernel poisons them
+    (option poison_frames).
     """
     return _Walker(tables, contents).walk()
 
@@ -96,11 +97,16 @@ class _Walker:
             zones=of_frames,
             cached=claimed(caches or []),
             managed_claims=self._managed_claims(zones, counters),
+            table_tag=self.tables.enum("FrameTag")["page_table"],
             poison_flag=poison_flag(self.tables),
             poison_end=edges.direct_frames,
             slabs=slabs.claims,
         )
-        truth = FrameCheck(array, witnesses, self.findings).run()
+        frame_check = FrameCheck(array, witnesses, self.findings)
+        truth = frame_check.run()
+        if self.contents:
+            readable = check_tables(self.tables, physical, array, frame_check.tables(), self.findings)
+            self.complete = self.complete and readable
         if caches is not None:
             check_caches(caches, self.findings)
             MagazineCheck(array, truth, of_frames, caches, self.tables, self.findings).run()
