@@ -30,16 +30,16 @@ TableStock::~TableStock() {
 }
 
 void mark_table(Frame& frame, PageLevel level, PageRoot root, std::uint32_t live) {
-  frame.tag = static_cast<std::uint8_t>(FrameTag::page_table);
+  frame.tag.store(static_cast<std::uint8_t>(FrameTag::page_table), std::memory_order_relaxed);
   frame.index = raw(level);
-  frame.owner = root.table.value;
+  frame.owner.store(root.table.value, std::memory_order_relaxed);
   frame.mappings.store(live, std::memory_order_relaxed);
 }
 
 void unmark_table(Frame& frame) {
-  frame.tag = static_cast<std::uint8_t>(FrameTag::none);
+  frame.tag.store(static_cast<std::uint8_t>(FrameTag::none), std::memory_order_relaxed);
   frame.index = 0;
-  frame.owner = 0;
+  frame.owner.store(0, std::memory_order_relaxed);
 }
 
 bool is_table(const Frame& frame, PageLevel level, PageRoot root) {

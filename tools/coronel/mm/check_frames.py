@@ -144,7 +144,8 @@ class FrameCheck:
     def tables(self) -> Bools:
         """Frames in use that say they are page tables: `check_tables` looks at what else they say."""
         in_use: Bools = (self.state == self.states["allocated"]) | (self.state == self.states["reserved"])
-        return in_use & (self.array.frame_column("tag") == self.witnesses.table_tag)
+        tagged: Bools = self.array.frame_column("tag") == self.witnesses.table_tag
+        return in_use & tagged
 
     def _mask(self, field: str, bits: int) -> list[int]:
         """Bits of a field as masks over the words of a Frame."""

@@ -9,10 +9,11 @@ import numpy as np
 
 from coronel.errors import ValidationError
 from coronel.mm.check_blocks import block_name
-from coronel.mm.check_frames import frame_name
+from coronel.mm.check_frames import TABLE_FIELDS, frame_name
 from coronel.mm.frames import FrameArray
 from coronel.mm.layout import Struct
 from coronel.mm.walker import Walk
+from coronel.mm.zones import State
 
 LIMIT = 100  # differences listed
 BOOT_COUNTERS = ("frames_early",)  # say how a machine came to be, not what it is
@@ -56,7 +57,7 @@ def _all(one: Walk, other: Walk, ignored: frozenset[str]) -> Iterator[Difference
     if one.present_ranges != other.present_ranges:
         yield Difference("memory", "present ranges", str(one.present_ranges), str(other.present_ranges))
         return
-    yield from _frames(one.array, other.array)
+    yield from _frames(one, other)
     yield from _states(one, other)
     yield from _blocks(one.array, other.array)
     for mine, theirs in zip(one.zones, other.zones, strict=True):
@@ -72,11 +73,16 @@ def _all(one: Walk, other: Walk, ignored: frozenset[str]) -> Iterator[Difference
             yield Difference(f"counter {name}", "value", str(left), str(right))
 
 
-def _frames(one: FrameArray, other: FrameArray) -> Iterator[Difference]:
-    for name in one.frame_type.fields:
-        mine, theirs = one.frame_column(name), other.frame_column(name)
-        for index in np.flatnonzero(mine != theirs)[:LIMIT].tolist():
-            yield Difference(frame_name(one.number(index)), name, str(mine[index]), str(theirs[index]))
+def _frames(one: Walk, other: Walk) -> Iterator[Difference]:
+    # Page tables made at boot say how a machine came to be, too: the other may have been made without.
+    never_handed_out = (one.states == State.reserved) & (other.states == State.reserved)
+    for name in one.array.frame_type.fields:
+        mine, theirs = one.array.frame_column(name), other.array.frame_column(name)
+        differs = mine != theirs
+        if name in TABLE_FIELDS:
+            differs &= ~never_handed_out
+        for index in np.flatnonzero(differs)[:LIMIT].tolist():
+            yield Difference(frame_name(one.array.number(index)), name, str(mine[index]), str(theirs[index]))
 
 
 def _states(one: Walk, other: Walk) -> Iterator[Difference]:
