@@ -2,6 +2,7 @@
 #include "kernel/arch/x86_64/control.hpp"
 
 #include "kernel/arch/x86_64/cpu.hpp"
+#include "mm/virtual/entry.hpp"
 
 namespace kernel {
 
@@ -13,10 +14,6 @@ constexpr std::uint64_t kCr4PhysicalExtension = 1u << 5;
 constexpr std::uint64_t kEferSyscall = 1u << 0;
 constexpr std::uint64_t kEferLongMode = 1u << 8;
 constexpr std::uint64_t kEferNoExecute = 1u << 11;
-
-// Intel SDM volume 3, section 12.12.4: entry n is byte n. As after a reset (WB, WT, UC-, UC), but entry 4, which
-// the bit PAT alone selects, is WC.
-constexpr std::uint64_t kPat = 0x0007'0401'0007'0406;
 
 }  // namespace
 
@@ -34,7 +31,7 @@ void load_control_registers() {
   const std::uint64_t efer = cpu::read_msr(cpu::Msr::efer);
   cpu::write_msr(cpu::Msr::efer, (efer & (kEferSyscall | kEferLongMode | std::uint64_t{1} << 10)) |
                                      kEferLongMode | kEferNoExecute);
-  if ((features & kHasPat) != 0) cpu::write_msr(cpu::Msr::pat, kPat);
+  if ((features & kHasPat) != 0) cpu::write_msr(cpu::Msr::pat, memory::kPageAttributes);
 }
 
 }  // namespace kernel

@@ -19,6 +19,7 @@
 #include "kernel/console.hpp"
 #include "kernel/task/scheduler.hpp"
 #include "mm/memory_manager.hpp"
+#include "mm/virtual/page_table.hpp"
 
 extern "C" {
 extern const unsigned char trampoline_start[], trampoline_end[];
@@ -196,6 +197,7 @@ void further_cpu_main() {
   load_segments(cpu.segments);
   load_interrupt_table();
   load_control_registers();
+  memory::kernel_tables().enter();  // flushes reach this CPU from here on
   apic::start_this_cpu();
   apic::start_timer();
   cpu.state.store(CpuState::running, std::memory_order_release);

@@ -5,7 +5,7 @@
 //   slot n   | never mapped                    | bytes, kernel_stack_kib |
 //                                 guard page ->|^ grows down             ^ next slot
 //
-// A stack that is given back is unmapped on every CPU before its frames are free; tables stay.
+// A stack that is given back is unmapped on every CPU before its frames are free.
 #include "kernel/arch/x86_64/stacks.hpp"
 
 #include <algorithm>
@@ -17,14 +17,13 @@
 #include "mm/base/sync.hpp"
 #include "mm/memory_manager.hpp"
 #include "mm/virtual/kernel_space.hpp"
-#include "mm/virtual/map_builder.hpp"
+#include "mm/virtual/page_table.hpp"
 
 namespace kernel {
 
 namespace {
 
 using memory::Error;
-using memory::PhysAddr;
 using memory::Result;
 using memory::VirtAddr;
 
@@ -70,34 +69,29 @@ VirtAddr stack_in(std::size_t slot) {
   return memory::kernel_space::kStacks + slot * kSlotBytes + (kSlotBytes - kStackBytes);
 }
 
-// Whatever is mapped there. Nobody uses it.
+// Nobody uses it any more.
 void unmap_slot(std::size_t slot) {
-  KernelFrames frames;
-  memory::MapBuilder builder(frames, PhysAddr{coronel_record.root}, memory::PageLevel::two_mib);
-  if (!builder.prepare(stack_in(slot)).ok()) return;  // not even a table
-  std::array<PhysAddr, kStackBytes / memory::kPageSize> dropped{};
-  std::array<VirtAddr, dropped.size()> gone{};
-  std::size_t count = 0;
-  for (VirtAddr page = stack_in(slot); page < stack_in(slot) + kStackBytes; page += memory::kPageSize) {
-    memory::PageEntry& entry = builder.entry(page);
-    if (!entry.present()) continue;
-    dropped[count] = entry.address();
-    gone[count++] = page;
-    entry = memory::PageEntry{};
-    memory::platform::flush_page(memory::SpaceId::kernel, page);
-  }
-  if (count > 0)
-    memory::platform::flush_others(memory::SpaceId::kernel, std::span(gone).first(count), ~std::uint64_t{0});
-  for (std::size_t n = 0; n < count; ++n)
-    CHECK(memory::manager().free_pages(memory::frame_at(dropped[n]), memory::Order{0}).ok());
+  memory::FlushBatch flush(memory::kernel_tables());
+  CHECK(memory::kernel_tables().unmap(stack_in(slot), kStackBytes, flush, memory::Unmapped::drop).ok());
 }
 
 Result<void> map_slot(std::size_t slot) {
-  KernelFrames frames;
-  memory::MapBuilder builder(frames, PhysAddr{coronel_record.root}, memory::PageLevel::two_mib);
-  const auto mapped = builder.back(stack_in(slot), kStackBytes);
-  if (!mapped.ok()) unmap_slot(slot);
-  return mapped;
+  std::array<memory::FrameNumber, kStackBytes / memory::kPageSize> frames{};
+  std::size_t had = 0;
+  Result<void> done = Error::ok;
+  for (; had < frames.size() && done.ok(); ++had) {
+    const auto frame = memory::manager().alloc_pages(memory::Order{0});
+    if (!frame.ok()) {
+      done = frame.error();
+      break;
+    }
+    frames[had] = frame.take();
+  }
+  if (done.ok())
+    done = memory::kernel_tables().map_pages(stack_in(slot), frames, {.access = memory::Access::read_write});
+  if (done.ok()) return done;
+  while (had > 0) CHECK(memory::manager().free_pages(frames[--had], memory::Order{0}).ok());
+  return done;
 }
 
 Result<std::size_t> MadeStacks::take() {
