@@ -13,7 +13,6 @@
 #include <new>
 
 #include "kernel/arch/x86_64/cpus.hpp"
-#include "kernel/kernel_frames.hpp"
 #include "kernel/task/scheduler.hpp"
 #include "kernel/task/thread.hpp"
 #include "mm/base/check.hpp"
@@ -21,7 +20,7 @@
 #include "mm/base/random.hpp"
 #include "mm/memory_manager.hpp"
 #include "mm/virtual/kernel_space.hpp"
-#include "mm/virtual/map_builder.hpp"
+#include "mm/virtual/page_table.hpp"
 
 namespace kernel::shell {
 
@@ -48,7 +47,7 @@ struct alignas(64) Worker {
   unsigned cpu = 0;
   std::uint64_t operations = 0;
   memory::Random random{1};
-  memory::PageEntry* entry = nullptr;  // of its page in the window
+  memory::AtomicEntry* entry = nullptr;  // of its page in the window
   FrameNumber shown = memory::kNoFrame;
   alignas(64) std::atomic<std::uint64_t> published{0};
   alignas(64) CpuStressReport report{};
@@ -121,7 +120,7 @@ bool show_next(Worker& me) {
   const VirtAddr page = page_of(me.cpu);
   const auto next = memory::PageEntry::leaf(memory::address_of(fresh.take()), memory::PageLevel::page,
                                             memory::Access::read_write);
-  std::atomic_ref<std::uint64_t>(*reinterpret_cast<std::uint64_t*>(me.entry)).store(next.bits());
+  me.entry->exchange(next);
   memory::platform::flush_page(memory::SpaceId::kernel, page);
   memory::platform::flush_others(memory::SpaceId::kernel, {&page, 1}, kAllCpus);
   me.published.store(generation, std::memory_order_release);
@@ -167,13 +166,20 @@ void work(void* context) {
 }
 
 Result<void> make_worker(unsigned cpu, std::uint64_t operations, std::uint64_t seed) {
-  KernelFrames frames;
-  memory::MapBuilder builder(frames, PhysAddr{coronel_record.root}, memory::PageLevel::two_mib);
-  TRY(builder.prepare(page_of(cpu)));
   const FrameNumber room = TRY(memory_manager().alloc_pages(Order{0}));
+  const auto mapped =
+      memory::kernel_tables().map_pages(page_of(cpu), {&room, 1}, {.access = memory::Access::read_write});
+  if (!mapped.ok()) {
+    CHECK(memory_manager().free_pages(room, Order{0}).ok());
+    return mapped;
+  }
   workers[cpu] = new (words_of(room)) Worker{.cpu = cpu, .operations = operations};
   workers[cpu]->random = memory::Random{seed * 64 + cpu};
-  workers[cpu]->entry = &builder.entry(page_of(cpu));
+  // From here on the entry shows one frame after the other.
+  const memory::TablePath path = memory::kernel_tables().path(page_of(cpu)).take();
+  const memory::TablePath::Step& last = path.steps[path.count - 1];
+  workers[cpu]->entry =
+      reinterpret_cast<memory::AtomicEntry*>(words_of(memory::frame_at(last.table))) + last.index;
   return show_next(*workers[cpu]) ? Result<void>() : Result<void>(memory::Error::no_memory);
 }
 
@@ -187,9 +193,10 @@ void end_worker(Worker& worker, CpuStressReport& sum) {
   sum.reads += part.reads;
   sum.crossings += part.crossings;
   const VirtAddr page = page_of(worker.cpu);
-  *worker.entry = memory::PageEntry{};
-  memory::platform::flush_page(memory::SpaceId::kernel, page);
-  memory::platform::flush_others(memory::SpaceId::kernel, {&page, 1}, kAllCpus);
+  {
+    memory::FlushBatch flush(memory::kernel_tables());
+    CHECK(memory::kernel_tables().unmap(page, memory::kPageSize, flush).ok());
+  }
   if (worker.shown != memory::kNoFrame) CHECK(memory_manager().free_pages(worker.shown, Order{0}).ok());
   const PhysAddr room{reinterpret_cast<std::uint64_t>(&worker) - memory::kernel_space::kDirectMap.value};
   CHECK(memory_manager().free_pages(memory::frame_at(room), Order{0}).ok());

@@ -11,7 +11,6 @@
 #include <algorithm>
 #include <atomic>
 
-#include "kernel/kernel_frames.hpp"
 #include "mm/base/check.hpp"
 #include "mm/base/format.hpp"
 #include "mm/base/sync.hpp"
