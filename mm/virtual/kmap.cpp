@@ -39,7 +39,7 @@ std::byte* KMap::open(FrameNumber number) {
   used_[cpu].store(static_cast<std::uint8_t>(used | 1u << slot), std::memory_order_relaxed);
   const unsigned page = cpu * kMost + slot;
   entries_[kFirst + page].set(PageEntry::leaf(address_of(number), PageLevel::page, Access::read_write));
-  table_->mappings.fetch_add(1, std::memory_order_relaxed);
+  table_->uses.fetch_add(Frame::kMapping, std::memory_order_relaxed);
   return reinterpret_cast<std::byte*>((kWindows + page * kPageSize).value);
 }
 
@@ -50,7 +50,7 @@ void KMap::close(std::byte* bytes) {
   CHECK(cpu == platform::percpu().number);
   entries_[kFirst + page].exchange(PageEntry{});
   platform::flush_page(SpaceId::kernel, at);
-  table_->mappings.fetch_sub(1, std::memory_order_relaxed);
+  table_->uses.fetch_sub(Frame::kMapping, std::memory_order_relaxed);
   const auto bit = static_cast<std::uint8_t>(1u << page % kMost);
   used_[cpu].store(static_cast<std::uint8_t>(used_[cpu].load(std::memory_order_relaxed) & ~bit),
                    std::memory_order_relaxed);

@@ -43,9 +43,11 @@ class TableCursor {
   AtomicEntry& entry(unsigned ahead) const { return (&at_level(level_))[ahead]; }
 
   // Present entries of the table. Changed under the tree's lock only, so one CPU at a time writes it.
-  std::uint32_t live() const { return frame().mappings.load(std::memory_order_relaxed); }
+  std::uint32_t live() const { return frame().mappings(); }
   void add_live(std::int32_t entries) const {
-    frame().mappings.store(live() + static_cast<std::uint32_t>(entries), std::memory_order_relaxed);
+    Frame& table = frame();
+    const std::uint32_t live_now = live() + static_cast<std::uint32_t>(entries);
+    table.uses.store(Frame::uses_of(table.references(), live_now), std::memory_order_relaxed);
   }
 
  private:

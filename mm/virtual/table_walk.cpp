@@ -85,7 +85,7 @@ struct Prover {
     Frame& frame = frames[number];
     const bool stays = level == root.top || frame.state() == FrameState::reserved ||
                        (above(level) == root.top && at.value >> 63 != 0);
-    holds = holds && frame.mappings.load(std::memory_order_relaxed) == present && (present > 0 || stays);
+    holds = holds && frame.mappings() == present && (present > 0 || stays);
     frame.prev = 1;
   }
 };

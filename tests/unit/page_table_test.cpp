@@ -408,7 +408,7 @@ TEST(page_table, adopts_tables_that_others_made) {
   for (std::size_t n = 0; n < path.count; ++n) {  // as boot leaves them
     Frame& frame = trees.world->frames()[frame_at(path.steps[n].table)];
     unmark_table(frame);
-    frame.mappings = 0;
+    frame.uses = Frame::uses_of(frame.references(), 0);
   }
   EXPECT(!trees->valid());
   trees->adopt();

@@ -114,9 +114,7 @@ class FrameCheck:
         managed: Bools = state == self.states["managed"]
         may_be_poisoned = (managed | (state == self.states["cached"])).astype(np.uint64)
         tables = self.tables().astype(np.uint64)
-        of_tables = [
-            self._mask(name, (1 << 8 * self.array.frame_type[name].bytes) - 1) for name in TABLE_FIELDS
-        ]
+        of_tables = [self._mask(name, (1 << self._width(name)) - 1) for name in TABLE_FIELDS]
         for word in range(words):
             difference = records[:, word] ^ table[key, word] ^ owned[:, word]
             difference &= ~np.uint64(zone[word])
@@ -140,6 +138,10 @@ class FrameCheck:
                 record |= (value ^ 1 if name == "references" else value) << entry.bit + 8 * entry.offset
             changed[index] = np.frombuffer(record.to_bytes(8 * words, "little"), np.uint64)
         return changed
+
+    def _width(self, name: str) -> int:
+        field = self.array.frame_type[name]
+        return field.bits or 8 * field.bytes
 
     def tables(self) -> Bools:
         """Frames in use that say they are page tables: `check_tables` looks at what else they say."""
