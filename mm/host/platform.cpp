@@ -66,12 +66,6 @@ void wait(const std::atomic<std::uint32_t>& word, std::uint32_t expected) {
 }
 void wake(std::atomic<std::uint32_t>& word) { word.notify_all(); }
 
-// The software MMU, which gives these four a meaning on the host, belongs to the floor of page tables.
-void load_root(PhysAddr, SpaceId) {}
-void flush_page(SpaceId, VirtAddr) {}
-void flush_space(SpaceId) {}
-void flush_others(SpaceId, std::span<const VirtAddr>, std::uint64_t) {}
-
 void clear_page(void* page) { std::memset(page, 0, kPageSize); }
 void copy_page(void* to, const void* from) { std::memcpy(to, from, kPageSize); }
 
