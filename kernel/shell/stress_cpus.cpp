@@ -147,7 +147,7 @@ void read_through(Worker& me, const Worker& other) {
   if (generation != before || before != after) ++me.report.crossings;
 }
 
-// ---- one CPU
+// ---- one CPU; setting up and ending have frames of their own, because both hold much for a short time
 
 void work(void* context) {
   Worker& me = *static_cast<Worker*>(context);
@@ -165,7 +165,7 @@ void work(void* context) {
   while (me.held > 0) release(me, me.held - 1);
 }
 
-Result<void> make_worker(unsigned cpu, std::uint64_t operations, std::uint64_t seed) {
+[[gnu::noinline]] Result<void> make_worker(unsigned cpu, std::uint64_t operations, std::uint64_t seed) {
   const FrameNumber room = TRY(memory_manager().alloc_pages(Order{0}));
   const auto mapped =
       memory::kernel_tables().map_pages(page_of(cpu), {&room, 1}, {.access = memory::Access::read_write});
@@ -183,7 +183,7 @@ Result<void> make_worker(unsigned cpu, std::uint64_t operations, std::uint64_t s
   return show_next(*workers[cpu]) ? Result<void>() : Result<void>(memory::Error::no_memory);
 }
 
-void end_worker(Worker& worker, CpuStressReport& sum) {
+[[gnu::noinline]] void end_worker(Worker& worker, CpuStressReport& sum) {
   const CpuStressReport& part = worker.report;
   sum.operations += part.operations;
   sum.allocations += part.allocations;
