@@ -82,7 +82,8 @@ enum class FrameTag : std::uint8_t {
   // mappings: objects out of the slab; references 2, so that nobody releases it as a block of frames.
   large_object =
       kCacheSlots,  // first frame of a block that is one object of kmalloc; references 2, for the same reason
-  page_table = kCacheSlots + 1,  // mappings: present entries; index: the level; owner: the address of the root
+  // mappings: present entries; index: the level; owner: the address of the root
+  page_table = kCacheSlots + 1,
 };
 
 enum class FrameFlag : std::uint8_t {

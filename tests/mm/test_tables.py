@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,10 @@ def test_every_view_shows_the_same(
     stats = [{**mm.get_buddy_stats(), "frames_early": 0} for mm in bodies]
     assert stats[0] == stats[1]
     for pfn in (0, 4095, 4096, 12288, *list(work[0].model.blocks)[:20]):
-        assert guest.get_page_info(pfn) == host.get_page_info(pfn)
+        mine, theirs = guest.get_page_info(pfn), host.get_page_info(pfn)
+        if mine.state == "reserved":  # a page table made at boot; the host has none
+            mine = replace(mine, mappings=0)
+        assert mine == theirs
     check_serial(guest.guest, guest)
     assert guest.valid()
     assert host.valid()
