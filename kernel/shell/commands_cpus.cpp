@@ -1,5 +1,7 @@
 // Commands about CPUs, threads and locks: cpus, threads, locks.
 // SPDX-License-Identifier: MIT
+#include <array>
+
 #include "kernel/arch/x86_64/cpus.hpp"
 #include "kernel/arch/x86_64/stacks.hpp"
 #include "kernel/layout.hpp"
@@ -7,6 +9,7 @@
 #include "kernel/task/lock_watch.hpp"
 #include "kernel/task/scheduler.hpp"
 #include "kernel/task/thread.hpp"
+#include "mm/base/format.hpp"
 #include "mm/stats/stats.hpp"
 
 namespace kernel::shell {
@@ -52,6 +55,24 @@ void describe(memory::Inspector& out, const Thread& thread) {
   out.text("name", thread.title());
   out.end_object();
 }
+
+void describe(memory::Inspector& out, std::string_view name, memory::CallSite site) {
+  memory::TextBuffer<80> text;
+  text.text(site.file == nullptr ? "?" : site.file).text(":").number(site.line);
+  out.text(name, text.view());
+}
+
+void describe(memory::Inspector& out, const lock_watch::Waiter& waiter) {
+  out.begin_object("", Layout::row);
+  out.text("rank", name_of(waiter.rank));
+  out.number("since_ms", as_number(waiter.since_ns / 1'000'000), Unit::none);
+  describe(out, "waits_at", waiter.waits_at);
+  describe(out, "taken_at", waiter.taken_at);
+  out.text("who", waiter.who());
+  out.end_object();
+}
+
+constinit std::array<lock_watch::Waiter, 64> waiters{};  // too large for a stack; one command runs at a time
 }  // namespace
 
 Status run_cpus(Call& call) {
@@ -90,6 +111,10 @@ Status run_locks(Call& call) {
     out.text("rank", name_of(rank));
     out.end_object();
   }
+  out.end_array();
+  const std::size_t count = lock_watch::waiters(waiters);
+  out.begin_array("waiters", Layout::table);
+  for (std::size_t n = 0; n < count; ++n) describe(out, waiters[n]);
   out.end_array();
   out.end_object();
   return Status::success;

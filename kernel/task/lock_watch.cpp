@@ -30,27 +30,34 @@ Rank wanted(const HeldRanks& held) {
       std::atomic_ref<std::uint8_t>(const_cast<std::uint8_t&>(held.wanted)).load(std::memory_order_acquire)};
 }
 
-void report(const HeldRanks& held, Rank rank, std::uint64_t waited_ns, std::string_view who) {
-  const memory::CallSite taken = held.holder->get();
+// False when it waits for none, or for another one by now.
+bool read(const HeldRanks& held, std::string_view who, Waiter& to) {
+  to.rank = wanted(held);
+  if (to.rank == Rank::none || held.holder == nullptr) return false;
+  to.since_ns = held.since_ns;
+  to.waits_at = {held.file, static_cast<int>(held.line)};
+  to.taken_at = held.holder->get();
+  if (wanted(held) != to.rank || held.since_ns != to.since_ns) return false;
+  to.name = {};
+  memory::Writer(to.name.data(), to.name.size() - 1).text(who);
+  return true;
+}
+
+void report(const Waiter& waiter, std::uint64_t waited_ns) {
   Line line;
-  line.text("a ").text(name_of(rank)).text(" lock is held too long: ").text(who).text(" waits for it at ");
-  line.text(held.file)
-      .text(":")
-      .number(held.line)
-      .text(" for ")
-      .number(waited_ns / 1'000'000)
-      .text(" ms, taken at ");
-  line.text(taken.file == nullptr ? "?" : taken.file).text(":").number(taken.line);
+  line.text("a ").text(name_of(waiter.rank)).text(" lock is held too long: ").text(waiter.who());
+  line.text(" waits for it at ").text(waiter.waits_at.file).text(":").number(waiter.waits_at.line);
+  line.text(" for ").number(waited_ns / 1'000'000).text(" ms, taken at ");
+  line.text(waiter.taken_at.file == nullptr ? "?" : waiter.taken_at.file);
+  line.text(":").number(waiter.taken_at.line);
 }
 
 void look_at(HeldRanks& held, std::uint64_t now, std::string_view who) {
-  const Rank rank = wanted(held);
-  if (rank == Rank::none || held.told || held.holder == nullptr) return;
-  const std::uint64_t since = held.since_ns;
-  if (now < since || now - since < limit_ns.load(std::memory_order_relaxed)) return;
-  if (wanted(held) != rank || held.since_ns != since) return;  // another wait by now
+  Waiter waiter;
+  if (held.told || !read(held, who, waiter) || now < waiter.since_ns) return;
+  if (now - waiter.since_ns < limit_ns.load(std::memory_order_relaxed)) return;
   held.told = true;
-  report(held, rank, now - since, who);
+  report(waiter, now - waiter.since_ns);
 }
 
 template <typename Body>
@@ -92,6 +99,18 @@ unsigned waiting(Rank rank) {
   for_each_cpu([&](const HeldRanks& held, std::string_view) { count += wanted(held) == rank; });
   all_threads().with([&](const Threads& threads) {
     for (const Thread& thread : threads) count += wanted(thread.held) == rank;
+  });
+  return count;
+}
+
+std::size_t waiters(std::span<Waiter> room) {
+  std::size_t count = 0;
+  const auto take = [&](const HeldRanks& held, std::string_view who) {
+    if (count < room.size() && read(held, who, room[count])) ++count;
+  };
+  for_each_cpu(take);
+  all_threads().with([&](const Threads& threads) {
+    for (const Thread& thread : threads) take(thread.held, thread.title());
   });
   return count;
 }

@@ -1,7 +1,10 @@
 // LockWatch: says which locks are waited for in vain, and shows who waits.
 // SPDX-License-Identifier: MIT
 #pragma once
+#include <array>
 #include <cstdint>
+#include <span>
+#include <string_view>
 
 #include "mm/base/sync.hpp"
 
@@ -16,5 +19,18 @@ void on_tick(std::uint64_t ticks);
 // How often a lock of that rank was not free, on all CPUs; how many CPUs and threads wait for one now.
 std::uint64_t contended(memory::Rank rank);
 unsigned waiting(memory::Rank rank);
+
+// A CPU or a thread that waits for a lock, as far as it could be read while it did.
+struct Waiter {
+  std::array<char, 24> name{};
+  memory::Rank rank = memory::Rank::none;
+  std::uint64_t since_ns = 0;
+  memory::CallSite waits_at;
+  memory::CallSite taken_at;  // where the holder took it; no file: that is not known
+
+  std::string_view who() const { return {name.data()}; }
+};
+// Those who wait now, CPUs first; how many of `room` were filled.
+std::size_t waiters(std::span<Waiter> room);
 
 }  // namespace kernel::lock_watch

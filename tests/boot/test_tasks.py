@@ -4,6 +4,7 @@ and notice what is wrong.
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import re
@@ -36,20 +37,26 @@ SHELL = {"state", "waits_on", "thread"}  # the shell runs while it answers, and 
 
 
 def rows_of(shown: str) -> list[dict[str, str]]:
-    """The rows of the table at the end of what a command shows."""
+    """The rows of the first table in what a command shows."""
     lines = [line.split() for line in shown.splitlines()]
     head = next(n for n, line in enumerate(lines) if len(line) > 2)
     names = lines[head]
-    return [dict(zip(names, [*line[: len(names) - 1], " ".join(line[len(names) - 1 :])], strict=True))
-            for line in lines[head + 1 :]]  # fmt: skip
+    rows = itertools.takewhile(lambda line: len(line) >= len(names), lines[head + 1 :])
+    return [
+        dict(zip(names, [*line[: len(names) - 1], " ".join(line[len(names) - 1 :])], strict=True))
+        for line in rows
+    ]
 
 
 def check_between(command: str, before: str, seen: str, after: str) -> None:
     """What was seen from outside lies between what the console said before and after it."""
     tables = [rows_of(shown) for shown in (before, seen, after)]
     assert list(tables[0][0]) == list(tables[1][0]) == list(tables[2][0])
-    heads = [shown.splitlines()[: len(shown.splitlines()) - len(tables[0]) - 1] for shown in (before, seen)]
-    assert heads[0] == heads[1]
+    around = [
+        [line for line in shown.splitlines() if len(line.split()) < len(tables[0][0])]
+        for shown in (before, seen)
+    ]
+    assert around[0] == around[1], "what is not in the table"
     for old, now, new in zip(*tables, strict=True):
         for name, value in now.items():
             if name in GOES_ON:
@@ -119,6 +126,37 @@ def test_gdb_says_the_same_and_where_each_thread_is(artifact: Build, tmp_path: P
     assert " kmain at kernel/main.cpp:" in shown[4]
     assert "stress_cpus at kernel/shell/stress_cpus.cpp:" in shown[4], "that is what the shell does"
     assert shown[4].count("\nthread ") == 0, "of one thread only"
+
+
+@pytest.mark.needs("debug")
+@pytest.mark.guest(memory="64M", cpus=2, timeout=60)
+def test_a_deadlock_is_seen_when_the_console_is_part_of_it(guest: Guest, kernel: KernelState) -> None:
+    """Who waits for what, where, and where it was taken: from raw memory, as the kernel's own report says."""
+    assert VIEWS["locks"](kernel.tasks().tasks)["waiters"] == []
+    guest.shell.wait_prompt()
+    guest.shell.type("break lock-abba")
+    end = time.monotonic() + 30
+    walk = kernel.tasks()
+    while len(list(walk.tasks.waiting())) < 2 and time.monotonic() < end:
+        time.sleep(0.01)
+        walk = kernel.tasks()
+    walk.check()
+    view = VIEWS["locks"](walk.tasks)
+    rows = {row["rank"]: row for row in view["waiters"]}
+    assert {rank: row["who"] for rank, row in rows.items()} == {"heap": "forward", "object": "backward"}
+    assert {row["rank"] for row in view["locks"] if row["waiting"] == 1} == set(rows)
+    place = re.compile(r"kernel/shell/faults\.cpp:(\d+)")
+    lines = {name: [place.fullmatch(row[name]) for row in rows.values()] for name in ("waits_at", "taken_at")}
+    assert all(all(found) for found in lines.values())
+    shown = text(view)
+    assert all(f"  {row['waits_at']}  {row['taken_at']}  " in shown for row in rows.values())
+    # Each waits in the function that took the other's lock, behind the line that took it.
+    source = (Path(__file__).parents[2] / "kernel/shell/faults.cpp").read_text().splitlines()
+    for row in rows.values():
+        for name in ("waits_at", "taken_at"):
+            found = place.fullmatch(row[name])
+            assert found is not None
+            assert re.search(r"\.take\(", source[int(found[1]) - 1]), row[name]
 
 
 @pytest.mark.needs("debug")

@@ -8,6 +8,7 @@
 #include "kernel/arch/x86_64/cpus.hpp"
 #include "kernel/arch/x86_64/ipi.hpp"
 #include "kernel/arch/x86_64/stacks.hpp"
+#include "kernel/task/lock_watch.hpp"
 #include "kernel/task/scheduler.hpp"
 #include "mm/base/sync.hpp"
 #include "mm/memory_manager.hpp"
@@ -216,6 +217,40 @@ TEST(thread, its_stack_has_a_guard_and_a_name) {
   EXPECT(kernel::run_on(0, body, &seen).ok());
   EXPECT(seen.on != nullptr && seen.on == seen.below && seen.named);
   EXPECT(kernel::stack_holding(seen.on->stack->bottom().value) == nullptr);  // it has ended
+}
+
+// Who waits, for what, where, and where the holder took it.
+TEST(thread, who_waits_for_a_lock_is_known) {
+  const Quiet quiet;
+  if constexpr (!memory::config::debug) return;
+  struct Shared {
+    memory::Mutex<memory::Rank::heap> lock;
+    int line = 0;
+  } shared;
+  const auto waits = [](void* context) {
+    auto& own = *static_cast<Shared*>(context);
+    own.line = __LINE__ + 1;
+    const memory::Mutex<memory::Rank::heap>::Hold hold(own.lock);
+  };
+  std::array<kernel::lock_watch::Waiter, 4> room{};
+  EXPECT_EQ(kernel::lock_watch::waiters(room), 0u);
+  Thread* thread = nullptr;
+  const int taken = __LINE__ + 2;
+  {
+    const memory::Mutex<memory::Rank::heap>::Hold hold(shared.lock);
+    const auto spawned = kernel::spawn("patient", waits, &shared);
+    EXPECT(spawned.ok());
+    if (spawned.ok()) thread = spawned.take();
+    while (thread != nullptr && kernel::lock_watch::waiters(room) == 0) kernel::scheduler::yield();
+  }
+  if (thread == nullptr) return;
+  kernel::join(*thread);
+  const std::string_view file = __FILE__;
+  EXPECT(room[0].rank == memory::Rank::heap && room[0].who() == "patient");
+  EXPECT_EQ(room[0].waits_at.line, shared.line);
+  EXPECT_EQ(room[0].taken_at.line, taken);
+  EXPECT(room[0].waits_at.file == file && room[0].taken_at.file == file);
+  EXPECT_EQ(kernel::lock_watch::waiters(room), 0u);
 }
 
 // A failure at any place gives back what was made before it: the stack, its tables' frames, the thread.

@@ -156,6 +156,10 @@ class Tasks:
         for thread in self.threads.values():
             yield thread.name, thread.record["held"]
 
+    def waiting(self) -> Iterator[tuple[str, Struct]]:
+        """Who waits for a lock: (who, HeldRanks). Only kernels that check locks know."""
+        return ((who, held) for who, held in self.held() if held["wanted"] and held["holder"])
+
 
 @dataclass(frozen=True)
 class Registers:

@@ -7,6 +7,7 @@ from typing import Any
 
 from coronel.errors import DecodeError
 from coronel.mm import stats
+from coronel.mm.layout import Struct
 from coronel.task.tasks import Cpu, Tasks, Thread
 
 Row = dict[str, int | str]
@@ -14,6 +15,7 @@ View = dict[str, Any]  # as the command's JSON
 
 COLUMN = 7  # characters: no column of the console is narrower
 KEY, VALUE = 17, 8
+NAME_BYTES = 80  # of a file's name in the kernel, at most
 CONTROLLERS = {"apic": "APIC", "pic": "8259"}
 
 
@@ -41,7 +43,7 @@ def locks(tasks: Tasks) -> View:
         contended = sum(cpu.block["contended"][rank] for cpu in tasks.cpus)
         waiting = sum(int(held["wanted"]) == rank for _, held in tasks.held())
         rows.append({"contended": contended, "waiting": waiting, "rank": name})
-    return {"locks": rows}
+    return {"locks": rows, "waiters": [_waiter(tasks, who, held) for who, held in tasks.waiting()]}
 
 
 VIEWS = {"cpus": cpus, "threads": threads, "locks": locks}
@@ -86,6 +88,35 @@ def _cpu(tasks: Tasks, cpu: Cpu) -> Row:
         "queued": cpu.queue["length"],
         "thread": running.name if running is not None else "?",
     }
+
+
+def _waiter(tasks: Tasks, who: str, held: Struct) -> Row:
+    return {
+        "rank": str(held["wanted"]),
+        "since_ms": held["since_ns"] // 1_000_000,
+        "waits_at": _site(tasks, held["file"], held["line"]),
+        "taken_at": _taken_at(tasks, held["holder"]),
+        "who": who,
+    }
+
+
+def _taken_at(tasks: Tasks, holder: int) -> str:
+    """Where a LockSite says that the lock was taken: the text's address, and below it 16 bits of line."""
+    try:
+        word = int.from_bytes(tasks.tables.memory.read(holder, 8), "little")
+    except DecodeError:
+        return "?"
+    address = word >> 16 | (0xFFFF << 48 if word >> 63 else 0)
+    return _site(tasks, address, word & 0xFFFF)
+
+
+def _site(tasks: Tasks, text: int, line: int) -> str:
+    """A place in the source; `text` is where the file's name lies."""
+    try:
+        name = tasks.tables.memory.read(text, NAME_BYTES).partition(b"\0")[0] if text else b"?"
+    except DecodeError:
+        name = b"?"
+    return f"{name.decode('ascii', 'backslashreplace')}:{line}"
 
 
 def _thread(tasks: Tasks, thread: Thread) -> Row:
