@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from coronel.errors import ArtifactError, CoronelError, MonitorError, SetupError
+from coronel.errors import ArtifactError, CoronelError, MonitorError, SetupError, UsageError
 from coronel.guest import Guest
 from coronel.guest import guest as guest_module
+from coronel.pytest_plugin import Build
 
 Broken = Callable[..., Path]
 
@@ -205,3 +206,13 @@ def test_two_guests_at_once_do_not_mix(broken: Broken) -> None:
         two.console.expect("second", timeout=5)
         one.console.expect("first", timeout=5)
         assert b"second" not in one.console.log.bytes()
+
+
+def test_a_second_start_is_refused_and_harms_nothing(artifact: Build) -> None:
+    with Guest(kernel=artifact.elf, memory="16M") as guest:
+        with pytest.raises(UsageError, match="started already"):
+            guest.start()
+        guest.wait_ready()
+        assert guest.channel.call("uptime")
+    with pytest.raises(UsageError, match="started already"):
+        guest.start()

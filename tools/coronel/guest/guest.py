@@ -34,6 +34,7 @@ from coronel.errors import (
     KernelPanic,
     MonitorError,
     SetupError,
+    UsageError,
 )
 from coronel.guest import process, registers
 from coronel.guest.channel import Channel
@@ -98,7 +99,9 @@ class Guest:
         self.close()
 
     def start(self, *, paused: bool = False) -> None:
-        """Starts QEMU, attaches to everything, then lets the guest run unless it should stay `paused`."""
+        """Once: starts QEMU, attaches to everything, lets the guest run unless it should stay `paused`."""
+        if self._process.pid:
+            raise UsageError("this guest was started already: a machine that starts anew is another Guest")
         program = process.find(self.options.qemu)
         try:
             self._launch(program)
