@@ -182,25 +182,22 @@ def test_a_scheduler_at_work_is_sound_at_any_moment(guest: Guest, kernel: Kernel
 
 @pytest.fixture
 def still(guest: Guest, kernel: KernelState) -> Iterator[TaskWalk]:
-    """A guest that stands still in the middle of the tests of threads, with a thread in a run queue, one that
-    waits and one whose time will come, and nobody in the middle of an operation.
+    """A guest that stands still in the middle of the tests of threads, with a thread in a run queue and one
+    that waits, and nobody in the middle of an operation.
     """
-    guest.shell.wait_prompt()
-    guest.shell.type("ktest thread")
-    for _ in range(2000):
-        if b"passed:" in guest.console.log.bytes():
-            guest.console.log.bytes()
-            guest.shell.wait_prompt()
-            guest.shell.type("ktest thread")
-        with guest.paused():
-            walk = kernel.tasks()
-            on = walk.registers.values()
-            queued = sum(len(cpu.ready.members) for cpu in walk.tasks.cpus)
-            waits = sum(len(waiters.queue.members) for waiters in walk.tasks.waiters)
-            if queued and waits and not walk.notes and all(one.interrupts_on for one in on):
-                walk.check()
-                yield walk
-                return
+    for turn in range(1, 20):
+        guest.shell.wait_prompt()
+        guest.shell.type("ktest thread")
+        while guest.console.log.bytes().count(b"passed:") < turn:
+            with guest.paused():
+                walk = kernel.tasks()
+                queued = sum(len(cpu.ready.members) for cpu in walk.tasks.cpus)
+                waits = sum(len(waiters.queue.members) for waiters in walk.tasks.waiters)
+                settled = all(one.interrupts_on for one in walk.registers.values())
+                if queued and waits and settled and not walk.notes:
+                    walk.check()
+                    yield walk
+                    return
     raise AssertionError("no such moment")
 
 
