@@ -280,12 +280,13 @@ valgrind: build/valgrind/unit ## the unit tests on the host under valgrind's mem
 	  --fair-sched=yes build/valgrind/unit --deadline=900 $(if $(SEED),--seed=$(SEED)) $(UNIT)
 
 # The library as any program uses it, and the same work for malloc.
-build/bench/pages_bench: bench/host/pages_bench.cpp build/release/libcoronel_mm.so
+host_benches := build/bench/pages_bench build/bench/objects_bench
+$(host_benches): build/bench/%: bench/host/%.cpp bench/host/harness.hpp build/release/libcoronel_mm.so
 	@mkdir -p $(@D)
 	$(if $(V),,@echo '  CXX   $<')
 	$(Q)$(CXX) $(host_flags) -O2 -o $@ $< -Lbuild/release -l:libcoronel_mm.so -Wl,-rpath,'$$ORIGIN/../release'
 
-bench: release build/bench/pages_bench ## measure everything: a table with targets and peers, build/bench/result.json
+bench: release $(host_benches) ## measure everything: a table with targets and peers, build/bench/result.json
 	@$(PY) -m coronel bench $(ARGS)
 
 profile: release ## where the guest instructions of a benchmark's case go; CASE=pair-0

@@ -1,38 +1,23 @@
-// The host library's pages beside malloc's: the same work on each, counted by callgrind or timed. `make bench` runs it.
+// The host library's pages beside malloc's: the same work on each, as harness.hpp says. `make
+// bench` runs it.
 // SPDX-License-Identifier: MIT
-//
-// pages_bench coronel|malloc [--count]: with `malloc` the allocator is the C library's, or who stands before it by
-// LD_PRELOAD. Prints one line for each case, tab-separated: case, operations, nanoseconds. Under callgrind each counted
-// part ends in a dump named "case<TAB>operations".
-#include <chrono>
-#include <cstdint>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <string>
 #include <utility>
 #include <vector>
 
-#include <valgrind/callgrind.h>
-
+#include "bench/host/harness.hpp"
 #include "mm/base/random.hpp"
-#include "mm/host/mm_host.h"
 #include "mm/mm.h"
 
 namespace {
 
+using bench::counting;
+using bench::fail;
+using bench::measure;
 using memory::Random;
 
 constexpr std::size_t kPage = 4096;
-constexpr std::uint64_t kMachine = std::uint64_t{512} << 20;
 constexpr unsigned kHalf = 32'768;  // frames of the random and of the mixed case: 128 MiB
 constexpr unsigned kLargest = 10;
-bool counting = false;
-
-[[noreturn]] void fail(const char* why) {
-  std::fprintf(stderr, "pages_bench: %s\n", why);
-  std::exit(1);
-}
 
 struct Coronel {
   using Block = std::int64_t;
@@ -54,25 +39,6 @@ struct Malloc {
   static void release(Block block, unsigned) { std::free(block); }
   static bool good(Block block) { return block != nullptr; }
 };
-
-// Runs `body`, which does `operations` of what the case is about, once to warm up, then measured.
-template <typename Body>
-void measure(const char* name, std::uint64_t operations, Body&& body) {
-  body();
-  if (counting) {
-    const std::string title = std::string(name) + "\t" + std::to_string(operations);
-    CALLGRIND_START_INSTRUMENTATION;
-    CALLGRIND_ZERO_STATS;
-    body();
-    CALLGRIND_DUMP_STATS_AT(title.c_str());
-    CALLGRIND_STOP_INSTRUMENTATION;
-    return;
-  }
-  const auto start = std::chrono::steady_clock::now();
-  body();
-  const std::chrono::duration<double, std::nano> took = std::chrono::steady_clock::now() - start;
-  std::printf("%s\t%llu\t%.0f\n", name, static_cast<unsigned long long>(operations), took.count());
-}
 
 template <typename Allocator>
 void pairs(const char* name, unsigned order) {
@@ -150,26 +116,4 @@ void run() {
 
 }  // namespace
 
-int main(int count, char** words) {
-  counting = count > 2 && std::strcmp(words[2], "--count") == 0;
-  const std::string allocator = count > 1 ? words[1] : "";
-  if (allocator == "malloc") {
-    run<Malloc>();
-    return 0;
-  }
-  if (allocator != "coronel") fail("usage: pages_bench coronel|malloc [--count]");
-  const mm_range all{0, kMachine};
-  const mm_shape shape{.memory = &all,
-                       .memory_ranges = 1,
-                       .reserved = nullptr,
-                       .reserved_ranges = 0,
-                       .cpus = 1,
-                       .misuse_policy = MM_MISUSE_PANIC,
-                       .direct_end = 0,
-                       .room_end = 0};
-  mm_machine* machine = nullptr;
-  if (mm_machine_create(&shape, &machine) != 0 || mm_enter(machine, 0) != 0) fail("no machine");
-  run<Coronel>();
-  mm_machine_destroy(machine);
-  return 0;
-}
+int main(int count, char** words) { return bench::run_for(count, words, run<Coronel>, run<Malloc>); }

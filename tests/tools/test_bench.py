@@ -46,7 +46,7 @@ def test_no_two_rows_are_the_same() -> None:
     assert max(Counter((row.group, row.name) for row in ROWS).values()) == 1
     assert max(Counter(row.source for row in ROWS).values()) == 1
     assert {row.unit for row in ROWS if isinstance(row.source, GuestCase)} == {
-        "instructions/pair", "instructions/frame", "instructions/call"
+        "instructions/pair", "instructions/frame", "instructions/call", "instructions/object"
     }  # fmt: skip
 
 

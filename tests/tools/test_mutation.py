@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from coronel.build import mutation as mutation_module
 from coronel.build.mutation import Copy, Mutation, load, parse
 from coronel.errors import UsageError
 
@@ -11,6 +12,7 @@ MAKEFILE = """\
 .PHONY: setup force
 build/asan/unit: code.txt | setup
 \t@mkdir -p build/asan
+\t@if grep -q endless code.txt; then sleep 60; fi
 \t@if grep -q broken code.txt; then echo 'no such word' >&2; exit 1; fi
 \t@cp unit.sh $@; cat code.txt >>$@; chmod +x $@
 setup:
@@ -85,6 +87,14 @@ def test_defects_that_cannot_be_tried(tree: Path, mutation: Mutation, says: str)
     noticed, survived, reason = judge(tree, mutation)
     assert (noticed, survived) == (False, False)
     assert says in reason
+
+
+def test_a_build_that_takes_too_long_tries_nothing(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the program that is there, without the defect, would pass."""
+    monkeypatch.setattr(mutation_module, "BUILD_LIMIT", 2.0)
+    noticed, survived, reason = judge(tree, defect("true", "endless"))
+    assert (noticed, survived) == (False, False)
+    assert "was not built in 2 s" in reason
 
 
 def test_pytest_nodes(tree: Path) -> None:

@@ -1,4 +1,4 @@
-"""Rows of the host library beside the allocators of other people: bench/host/pages_bench.cpp on each of them.
+"""Rows of the host library beside the allocators of other people: programs of bench/host/ on each of them.
 
 Instructions are callgrind's: exact, of the user space, loop and call included. Times are the best of a few
 rounds in which all allocators take turns, and only their ratios mean something.
@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coronel.bench.result import Measured
-from coronel.bench.rows import HostCase, Row
+from coronel.bench.rows import ROWS, HostCase, Row
 from coronel.checkout import ROOT, system_path
-from coronel.errors import SetupError
+from coronel.errors import SetupError, UsageError
 
-PROGRAM = ROOT / "build" / "bench" / "pages_bench"
+PROGRAMS = ROOT / "build" / "bench"
 ROUNDS = 5
 OURS = "coronel"
 FOLDER = "/usr/lib/x86_64-linux-gnu"
@@ -56,16 +56,16 @@ def allocators() -> list[Allocator]:
     return found
 
 
-def times(who: Allocator) -> dict[str, float]:
+def times(program: str, who: Allocator) -> dict[str, float]:
     """Nanoseconds for one operation of every case, in one run."""
-    done = _run([str(PROGRAM), who.word], who)
+    done = _run([str(_built(program)), who.word], who)
     rows = (line.split("\t") for line in done.splitlines())
     return {case: float(spent) / int(operations) for case, operations, spent in rows}
 
 
-def instructions(who: Allocator) -> dict[str, float]:
+def instructions(program: str, who: Allocator) -> dict[str, float]:
     """Instructions for one operation of every case."""
-    return {dump.case: dump.total / dump.operations for dump in dumps(who)}
+    return {dump.case: dump.total / dump.operations for dump in dumps(program, who)}
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,12 @@ class Dump:
         return found
 
 
-def dumps(who: Allocator) -> list[Dump]:
+def dumps(program: str, who: Allocator) -> list[Dump]:
     """A run under callgrind, which dumps what it counted after each case."""
     with tempfile.TemporaryDirectory(prefix="coronel-bench-") as folder:
         out = Path(folder) / "callgrind"
         _run(["valgrind", "--tool=callgrind", "--instr-atstart=no", "--quiet", f"--callgrind-out-file={out}",
-              str(PROGRAM), who.word, "--count"], who)  # fmt: skip
+              str(_built(program)), who.word, "--count"], who)  # fmt: skip
         return [dump for path in sorted(Path(folder).iterdir()) if (dump := _dump(path.read_text()))]
 
 
@@ -108,15 +108,22 @@ def measure(rows: Sequence[Row]) -> dict[Row, Measured]:
     wanted = [(row, row.source) for row in rows if isinstance(row.source, HostCase)]
     if not wanted:
         return {}
+    measured: dict[Row, Measured] = {}
+    for program in dict.fromkeys(source.program for _, source in wanted):
+        measured |= _measure(program, [(row, source) for row, source in wanted if source.program == program])
+    return measured
+
+
+def _measure(program: str, wanted: Sequence[tuple[Row, HostCase]]) -> dict[Row, Measured]:
     ours, *peers = allocators()
     measured = {}
     if any(source.measure == "instructions" for _, source in wanted):
-        counted = {who.name: instructions(who) for who in (ours, *peers)}
+        counted = {who.name: instructions(program, who) for who in (ours, *peers)}
         for row, source in wanted:
             if source.measure == "instructions":
                 measured[row] = _beside(source.case, ours, peers, counted)
     if any(source.measure == "time" for _, source in wanted):
-        best = best_times([ours, *peers])
+        best = best_times(program, [ours, *peers])
         for row, source in wanted:
             if source.measure == "time":
                 fastest = min(best[who.name][source.case] for who in peers)
@@ -125,12 +132,12 @@ def measure(rows: Sequence[Row]) -> dict[Row, Measured]:
     return measured
 
 
-def best_times(who: Sequence[Allocator], rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
+def best_times(program: str, who: Sequence[Allocator], rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
     """By allocator and case, nanoseconds in the best of the rounds."""
     best: dict[str, dict[str, float]] = {one.name: {} for one in who}
     for _ in range(rounds):
         for one in who:
-            for case, spent in times(one).items():
+            for case, spent in times(program, one).items():
                 best[one.name][case] = min(spent, best[one.name].get(case, spent))
     return best
 
@@ -145,16 +152,23 @@ def _beside(
 
 
 def profile(case: str, by_line: bool) -> tuple[dict[str, int], int]:
-    """Where our instructions of that case go, and how many operations they were."""
-    dump = next((dump for dump in dumps(allocators()[0]) if dump.case == case), None)
-    if dump is None:
-        raise SetupError(f"{PROGRAM.name} has no case {case!r}")
+    """Where our instructions of a row's case go, and how many operations they were."""
+    sources = (row.source for row in ROWS if isinstance(row.source, HostCase))
+    program = next((source.program for source in sources if source.case == case), None)
+    if program is None:
+        raise UsageError(f"no row has the host library's case {case!r}; --host alone lists them")
+    dump = next(dump for dump in dumps(program, allocators()[0]) if dump.case == case)
     return (dump.lines() if by_line else dump.functions()), dump.operations
 
 
+def _built(program: str) -> Path:
+    path = PROGRAMS / program
+    if not path.exists():
+        raise SetupError(f"{path.relative_to(ROOT)} is not built: `make bench` builds it")
+    return path
+
+
 def _run(command: Sequence[str], who: Allocator) -> str:
-    if not PROGRAM.exists():
-        raise SetupError(f"{PROGRAM.relative_to(ROOT)} is not built: `make bench` builds it")
     try:
         done = subprocess.run(
             command, env=who.environment(), capture_output=True, text=True, timeout=600, check=False

@@ -56,8 +56,9 @@ class BootTime:
 
 @dataclass(frozen=True)
 class HostCase:
-    """A case of bench/host/pages_bench.cpp, in instructions, or in time as a ratio to the fastest peer."""
+    """A case of a program of bench/host/, in instructions, or in time as a ratio to the fastest peer."""
 
+    program: str
     case: str
     measure: str  # "instructions" or "time"
 
@@ -82,6 +83,8 @@ class Row:
 FRAMES = "Frames, in the kernel"
 BOOT = "Boot and memory"
 HOST = "Pages, host library"
+OBJECTS = "Objects, in the kernel"
+HOST_OBJECTS = "Objects, host library"
 
 
 def _pages(
@@ -92,10 +95,24 @@ def _pages(
     return Row(FRAMES, name, f"instructions/{unit}", GuestCase("pages", case, rounds), target, peers)
 
 
-def _host(case: str, name: str) -> list[Row]:
+def _heap(case: str, name: str, most: float, lean: float, unit: str = "pair", rounds: int = 1000) -> Row:
+    source = GuestCase("heap", case, rounds)
+    return Row(OBJECTS, name, f"instructions/{unit}", source, Target(most), ((LEAN, lean),))
+
+
+def _host_pages(case: str, name: str) -> list[Row]:
     return [
-        Row(HOST, name, "instructions", HostCase(case, "instructions")),
-        Row(HOST, f"{name}, time", "x the fastest peer", HostCase(case, "time"), Target(1.0)),
+        Row(HOST, name, "instructions", HostCase("pages_bench", case, "instructions")),
+        Row(HOST, f"{name}, time", "x the fastest peer", HostCase("pages_bench", case, "time"), Target(1.0)),
+    ]
+
+
+def _host_objects(case: str, name: str, most: float | None) -> list[Row]:
+    """A target in instructions where there is one, and in time elsewhere."""
+    count, spent = (HostCase("objects_bench", case, measure) for measure in ("instructions", "time"))
+    return [
+        Row(HOST_OBJECTS, name, "instructions", count, None if most is None else Target(most)),
+        Row(HOST_OBJECTS, f"{name}, time", "x the fastest peer", spent, Target(1.0)),
     ]
 
 
@@ -116,17 +133,33 @@ ROWS: tuple[Row, ...] = (
         peers=((LEAN, 0),)),
     Row(FRAMES, "free 2 MiB blocks (b): then churned", "% of possible", Fragmentation("after_churn"),
         Target(95, Sense.at_least)),
+    _heap("cache-pair-64", "kmem_cache of 64 B: alloc + free", 55, 224),
+    _heap("cache-batch-alloc", "kmem_cache of 64 B, 1 000 in a row: alloc", 45, 172, "object", 10),
+    _heap("cache-batch-free", "kmem_cache of 64 B, 1 000 in a row: free", 45, 188, "object", 10),
+    _heap("kmalloc-8", "kmalloc + kfree, 8 B", 65, 271),
+    _heap("kmalloc-64", "kmalloc + kfree, 64 B", 65, 271),
+    _heap("kmalloc-1k", "kmalloc + kfree, 1 KiB", 65, 271),
+    _heap("kmalloc-8k", "kmalloc + kfree, 8 KiB", 65, 271),
+    _heap("kmalloc-16k", "kmalloc + kfree, 16 KiB", 200, 1_052),
+    _heap("kmalloc-64k", "kmalloc + kfree, 64 KiB", 250, 1_834),
+    _heap("kmalloc-1m", "kmalloc + kfree, 1 MiB", 500, 12_296),
+    _heap("kmalloc-churn", "kmalloc churn, 16 B to 1 KiB", 200, 589),
     Row(BOOT, "kmain to the prompt, 256 MiB", "instructions", BootCount("kmain_to_prompt"), Target(10**7)),
     Row(BOOT, "QEMU's start to the prompt, PVH", "s", BootTime("elf"), Target(0.3)),
     Row(BOOT, "QEMU's start to the prompt, GRUB", "s", BootTime("iso"), Target(0.8), ((DEFAULT, 1.9),)),
     Row(BOOT, "memory not usable, 256 MiB", "%", BootCount("unusable_256M"), Target(3), ((DEFAULT, 15.1),)),
     Row(BOOT, "memory not usable, 1 GiB", "%", BootCount("unusable_1G"), Target(1.5), ((DEFAULT, 5.1),)),
     Row(BOOT, "frame descriptor", "bytes", BootCount("frame_record"), Target(32), ((DEFAULT, 64),)),
-    *_host("pair-4k", "pair of 4 KiB"),
-    *_host("batch-4k", "4 KiB, 256 in a row, alloc + free"),
-    *_host("random-4k", "4 KiB, 32 768, random free"),
-    *_host("mixed", "mixed sizes, 4 KiB to 4 MiB"),
-    *_host("pair-2m", "pair of 2 MiB"),
+    *_host_pages("pair-4k", "pair of 4 KiB"),
+    *_host_pages("batch-4k", "4 KiB, 256 in a row, alloc + free"),
+    *_host_pages("random-4k", "4 KiB, 32 768, random free"),
+    *_host_pages("mixed", "mixed sizes, 4 KiB to 4 MiB"),
+    *_host_pages("pair-2m", "pair of 2 MiB"),
+    *_host_objects("object-pair-64", "pair of 64 B", 60),
+    *_host_objects("object-batch-64", "1 000 of 64 B, random free order", 65),
+    *_host_objects("object-batch-1k", "1 000 of 1 KiB, random free order", 80),
+    *_host_objects("object-batch-8k", "1 000 of 8 KiB, random free order", None),
+    *_host_objects("object-churn", "churn, 10 000 live, 16 B to 2 KiB", 65),
 )  # fmt: skip
 
 

@@ -170,7 +170,9 @@ class Copy:
         # -o setup: the set-up is the original's.
         command = ["make", "-o", "setup", f"-j{self._jobs}", *targets[mutation.kind]]
         code, output = self._run(command, BUILD_LIMIT)
-        if code:
+        if code is None:
+            raise NotTriedError(f"it was not built in {BUILD_LIMIT:g} s")
+        if code != 0:
             raise NotTriedError(f"it does not build:\n{_tail(output, 15)}")
 
     def _test(self, mutation: Mutation) -> tuple[bool, str]:

@@ -14,7 +14,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = subparsers.add_parser("profile", help="where a case's instructions go", description=__doc__)
     parser.add_argument("case", nargs="?", help="CASE or SET/CASE; without it, the cases are listed")
     parser.add_argument("--lines", action="store_true", help="by line of the source")
-    parser.add_argument("--host", action="store_true", help="a case of bench/host/pages_bench.cpp")
+    parser.add_argument("--host", action="store_true", help="a case of a program of bench/host/")
     parser.add_argument("--rounds", type=int, default=0, metavar="N", help="(default: the row's)")
     parser.add_argument("--memory", default="1G", metavar="SIZE", help="(default: %(default)s)")
     parser.add_argument(
