@@ -42,6 +42,12 @@ def test_a_failure_shows_what_the_guest_left(session: pytest.Pytester) -> None:
             "*RIP=*",
             "*guest: counters*",
             "frames_free * *",
+            "*guest: threads*",
+            "* thread * name",
+            "0 shell",
+            "* kernel::shell::run+0x*",
+            "1 idle 0",
+            "* run_thread+0x*",
             "*to repeat by hand*",
         ]
     )
@@ -67,6 +73,8 @@ def test_a_panic_that_nobody_expected_fails_the_test(session: pytest.Pytester) -
             "*end of panic*",
             "*guest: counters*",
             "frames_free * *",
+            "*guest: threads*",
+            "* shell",
         ]
     )
 

@@ -59,6 +59,7 @@ class GuestReport:
     serial: str = ""  # the last 40 lines of COM1, unprintable bytes escaped
     registers: str = ""  # of every CPU, as QEMU prints them
     counters: str = ""
+    threads: str = ""  # every thread and where it is
     process: str = ""  # how QEMU ended, or that it runs
     stderr: str = ""  # what QEMU itself complained about
     command: str = ""  # a line for a shell that starts the same machine with the console in the terminal
@@ -67,6 +68,7 @@ class GuestReport:
         "serial": "serial console (COM1), last lines",
         "registers": "registers",
         "counters": "counters",
+        "threads": "threads",
         "process": "QEMU",
         "stderr": "QEMU's standard error",
         "command": "to repeat by hand",

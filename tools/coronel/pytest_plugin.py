@@ -31,7 +31,7 @@ import pytest
 
 from coronel.artifact import Artifact
 from coronel.checkout import find_unpacked_tools
-from coronel.errors import ArtifactError, CoronelError, DecodeError, GuestError, UsageError
+from coronel.errors import ArtifactError, CoronelError, DecodeError, GuestError, GuestReport, UsageError
 from coronel.guest import Channel, Guest, Shell
 from coronel.guest.features import Options, options_of
 from coronel.memory import KernelMemory
@@ -39,6 +39,8 @@ from coronel.mm import Tables, counters
 from coronel.mm.guest_mm import GuestKernelMM
 from coronel.mm.host import HostLibrary, HostMachine
 from coronel.mm.record import SYMBOL
+from coronel.task.report import by_block, threads_report
+from coronel.task.tasks import CpuRegisters
 
 _RECORD_ROOT = 24  # docs/formats.md section 1
 _MARKER_FIELDS = {
@@ -221,7 +223,7 @@ def _run_guest(request: pytest.FixtureRequest, build: Build) -> Generator[Guest,
         yield machine
         unseen = None if machine.failure_seen else machine.failure("the end of the test")
         if isinstance(unseen, GuestError):  # its RAM is about to go
-            unseen.report = replace(unseen.report, counters=counters_text(machine, build.artifact))
+            unseen.report = with_memory(unseen.report, machine, build.artifact)
     if unseen is not None:
         raise unseen
 
@@ -251,7 +253,7 @@ def pytest_runtest_makereport(
     for machine, build in _guests_of(item):
         # A guest's own error carries its report as it was then; what is left now is less.
         found = error.report if isinstance(error, GuestError) and error.report.command else machine.report()
-        found = replace(found, counters=found.counters or counters_text(machine, build.artifact))
+        found = with_memory(found, machine, build.artifact)
         report.sections += [(f"guest: {title}", text) for title, text in found.sections()]
     return report
 
@@ -260,8 +262,23 @@ def _guests_of(item: pytest.Item) -> list[tuple[Guest, Build]]:
     return [pair for node in item.listchain() for pair in node.stash.get(_GUESTS, [])]
 
 
-def counters_text(machine: Guest, artifact: Artifact) -> str:
-    """The kernel's counters as its RAM holds them, also when it hangs or is gone. Empty before there are any.
+def with_memory(report: GuestReport, machine: Guest, artifact: Artifact) -> GuestReport:
+    """The report with what the kernel's memory says, as far as it does not say that yet."""
+    tables = tables_of(machine, artifact)
+    if tables is None:
+        return report
+    with suppress(DecodeError):
+        report = replace(report, counters=report.counters or counters_text(tables))
+    registers: CpuRegisters = {}
+    with suppress(CoronelError):  # QEMU may be gone
+        registers = by_block(machine.registers())
+    with suppress(DecodeError):
+        report = replace(report, threads=report.threads or threads_report(tables, artifact, registers))
+    return report
+
+
+def tables_of(machine: Guest, artifact: Artifact) -> Tables | None:
+    """The kernel's tables as its RAM holds them, also when it hangs or is gone. None before there are any.
 
     Nobody is asked: the record lies where the ELF file says, and names the root of the kernel's page tables.
     """
@@ -273,6 +290,10 @@ def counters_text(machine: Guest, artifact: Artifact) -> str:
         root = int.from_bytes(machine.ram.read(at + _RECORD_ROOT, 8), "little")
         for levels in (4, 5):
             with suppress(DecodeError):
-                tables = Tables.load(KernelMemory(machine.ram, root, levels), record)
-                return "\n".join(f"{name:32}{value:>16}" for name, value in counters(tables).items())
-    return ""
+                return Tables.load(KernelMemory(machine.ram, root, levels), record)
+    return None
+
+
+def counters_text(tables: Tables) -> str:
+    """The kernel's counters."""
+    return "\n".join(f"{name:32}{value:>16}" for name, value in counters(tables).items())

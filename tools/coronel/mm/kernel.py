@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from coronel.mm.walker import Walk
     from coronel.task.check import TaskWalk
 
-_INTERRUPTS_ON = 1 << 9  # RFLAGS.IF
-
 
 class KernelState:
     """One kernel's tables, and what they lead to. `kernel` is its file, by default the one it started from.
@@ -82,11 +80,8 @@ class KernelState:
     def tasks(self) -> TaskWalk:
         """CPUs, threads and queues, and what is wrong with them; see `coronel.task.check`."""
         from coronel.task.check import check_tasks  # noqa: PLC0415
-        from coronel.task.tasks import Registers, read_tasks  # noqa: PLC0415
+        from coronel.task.report import by_block  # noqa: PLC0415
+        from coronel.task.tasks import read_tasks  # noqa: PLC0415
 
         with self.guest.paused():
-            registers = {
-                one.gs_base: Registers(one["rip"], one["rsp"], one["rbp"], bool(one["rfl"] & _INTERRUPTS_ON))
-                for one in self.guest.registers()
-            }
-            return check_tasks(read_tasks(self.refresh()), registers)
+            return check_tasks(read_tasks(self.refresh()), by_block(self.guest.registers()))

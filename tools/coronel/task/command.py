@@ -27,7 +27,7 @@ def register(
     parser.add_argument(
         "--during", metavar="LINE", help="start this line of the guest's console, and look while it runs"
     )
-    parser.set_defaults(run=run, backtrace=False)
+    parser.set_defaults(run=run, backtrace=False, cpus=2)
     return parser
 
 
@@ -46,11 +46,12 @@ def run(given: argparse.Namespace) -> int:
 
 
 def _show(given: argparse.Namespace, source: KernelState, walk: TaskWalk) -> int:
+    from coronel.task.report import backtraces  # noqa: PLC0415
     from coronel.task.views import VIEWS, text  # noqa: PLC0415
 
     view = VIEWS[given.command](walk.tasks)
     if given.backtrace:
-        for row, trace in zip(view["threads"], _backtraces(source, walk), strict=True):
+        for row, trace in zip(view["threads"], backtraces(walk, source.artifact), strict=True):
             row["backtrace"] = trace
     if given.json:
         import json  # noqa: PLC0415
@@ -72,20 +73,3 @@ def _show(given: argparse.Namespace, source: KernelState, walk: TaskWalk) -> int
         if walk.problems or walk.tasks.unreadable or walk.notes:
             print("", walk.summary(), sep="\n")
     return 1 if walk.problems or walk.tasks.unreadable else 0
-
-
-def _backtraces(source: KernelState, walk: TaskWalk) -> list[list[str]]:
-    """Of each thread: names of functions, innermost first."""
-    from coronel.build.symbols import demangle  # noqa: PLC0415
-    from coronel.task.backtrace import backtrace  # noqa: PLC0415
-
-    traces = [backtrace(walk.tasks, thread, walk.registers) for thread in walk.tasks.threads.values()]
-    # A return address may be the first byte behind a function that ends with the call.
-    places = [(address, address - (n > 0)) for calls in traces for n, address in enumerate(calls)]
-    symbols = [source.artifact.function_at(inside) for _, inside in places]
-    names = iter(demangle([symbol.name for symbol in symbols if symbol is not None]))
-    lines = iter(
-        f"{address:#018x} " + ("?" if symbol is None else f"{next(names)}+{address - symbol.address:#x}")
-        for (address, _), symbol in zip(places, symbols, strict=True)
-    )
-    return [[next(lines) for _ in calls] for calls in traces]
