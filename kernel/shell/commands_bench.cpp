@@ -2,6 +2,8 @@
 // SPDX-License-Identifier: MIT
 #include <array>
 
+#include "kernel/arch/x86_64/cpus.hpp"
+#include "kernel/shell/bench_cpus.hpp"
 #include "kernel/shell/changing.hpp"
 #include "kernel/shell/command.hpp"
 #include "mm/benchmark.hpp"
@@ -28,6 +30,8 @@ using memory::Unit;
 constexpr std::size_t kMostCases = 32;
 constexpr std::uint64_t kMostRounds = 1'000'000'000;
 constexpr std::string_view kFragmentation = "fragmentation";
+constexpr std::string_view kCpus = "cpus";
+constexpr std::string_view kRounds = "rounds=";
 
 std::int64_t signed_of(std::uint64_t number) { return static_cast<std::int64_t>(number); }
 
@@ -91,6 +95,40 @@ Status run_fragmentation(Call& call) {
   return Status::success;
 }
 
+// A row for 1, 2, 4 ... and for all CPUs. In nanoseconds: what CPUs cost each other is no instruction.
+Status run_cpus_bench(Call& call) {
+  std::uint64_t pairs = 1'000'000;
+  if (call.arguments() > 1) {
+    const std::string_view word = call.argument(1);
+    if (!word.starts_with(kRounds) || call.arguments() > 2) {
+      call.error().text("expected rounds=N, not ").quoted(call.argument(call.arguments() - 1));
+      return Status::invalid;
+    }
+    const auto rounds = call.number_in(word.substr(kRounds.size()), "rounds", 1, kMostRounds);
+    if (!rounds) return Status::invalid;
+    pairs = *rounds;
+  }
+  std::array<CpuBenchRow, 8> rows{};
+  std::size_t count = 0;
+  for (unsigned cpus = 1; count == 0 || rows[count - 1].cpus < cpu_count(); cpus *= 2) {
+    const Changing changing;
+    const auto row = bench_cpus(std::min(cpus, cpu_count()), pairs);
+    if (!row.ok()) return call.fail(row.error(), memory::text_of(row.error()));
+    rows[count++] = row.take();
+  }
+  call.out().begin_array("", Layout::table);
+  for (const CpuBenchRow& row : std::span(rows).first(count)) {
+    call.out().begin_object("", Layout::row);
+    call.out().number("cpus", row.cpus, Unit::none);
+    call.out().number("pairs", signed_of(row.pairs), Unit::none);
+    call.out().number("ns", signed_of(row.ns), Unit::none);
+    call.out().number("ns_each", signed_of((row.ns + row.pairs / 2) / row.pairs), Unit::none);
+    call.out().end_object();
+  }
+  call.out().end_array();
+  return Status::success;
+}
+
 // Every case by set, with what it measures.
 Status list_cases(Call& call) {
   call.out().begin_array("", Layout::table);
@@ -121,7 +159,6 @@ const Named* find(std::span<const Named> all, std::string_view name) {
 }
 
 std::optional<BenchOptions> parse_bench(Call& call) {
-  constexpr std::string_view kRounds = "rounds=";
   BenchOptions options{.set = find(memory::benchmark_sets(), call.argument(0))};
   if (options.set == nullptr) {
     call.error().text("no set of cases ").quoted(call.argument(0)).text("; 'bench' lists them");
@@ -163,6 +200,7 @@ std::optional<BenchOptions> parse_bench(Call& call) {
 Status run_bench(Call& call) {
   if (call.arguments() == 0) return list_cases(call);
   if (call.argument(0) == kFragmentation && call.arguments() == 1) return run_fragmentation(call);
+  if (call.argument(0) == kCpus) return run_cpus_bench(call);
   const auto options = parse_bench(call);
   if (!options) return Status::invalid;
   const auto cases = options->only != nullptr ? std::span(options->only, 1) : options->set->cases;

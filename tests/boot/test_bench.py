@@ -14,6 +14,7 @@ from coronel.bench import profile
 from coronel.bench.guest import machine
 from coronel.bench.rows import ROWS, GuestCase
 from coronel.cli import main
+from coronel.errors import MMError
 from coronel.guest import Channel, Guest, Shell
 from coronel.pytest_plugin import Build
 
@@ -119,6 +120,23 @@ def test_without_icount_the_unit_says_so(release: Path) -> None:
     with machine(release, memory="64M", icount=None) as guest:
         assert guest.channel.call("bench", "pages", "pair-0", rounds=10)["unit"] == "TSC ticks"
         assert guest.channel.call("latency", 100)["unit"] == "TSC ticks"
+
+
+def test_cpus_at_once(release: Path) -> None:
+    """Times are not asserted; that every CPU did what it was asked is."""
+    with machine(release, memory="64M", cpus=3, icount=None) as guest:
+        guest.channel.call("bench", "cpus", rounds=1)  # the first threads' slab stays
+        before = guest.channel.call("stats")
+        rows = guest.channel.call("bench", "cpus", rounds=ROUNDS)
+        assert [(row["cpus"], row["pairs"]) for row in rows] == [(1, ROUNDS), (2, ROUNDS), (3, ROUNDS)]
+        assert all(row["ns"] > 0 for row in rows)
+        after = guest.channel.call("stats")
+        made = after["frame_allocations"] - before["frame_allocations"]
+        assert made >= 6 * ROUNDS
+        assert made == after["frame_releases"] - before["frame_releases"]
+        for words in (("round=1",), ("rounds=0",), ("rounds=1", "rounds=1")):
+            with pytest.raises(MMError, match="rounds"):
+                guest.channel.call("bench", "cpus", *words)
 
 
 # ---- latency

@@ -41,6 +41,16 @@ class Fragmentation:
 
 
 @dataclass(frozen=True)
+class CpuTime:
+    """The common request on several CPUs at once, under multi-threaded TCG without icount: `measure` "ns", or
+    "ratio" to what one CPU needs in the same run.
+    """
+
+    cpus: int
+    measure: str
+
+
+@dataclass(frozen=True)
 class BootCount:
     """Something exact about a machine at its first prompt, by a name of boot.py."""
 
@@ -63,7 +73,7 @@ class HostCase:
     measure: str  # "instructions" or "time"
 
 
-Source = GuestCase | Fragmentation | BootCount | BootTime | HostCase
+Source = GuestCase | Fragmentation | CpuTime | BootCount | BootTime | HostCase
 
 
 @dataclass(frozen=True)
@@ -133,6 +143,9 @@ ROWS: tuple[Row, ...] = (
         peers=((LEAN, 0),)),
     Row(FRAMES, "free 2 MiB blocks (b): then churned", "% of possible", Fragmentation("after_churn"),
         Target(95, Sense.at_least)),
+    Row(FRAMES, "alloc + free, order 0, 1 CPU, time", "ns/pair", CpuTime(1, "ns")),
+    Row(FRAMES, "alloc + free, order 0, 2 CPUs at once, time", "ns/pair", CpuTime(2, "ns")),
+    Row(FRAMES, "the same", "x one CPU", CpuTime(2, "ratio")),
     _heap("cache-pair-64", "kmem_cache of 64 B: alloc + free", 55, 224),
     _heap("cache-batch-alloc", "kmem_cache of 64 B, 1 000 in a row: alloc", 45, 172, "object", 10),
     _heap("cache-batch-free", "kmem_cache of 64 B, 1 000 in a row: free", 45, 188, "object", 10),

@@ -35,6 +35,7 @@ def run(rows: Sequence[Row], build: Path, say: Say, *, profiles: bool = True) ->
     measured: dict[Row, Measured] = {}
     bodies: list[tuple[str, Callable[[], dict[Row, Measured]]]] = [
         ("in a guest", lambda: guest.measure(rows, build / "coronel.elf")),
+        ("CPUs at once", lambda: guest.measure_cpus(rows, build / "coronel.elf")),
         ("boots", lambda: boot.measure(rows, build)),
         ("on the host", lambda: host.measure(rows)),
     ]
