@@ -304,6 +304,34 @@ def test_a_single_wrong_bit_is_named(kernel: KernelState, still: TaskWalk, coron
 
 @pytest.mark.needs("debug")
 @pytest.mark.guest(memory="64M", cpus=3, timeout=60)
+def test_a_lost_thread_is_named(kernel: KernelState, still: TaskWalk) -> None:
+    """Taken out of its run queue without a trace: every list is whole, but it will never run again."""
+    cpu = next(cpu for cpu in still.tasks.cpus if cpu.ready.members)
+    thread = still.tasks.threads[cpu.ready.members[0]]
+    head, node = cpu.ready.record["list"], thread.record["queue_link"]
+
+    def put(address: int, value: int, size: int = 8) -> None:
+        undo.append((address, kernel.memory.read(address, size)))
+        kernel.memory.write(address, value.to_bytes(size, "little"))
+
+    undo: list[tuple[int, bytes]] = []
+    next_offset, previous_offset = (node.type[name].offset for name in ("next", "previous"))
+    put(node["previous"] + next_offset, node["next"])
+    put(node["next"] + previous_offset, node["previous"])
+    put(node.address + next_offset, 0)
+    put(node.address + previous_offset, 0)
+    put(head.address_of("size"), head["size"] - 1)
+    put(cpu.queue.address_of("length"), cpu.queue["length"] - 1, 4)
+    found = kernel.tasks()
+    for address, data in reversed(undo):
+        kernel.memory.write(address, data)
+    assert [problem.objects for problem in found.problems] == [(thread.label,)]
+    assert "0 run queues" in str(found.problems[0])
+    kernel.tasks().check()
+
+
+@pytest.mark.needs("debug")
+@pytest.mark.guest(memory="64M", cpus=3, timeout=60)
 def test_nonsense_is_survived(kernel: KernelState, still: TaskWalk, coronel_seed: int) -> None:
     """Random bytes over CPUs, threads and queues: an answer in bounded time, whatever is asked for."""
     chance = random.Random(coronel_seed)
