@@ -69,6 +69,7 @@ Status run_pages(Call& call);  // commands_pages.cpp
 Status run_addmem(Call& call);
 Status run_failnth(Call& call);
 Status run_quiesce(Call& call);
+Status run_who(Call& call);       // commands_who.cpp
 Status run_slabinfo(Call& call);  // commands_objects.cpp
 Status run_kmallocinfo(Call& call);
 Status run_newcache(Call& call);

@@ -56,6 +56,7 @@ constexpr std::array kCommands{
             "N random operations, here or on all CPUs; 'release' frees", run_stress},
     Command{"threads", "", 0, 0, "the kernel's threads", run_threads},
     Command{"uptime", "", 0, 0, "time, ticks and what the serial ports lost", run_uptime},
+    Command{"who", "ADDRESS", 1, 1, "whose an address is: frame, block, slab, object", run_who},
     Command{"zoneinfo", "", 0, 0, "the zones of memory, as /proc/zoneinfo", run_zoneinfo},
 };
 

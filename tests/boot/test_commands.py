@@ -70,6 +70,7 @@ BAD = {
     "extfrag": ["0", "DMA"],
     "slabinfo": ["x"],
     "kmallocinfo": ["1"],
+    "who": ["", "x", "-1", "0", "0x800000000000", f"{HUGE}", "1 2"],
     "shrink": ["all"],
     "newcache": ["", "x", "x 0", "x 32769", "x y", "x 8 3", "x 8 8192", "x 8 12", "x 8 8 high", "x 8 8 dma 1",
                  f"{'n' * 32} 8", f"x {HUGE}", "x -1"],

@@ -17,6 +17,7 @@ from coronel.mm.objects import ObjectOperation, ObjectResult, checked_objects, o
 from coronel.mm.pages import GFPFlags, PageOperation, PageResult, allocation, checked, release
 from coronel.mm.record import Tables
 from coronel.mm.slabs import levels, read_heap
+from coronel.mm.who import Answer, who
 from coronel.mm.zones import Physical, frame_at
 
 if TYPE_CHECKING:
@@ -115,6 +116,11 @@ class Body(ABC):
         if why:
             raise MMError(f"{why}: {one}", -value)
         return value
+
+    def who(self, address: int) -> Answer:
+        """As KernelMM's."""
+        with self._state.still() as tables:
+            return who(tables, address)
 
     def get_slab_stats(self) -> dict[str, dict[str, int]]:
         """As KernelMM's."""

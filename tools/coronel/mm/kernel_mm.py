@@ -103,6 +103,11 @@ class KernelMM(Protocol):
     def write_memory(self, address: int, data: bytes) -> None:
         """Changes bytes there, from outside."""
 
+    def who(self, address: int) -> dict[str, Any]:
+        """Whose an address is, as Python finds it in memory (`coronel.mm.who`); DecodeError where nothing is
+        mapped.
+        """
+
     def get_slab_stats(self) -> dict[str, dict[str, int]]:
         """Of each cache by name: objects allocated, cached in magazines and in all, slabs, bytes of an
         object; as Python finds them in memory. Caches of one name are one.

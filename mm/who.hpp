@@ -1,0 +1,45 @@
+// describe_owner: whose an address is, from the address to its frame, block, slab and object, in one answer.
+// SPDX-License-Identifier: MIT
+#pragma once
+#include <cstdint>
+
+#include "mm/memory_manager.hpp"
+
+namespace memory {
+
+class Inspector;
+
+// What a frame is used for, as far as the floors below mm.h know.
+enum class FrameUse : std::uint8_t {
+  none,          // no memory, or not ours
+  reserved,      // the image, boot data, tables made at boot
+  free,          // in its zone
+  magazine,      // free, in a CPU's magazine
+  frames,        // a block that somebody allocated
+  page_table,    // of the tree whose root the Frame names
+  large_object,  // one object of kmalloc in a block of its own
+  slab,          // cut into the objects of a cache
+  unknown,       // allocated, and what it says of itself makes no sense
+};
+std::string_view name_of(FrameUse use);
+
+// Further in, only what `use` and a sound record allow is set.
+struct AddressOwner {
+  FrameUse use = FrameUse::none;
+  FrameNumber frame = kNoFrame;
+  FrameNumber block = kNoFrame;  // first frame of an allocated or cached block
+  Order order{};                 // of the block
+  const KmemCache* cache = nullptr;
+  const Slab* slab = nullptr;
+  std::uint64_t index = 0;   // of the object; slab->objects: before, between or behind the objects
+  std::uint64_t offset = 0;  // bytes into the object, which a slab's object and a large one have
+};
+
+// Whose the byte at that physical address is. Takes no lock and believes no record before it has looked whether it can
+// be one: exact when memory stands still.
+AddressOwner owner_of(const MemoryManager& manager, PhysAddr at);
+
+// The same as keys and values. `at` is the byte behind `address`.
+void describe_owner(Inspector& to, const MemoryManager& manager, VirtAddr address, PhysAddr at);
+
+}  // namespace memory

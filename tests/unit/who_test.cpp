@@ -1,0 +1,95 @@
+// owner_of: every kind of frame, and every byte of a slab.
+// SPDX-License-Identifier: MIT
+#include "mm/who.hpp"
+
+#include "tests/unit/unit.hpp"
+#include "tests/unit/world.hpp"
+
+using namespace memory;
+using unit::frames;
+using unit::World;
+
+namespace {
+
+constexpr PhysRange kMemory[] = {frames(4, 5120)};
+constexpr PhysRange kReserved[] = {frames(8, 10)};
+
+PhysAddr physical_of(World& world, const void* address) {
+  const std::byte* const direct = world->physical().frames().map().direct_map;
+  return PhysAddr{static_cast<std::uint64_t>(static_cast<const std::byte*>(address) - direct)};
+}
+
+}  // namespace
+
+TEST(who, tells_every_use_of_a_frame) {
+  World world({.memory = kMemory, .reserved = kReserved});
+  ASSERT(world.ok());
+  const MemoryManager& manager = world->manager();
+  EXPECT(owner_of(manager, PhysAddr{0}).use == FrameUse::none);
+  EXPECT(owner_of(manager, PhysAddr{~std::uint64_t{0}}).use == FrameUse::none);
+  EXPECT(owner_of(manager, address_of(FrameNumber{9})).use == FrameUse::reserved);
+  const FrameNumber block = world->physical().allocate(Order{3}).take();
+  const AddressOwner inside = owner_of(manager, address_of(block) + 5 * kPageSize + 7);
+  EXPECT(inside.use == FrameUse::frames && inside.block == block && inside.order == Order{3});
+  EXPECT_EQ(raw(inside.frame), raw(block) + 5);
+  ASSERT(world->physical().release(block, Order{3}).ok());
+  EXPECT(owner_of(manager, address_of(block) + 5 * kPageSize).use == FrameUse::magazine);
+  world->physical().quiesce();
+  EXPECT(owner_of(manager, address_of(block)).use == FrameUse::free);
+}
+
+TEST(who, tells_every_byte_of_a_slab) {
+  World world({.memory = kMemory});
+  ASSERT(world.ok());
+  MemoryManager& manager = world->manager();
+  KmemCache* const cache = manager.heap().create({.name = "who", .object_bytes = 200}).take();
+  auto* const object = static_cast<std::byte*>(cache->allocate().take());
+  for (unsigned byte = 0; byte < cache->cut().stride; ++byte) {
+    const AddressOwner found = owner_of(manager, physical_of(world, object + byte));
+    ASSERT(found.use == FrameUse::slab && found.cache == cache && found.offset == byte);
+    ASSERT(found.slab->first + found.index * cache->cut().stride == object);
+  }
+  const PhysAddr slab = physical_of(world, object).aligned_down(kPageSize);
+  unsigned in_objects = 0;
+  for (unsigned byte = 0; byte < kPageSize; ++byte) {
+    const AddressOwner found = owner_of(manager, slab + byte);
+    ASSERT(found.use == FrameUse::slab);
+    in_objects += found.index < found.slab->objects;
+  }
+  EXPECT_EQ(in_objects, cache->cut().objects * cache->cut().stride);
+  EXPECT(manager.cache_free(*cache, object).ok());
+  EXPECT(manager.heap().destroy(*cache).ok());
+}
+
+TEST(who, tells_a_large_object) {
+  World world({.memory = kMemory});
+  ASSERT(world.ok());
+  MemoryManager& manager = world->manager();
+  auto* const object = static_cast<std::byte*>(manager.kmalloc().allocate(50'000).take());
+  const AddressOwner found = owner_of(manager, physical_of(world, object + 49'999));
+  EXPECT(found.use == FrameUse::large_object && found.offset == 49'999 && found.order == Order{4});
+  EXPECT(manager.kfree(object).ok());
+}
+
+TEST(who, believes_no_broken_record) {
+  World world({.memory = kMemory});
+  ASSERT(world.ok());
+  MemoryManager& manager = world->manager();
+  void* const object = manager.kmalloc().allocate(64).take();
+  const PhysAddr at = physical_of(world, object);
+  Frame& frame = world->physical().frames()[frame_at(at)];
+  const std::uint64_t owner = frame.owner.load();
+  for (const std::uint64_t broken :
+       {std::uint64_t{0}, owner + 1, ~std::uint64_t{0}, owner ^ std::uint64_t{1} << 40}) {
+    frame.owner.store(broken);
+    const AddressOwner found = owner_of(manager, at);
+    EXPECT(found.use == FrameUse::unknown && found.slab == nullptr && found.cache != nullptr);
+  }
+  frame.owner.store(owner);
+  auto* const slab = reinterpret_cast<Slab*>(owner);
+  slab->number ^= 1;
+  EXPECT(owner_of(manager, at).use == FrameUse::unknown);
+  slab->number ^= 1;
+  EXPECT(owner_of(manager, at).use == FrameUse::slab);
+  EXPECT(manager.kfree(object).ok());
+}

@@ -1,0 +1,26 @@
+"""GDB's command `coronel who`: whose an address is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import gdb
+
+from coronel.gdb.inferior import tables
+from coronel.mm.who import who as ask
+from coronel.task.views import text
+
+
+def who(argument: str) -> None:
+    """`coronel who ADDRESS`: its frame, block, slab and object. ADDRESS is any expression: a pointer, a
+    number, a VirtAddr.
+    """
+    if not argument.strip():
+        raise gdb.GdbError("coronel who ADDRESS: whose? A pointer, a number, or an expression for a VirtAddr")
+    value = gdb.parse_and_eval(argument)
+    if value.type.strip_typedefs().code == gdb.TYPE_CODE_STRUCT:
+        value = value["value"]
+    gdb.write(text(ask(tables(), int(value.cast(gdb.lookup_type("unsigned long"))))) + "\n")
+
+
+BODIES: dict[str, Callable[[str], None]] = {"who": who}
