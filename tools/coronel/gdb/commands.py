@@ -11,7 +11,7 @@ from typing import Any
 import gdb
 
 from coronel.errors import CoronelError
-from coronel.gdb import CONSOLE_VARIABLE, task_commands, who_command
+from coronel.gdb import CONSOLE_VARIABLE, object_commands, task_commands
 from coronel.gdb.inferior import tables
 from coronel.mm import stats
 from coronel.mm.buddy import counted_blocks
@@ -178,7 +178,7 @@ def register() -> None:
         "walk": walk,
         "type": type_line,
         **task_commands.BODIES,
-        **who_command.BODIES,
+        **object_commands.BODIES,
     }
     for name, body in bodies.items():
         _Command(name, body.__doc__ or "", body)

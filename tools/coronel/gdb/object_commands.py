@@ -1,4 +1,4 @@
-"""GDB's command `coronel who`: whose an address is."""
+"""GDB's commands `coronel who` and `coronel slabs`: whose an address is, and what the object caches hold."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Callable
 import gdb
 
 from coronel.gdb.inferior import tables
+from coronel.mm.slab_view import cache_named, cells, slabinfo
 from coronel.mm.who import who as ask
-from coronel.task.views import text
+from coronel.task.views import table, text
 
 
 def who(argument: str) -> None:
@@ -23,4 +24,13 @@ def who(argument: str) -> None:
     gdb.write(text(ask(tables(), int(value.cast(gdb.lookup_type("unsigned long"))))) + "\n")
 
 
-BODIES: dict[str, Callable[[str], None]] = {"who": who}
+def slabs(argument: str) -> None:
+    """`coronel slabs`: the object caches. `coronel slabs CACHE`: each slab of that one, a cell for each
+    object.
+    """
+    found, name = tables(), argument.strip()
+    lines = cells(found, cache_named(found, name)) if name else table(slabinfo(found))
+    gdb.write("\n".join(lines) + "\n")
+
+
+BODIES: dict[str, Callable[[str], None]] = {"who": who, "slabs": slabs}
