@@ -18,6 +18,8 @@
 //   T4  `length` and ListHead::size of a run queue are equal while its lock is free
 //   T5  an idle CPU says so (seq_cst) before it looks at the queues for the last time, and whoever puts a thread into a
 //       queue looks for idle CPUs (seq_cst) afterwards: one of the two sees the other
+//   T6  a sleeper says among whose it is; they are by time, and none is earlier than next_wake_ns. A waiter is in the
+//       queue of its word's hash, and counted there
 #include "kernel/task/scheduler.hpp"
 
 #include <array>
@@ -300,6 +302,34 @@ std::span<const WaitQueue> wait_queues() { return buckets; }
 
 std::uint64_t queue_length(const Cpu& cpu) {
   return queues[cpu.number].length.load(std::memory_order_relaxed);
+}
+
+bool valid() {
+  bool good = true;
+  for (unsigned n = 0; n < cpu_count(); ++n) {
+    RunQueue& own = queues[n];
+    own.ready.with([&](ThreadQueue& queue) {
+      good = good && queue.valid() && queue.size() == own.length.load();
+      for (const Thread& thread : queue)
+        good = good && thread.state.load() == ThreadState::ready &&
+               (thread.pinned == Thread::kAnyCpu || thread.pinned == n);
+    });
+    own.sleepers.with([&](Sleepers& sleepers) {
+      good = good && sleepers.valid();
+      std::uint64_t earliest = own.next_wake_ns.load();
+      for (const Thread& thread : sleepers) {
+        good = good && thread.timer_cpu == n && thread.wake_ns >= earliest;
+        earliest = thread.wake_ns;
+      }
+    });
+  }
+  for (WaitQueue& bucket : buckets) {
+    bucket.waiters.with([&](ThreadQueue& waiters) {
+      good = good && waiters.valid() && bucket.count.load() >= waiters.size();
+      for (const Thread& thread : waiters) good = good && &bucket_of(thread.waits_on.load()) == &bucket;
+    });
+  }
+  return good;
 }
 
 Thread& running_on(const Cpu& cpu) {

@@ -35,6 +35,8 @@ void preempt();
 
 // -- for a person
 std::uint64_t queue_length(const Cpu& cpu);
+// Proves T1, T4 and T6 of scheduler.cpp, one queue after the other: nobody need stand still.
+bool valid();
 Thread& running_on(const Cpu& cpu);
 
 }  // namespace kernel::scheduler

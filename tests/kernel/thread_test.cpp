@@ -18,9 +18,11 @@ using kernel::Thread;
 
 namespace {
 
-// Magazines and the slabs of threads go home, so that `ktest` finds memory as it was.
+// At the end of a test the queues are sound; magazines and the slabs of threads go home, so that `ktest` finds memory as it
+// was.
 struct Quiet {
   ~Quiet() {
+    EXPECT(kernel::scheduler::valid());
     memory::manager().heap().shrink();
     memory::manager().physical().quiesce();
   }
@@ -122,6 +124,47 @@ TEST(thread, sleeps_as_long_as_it_said) {
   EXPECT(kernel::clock::now_ns() - start >= 30'000'000);
 }
 
+// The last one to lie down is neither the first nor the last to get up.
+TEST(thread, sleepers_of_one_cpu_wake_by_their_times) {
+  const Quiet quiet;
+  static constexpr std::array<std::uint64_t, 3> kTenths{6, 2, 4};  // of a round, after its beginning
+  struct Round {
+    std::uint64_t begin = 0;
+    std::uint64_t tenth = 0;
+    std::atomic<unsigned> next{0};
+    std::atomic<bool> late{false};
+    std::atomic<unsigned> woken{0};
+    std::array<std::uint64_t, kTenths.size()> order{};
+  };
+  const auto sleeps = [](void* context) {
+    auto& own = *static_cast<Round*>(context);
+    const std::uint64_t mine = kTenths[own.next.fetch_add(1)];
+    const std::uint64_t deadline = own.begin + mine * own.tenth;
+    const std::atomic<std::uint32_t> never{0};
+    if (kernel::clock::now_ns() > own.begin + own.tenth) own.late.store(true);
+    while (kernel::clock::now_ns() < deadline) kernel::scheduler::wait_until(never, 0, deadline);
+    own.order[own.woken.fetch_add(1)] = mine;
+  };
+  // A machine that is busy elsewhere may need longer than a tenth to lay all three down.
+  for (std::uint64_t tenth = 10'000'000; tenth < 2'000'000'000; tenth *= 4) {
+    Round round{.begin = kernel::clock::now_ns(), .tenth = tenth};
+    std::array<Thread*, kTenths.size()> threads{};
+    for (Thread*& thread : threads) {
+      const auto made = kernel::spawn("sleeper", sleeps, &round, kernel::cpu_count() - 1);
+      EXPECT(made.ok());
+      if (made.ok()) thread = made.take();
+    }
+    for (Thread* thread : threads) {
+      if (thread == nullptr) round.late.store(true);
+      if (thread != nullptr) kernel::join(*thread);
+    }
+    if (round.late.load()) continue;
+    EXPECT(round.order[0] == 2 && round.order[1] == 4 && round.order[2] == 6);
+    return;
+  }
+  EXPECT(false);  // never fast enough
+}
+
 TEST(thread, a_wait_ends_at_its_deadline_or_by_a_wake) {
   const Quiet quiet;
   std::atomic<std::uint32_t> word{7};
@@ -178,6 +221,7 @@ TEST(thread, a_mutex_lets_one_in_and_sleepers_sleep) {
   const auto body = [](void* context) {
     auto& own = *static_cast<Shared*>(context);
     for (unsigned turn = 0; turn < 500; ++turn) {
+      if (turn % 100 == 99) EXPECT(kernel::scheduler::valid());  // while others come and go
       const memory::Mutex<memory::Rank::process>::Hold hold(own.lock);
       const std::uint64_t seen = own.count;
       if (turn % 50 == 0) kernel::scheduler::yield();
