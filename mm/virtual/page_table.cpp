@@ -35,7 +35,6 @@ namespace memory {
 namespace {
 
 constexpr std::uint64_t kPhysicalEnd = PageEntry::kAddress + kPageSize;
-constexpr unsigned kHalf = kTableEntries / 2;
 
 constexpr bool in_upper_half(VirtAddr at) { return at.value >> 63 != 0; }
 
