@@ -87,6 +87,7 @@ Machine::Machine(const MachineShape& shape, const MemoryManager::Storage& storag
     cpus_[n].number = n;
     cpu_pointers_[n] = &cpus_[n];
   }
+  manager_.directories().set_kind(shape.top, PageLevel::one_gib, nullptr);
   for (const PhysRange& range : shape.memory)
     info_.memory[info_.memory_ranges++] = {range, MemoryKind::available};
   for (const PhysRange& range : shape.reserved) info_.reserved[info_.reserved_ranges++] = range;

@@ -19,6 +19,7 @@ struct MachineShape {
   PhysAddr direct_end{config::max_memory_gib * 1_GiB};  // frames from here on are HIGHMEM
   PhysAddr room_end{};                                  // memory may be added up to here
   FrameCaches::Service caching = FrameCaches::Service::on;
+  PageLevel top = PageLevel::gib_512;  // of trees of page tables
 };
 
 // Runs the same start as the kernel, less page tables and the CPU. Its storage holds it, its frame array and

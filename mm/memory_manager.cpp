@@ -43,6 +43,7 @@ MemoryManager::MemoryManager(const Storage& storage, std::span<PerCpu* const> cp
       heap_pages_(physical_),
       // Not to be guessed by a program that is wrong, which is what the headers are to be safe from.
       kernel_heap_(heap_pages_, physical_.fail_plan(), platform::random() ^ platform::now_ns() << 32),
+      directories_(physical_, heap_),
       cpus_(cpus),
       record_(record),
       on_misuse_(on_misuse),
@@ -131,6 +132,7 @@ Result<MemoryManager*> initialize(const BootInfo& info, const KernelImage& image
   auto& tables = *new (kernel_tables_room.bytes) PageTables(made.physical(), root, state.largest_page);
   tables.adopt();
   tables.enter();
+  made.directories().set_kind(root.top, state.largest_page, &tables);
   new (added_map_room.bytes) AddedMap(made.physical().frames(), map.root(), state.largest_page);
   initialized = true;
   return &made;

@@ -11,6 +11,7 @@
 #include "mm/stats/record.hpp"
 #include "mm/stats/stats.hpp"
 #include "mm/virtual/boot_map.hpp"
+#include "mm/virtual/page_directories.hpp"
 
 namespace memory {
 
@@ -58,6 +59,8 @@ class MemoryManager {
   const Kmalloc& kmalloc() const { return kmalloc_; }
   KernelHeap& kernel_heap() { return kernel_heap_; }
   const KernelHeap& kernel_heap() const { return kernel_heap_; }
+  PageDirectories& directories() { return directories_; }
+  const PageDirectories& directories() const { return directories_; }
 
   // The n-th allocation from now on fails, whichever floor makes it; 0 disarms. Nothing is served out of a cache
   // meanwhile. Precondition: as KmemCache::quiesce().
@@ -115,7 +118,9 @@ class MemoryManager {
   void describe_counters(Inspector& to) const;
 
   // Proves every invariant of every floor. O(memory).
-  bool valid() const { return physical_.valid() && heap_.valid() && kernel_heap_.validate_heap(); }
+  bool valid() const {
+    return physical_.valid() && heap_.valid() && kernel_heap_.validate_heap() && directories_.valid();
+  }
 
  private:
   void meet_misuse(Error error, FrameNumber number, Order order) const;
@@ -138,6 +143,7 @@ class MemoryManager {
   Kmalloc kmalloc_;
   FrameSource heap_pages_;
   KernelHeap kernel_heap_;
+  PageDirectories directories_;
   std::span<PerCpu* const> cpus_;
   stats::Record& record_;
   MisusePolicy on_misuse_;

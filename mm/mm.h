@@ -77,6 +77,39 @@ int kfree_sized(void* object, size_t size);
 /* Bytes that may be used there, at least as many as were asked for; 0 when it is no memory of kmalloc's. */
 size_t ksize(const void* object);
 
+/* Page tables. A tree of them is named by the physical address of its root table; its lower half is the caller's, its
+ * upper half shows the kernel, where there is one. Flags are those of an entry on x86-64; PTE_PAT is the third bit of the
+ * cache type, whatever the page's size. A page may be written or executed, not both; a user's page is not global. */
+#define PTE_PRESENT 0x1ull /* may be given, and is what is meant */
+#define PTE_WRITE 0x2ull
+#define PTE_USER 0x4ull
+#define PTE_PWT 0x8ull
+#define PTE_PCD 0x10ull
+#define PTE_ACCESSED 0x20ull /* told, not to be given, as the next two */
+#define PTE_DIRTY 0x40ull
+#define PTE_HUGE 0x80ull /* of map_page(): a page of 2 MiB */
+#define PTE_GLOBAL 0x100ull
+#define PTE_PAT 0x1000ull
+#define PTE_NX 0x8000000000000000ull
+
+/* An empty tree, which pgd_free() ends; its root, or 0 for want of memory or of ids (mm_last_error()). */
+uint64_t pgd_alloc(void);
+
+/* Gives back the tree's tables; what they map is the caller's. 0; -EINVAL when it is none, -EBUSY while a CPU has it. */
+int pgd_free(uint64_t pgd);
+
+/* Maps the page at `virt` to the one at `phys`. 0; -EEXIST when something is mapped there, -EINVAL for addresses that are
+ * not aligned to the page's size, not canonical or not in the lower half, for bad flags and for a bad pgd; -ENOMEM. A
+ * failure changes nothing. */
+int map_page(uint64_t pgd, uint64_t virt, uint64_t phys, uint64_t flags);
+
+/* Takes away the page of any size that begins at `virt`, flushes it where the tree is in use, and gives back tables that
+ * became empty. 0; -ENOENT when nothing is mapped there, -EINVAL inside of a page or for a bad pgd. */
+int unmap_page(uint64_t pgd, uint64_t virt);
+
+/* The physical address that `virt` leads to; -ENOENT when nothing is mapped there, -EINVAL as above. */
+int64_t virt_to_phys_pgtable(uint64_t pgd, uint64_t virt);
+
 #ifdef __cplusplus
 }
 #endif

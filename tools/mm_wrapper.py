@@ -24,6 +24,7 @@ from coronel.mm.host import HostMachine, StressReport
 from coronel.mm.host_mm import HostKernelMM
 from coronel.mm.kernel_mm import KernelMM, MemInfo, PageInfo
 from coronel.mm.pages import GFPFlags
+from coronel.mm.tables import PTEFlags
 
 if TYPE_CHECKING:
     from coronel.guest import Guest
@@ -34,6 +35,7 @@ __all__ = [
     "KernelMM",
     "MMError",
     "MemInfo",
+    "PTEFlags",
     "PageInfo",
     "StressReport",
     "add_memory_range",
@@ -53,7 +55,12 @@ __all__ = [
     "kmalloc",
     "krealloc",
     "ksize",
+    "map_page",
+    "pgd_alloc",
+    "pgd_free",
     "stress_test",
+    "unmap_page",
+    "virt_to_phys_pgtable",
 ]
 
 DEFAULT_MEMORY = "256M"  # of the process's own machine
@@ -132,6 +139,31 @@ def kfree(address: int) -> None:
 def ksize(address: int) -> int:
     """As KernelMM's."""
     return get_kernel_mm().ksize(address)
+
+
+def pgd_alloc() -> int | None:
+    """As KernelMM's."""
+    return get_kernel_mm().pgd_alloc()
+
+
+def pgd_free(pgd: int) -> None:
+    """As KernelMM's."""
+    get_kernel_mm().pgd_free(pgd)
+
+
+def map_page(pgd: int, virt: int, phys: int, flags: int) -> None:
+    """As KernelMM's."""
+    get_kernel_mm().map_page(pgd, virt, phys, flags)
+
+
+def unmap_page(pgd: int, virt: int) -> None:
+    """As KernelMM's."""
+    get_kernel_mm().unmap_page(pgd, virt)
+
+
+def virt_to_phys_pgtable(pgd: int, virt: int) -> int | None:
+    """As KernelMM's."""
+    return get_kernel_mm().virt_to_phys_pgtable(pgd, virt)
 
 
 def get_slab_stats() -> dict[str, dict[str, int]]:

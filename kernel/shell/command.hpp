@@ -65,7 +65,10 @@ Status run_stress(Call& call);
 Status run_bench(Call& call);  // commands_bench.cpp
 Status run_latency(Call& call);
 Status run_extfrag(Call& call);
-Status run_pages(Call& call);  // commands_pages.cpp
+Status run_pages(Call& call);   // commands_pages.cpp
+Status run_tables(Call& call);  // commands_tables.cpp
+Status run_pagetables(Call& call);
+Status run_pgstat(Call& call);
 Status run_addmem(Call& call);
 Status run_failnth(Call& call);
 Status run_quiesce(Call& call);

@@ -13,6 +13,7 @@
 #include "mm/mm.h"
 #include "mm/object_call.hpp"
 #include "mm/physical/stress.hpp"
+#include "mm/table_call.hpp"
 
 struct mm_machine {
   std::unique_ptr<memory::host::Machine> machine;
@@ -235,7 +236,7 @@ int64_t mm_run_objects(mm_object_call* calls, size_t count) {
       mm_object_call& call = calls[n];
       const char letter = call.letter < 128 ? static_cast<char>(call.letter) : '\0';
       if (!is_object_call(letter)) return 0;
-      const auto outcome = perform(machine.manager(), {letter, call.first, call.second});
+      const auto outcome = perform(machine.manager(), ObjectCall{letter, call.first, call.second});
       call.error = static_cast<std::uint32_t>(outcome.error());
       call.result = outcome.ok() ? outcome.take() : 0;
       if (!outcome.ok()) (void)negative(outcome.error());
@@ -244,6 +245,85 @@ int64_t mm_run_objects(mm_object_call* calls, size_t count) {
     return 0;
   });
   return status < 0 && done == 0 ? status : done;
+}
+
+int64_t mm_run_tables(mm_table_call* calls, size_t count) {
+  int64_t done = 0;
+  const int64_t status = on_machine([&](memory::Machine& machine) -> int64_t {
+    for (std::size_t n = 0; n < count; ++n) {
+      mm_table_call& call = calls[n];
+      TableCall one{.letter = call.letter < 128 ? static_cast<char>(call.letter) : '\0'};
+      if (!table_numbers(one.letter)) return 0;
+      std::copy(std::begin(call.numbers), std::end(call.numbers), one.numbers.begin());
+      const auto outcome = perform(machine.manager(), one);
+      call.error = static_cast<std::uint32_t>(outcome.error());
+      call.result = outcome.ok() ? outcome.take() : 0;
+      if (!outcome.ok()) (void)negative(outcome.error());
+      ++done;
+    }
+    return 0;
+  });
+  return status < 0 && done == 0 ? status : done;
+}
+
+uint64_t pgd_alloc(void) {
+  uint64_t root = 0;
+  (void)on_machine([&](memory::Machine& machine) {
+    const auto made = machine.manager().directories().create();
+    if (made.ok()) root = made.take()->root().table.value;
+    return negative(made.error());
+  });
+  return root;
+}
+
+int pgd_free(uint64_t pgd) {
+  return on_machine([=](memory::Machine& machine) {
+    return negative(machine.manager().directories().destroy(PhysAddr{pgd}).error());
+  });
+}
+
+namespace {
+
+// Runs body(PageTables&), which returns a Result<void>.
+template <typename Body>
+int on_tables(uint64_t pgd, Body&& body) {
+  return on_machine([&](memory::Machine& machine) {
+    const auto tables = machine.manager().directories().find(PhysAddr{pgd});
+    if (!tables.ok()) return negative(tables.error());
+    return negative(body(*tables.take()).error());
+  });
+}
+
+}  // namespace
+
+int map_page(uint64_t pgd, uint64_t virt, uint64_t phys, uint64_t flags) {
+  return on_tables(pgd, [=](PageTables& tables) -> Result<void> {
+    const std::uint64_t bytes = bytes_at((flags & PTE_HUGE) != 0 ? PageLevel::two_mib : PageLevel::page);
+    const VirtAddr at{virt};
+    const PhysAddr to{phys};
+    if (!at.aligned_to(bytes) || !to.aligned_to(bytes)) return Error::invalid;
+    const Protection how = TRY(PteFlags{flags & ~PTE_HUGE}.protection());
+    return tables.map(at, to, bytes, how);
+  });
+}
+
+int unmap_page(uint64_t pgd, uint64_t virt) {
+  return on_tables(pgd, [=](PageTables& tables) -> Result<void> {
+    const VirtAddr at{virt};
+    const std::uint64_t bytes = bytes_at(TRY(tables.query(at)).level);
+    if (!at.aligned_to(bytes)) return Error::invalid;
+    FlushBatch flush(tables);
+    return tables.unmap(at, bytes, flush);
+  });
+}
+
+int64_t virt_to_phys_pgtable(uint64_t pgd, uint64_t virt) {
+  std::uint64_t physical = 0;
+  const int status = on_tables(pgd, [&](PageTables& tables) -> Result<void> {
+    physical = TRY(tables.query(VirtAddr{virt})).physical.value;
+    return {};
+  });
+  return status < 0 ? status : static_cast<int64_t>(physical);
 }
 
 unsigned mm_cache_number(const kmem_cache* cache) {
@@ -334,12 +414,14 @@ int mm_machine_create(const mm_shape* shape, mm_machine** out) {
   const std::vector<PhysRange> memory_list = ranges_of(shape->memory, shape->memory_ranges);
   const std::vector<PhysRange> reserved_list = ranges_of(shape->reserved, shape->reserved_ranges);
   if (shape->misuse_policy != MM_MISUSE_PANIC && shape->misuse_policy != MM_MISUSE_REFUSE) return -EINVAL;
+  if (shape->levels != 0 && shape->levels != 4 && shape->levels != 5) return -EINVAL;
   MachineShape wanted{
       .memory = memory_list,
       .reserved = reserved_list,
       .cpus = shape->cpus,
       .on_misuse = shape->misuse_policy == MM_MISUSE_PANIC ? MisusePolicy::panic : MisusePolicy::refuse,
-      .room_end = PhysAddr{shape->room_end}};
+      .room_end = PhysAddr{shape->room_end},
+      .top = shape->levels == 5 ? PageLevel::tib_256 : PageLevel::gib_512};
   if (shape->direct_end != 0) wanted.direct_end = PhysAddr{shape->direct_end};
   try {
     const auto machine = host::Machine::create(wanted);

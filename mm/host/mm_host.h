@@ -31,6 +31,7 @@ struct mm_shape {
   int misuse_policy;
   uint64_t direct_end; /* bytes from here on are HIGHMEM; 0: none are */
   uint64_t room_end;   /* buddy_add_memory() may add memory up to here; 0: none */
+  unsigned levels;     /* of page tables: 4 or 5; 0: 4 */
 };
 
 /* Makes a machine of that shape. All ranges ascend and do not overlap. Sets *out and returns 0; or -EINVAL for ranges
@@ -80,6 +81,17 @@ struct mm_object_call {
 
 /* As mm_run_pages(): the kernel's `objects`. */
 int64_t mm_run_objects(struct mm_object_call* calls, size_t count);
+
+/* One call of page tables among many, and what came of it. The letters are those of mm/table_call.hpp. */
+struct mm_table_call {
+  uint32_t letter;
+  uint32_t error; /* set: 0, or a number for mm_error_text() */
+  uint64_t numbers[5];
+  uint64_t result; /* set: 0 after a failure */
+};
+
+/* As mm_run_pages(): the kernel's `tables`. */
+int64_t mm_run_tables(struct mm_table_call* calls, size_t count);
 
 /* The number of a cache, as `letter` a and f have it; 0 when it is none. */
 unsigned mm_cache_number(const struct kmem_cache* cache);

@@ -50,6 +50,26 @@ Result<void> BootMap::back(VirtAddr at, std::uint64_t bytes) {
   return build([=](MapBuilder& builder) { return builder.back(at, bytes); });
 }
 
+namespace {
+
+// The direct map shows the image, too: read-only what is so there, so that no frame can be written through one mapping and
+// executed through another. Sections ascend.
+Result<void> map_memory(MapBuilder& builder, PhysRange memory, PhysAddr direct_end,
+                        const KernelImage& image) {
+  for (const ImageSection& section : image.sections) {
+    if (section.access == Access::read_write) continue;
+    const PhysRange part =
+        memory.intersect({section.physical, section.physical + (section.end - section.first)});
+    if (part.empty()) continue;
+    TRY(builder.map_directly({memory.first, part.first}, direct_end));
+    TRY(builder.map_directly(part, direct_end, Access::read));
+    memory.first = part.end;
+  }
+  return builder.map_directly(memory, direct_end);
+}
+
+}  // namespace
+
 Result<void> BootMap::map_kernel(const KernelImage& image, const BootInfo& info, PhysAddr direct_end) {
   TRY(map_image(image));
   for (std::size_t n = 0; n < info.memory_ranges; ++n)
@@ -57,7 +77,7 @@ Result<void> BootMap::map_kernel(const KernelImage& image, const BootInfo& info,
   return build([&](MapBuilder& builder) -> Result<void> {
     for (std::size_t n = 0; n < info.memory_ranges; ++n) {
       if (info.memory[n].kind != MemoryKind::available) continue;
-      TRY(builder.map_directly(info.memory[n].range, direct_end));
+      TRY(map_memory(builder, info.memory[n].range, direct_end, image));
       TRY(builder.back_descriptions(info.memory[n].range));
     }
     TRY(builder.prepare(kernel_space::kDevices));

@@ -18,8 +18,8 @@ struct ImageSection {
 };
 
 struct KernelImage {
-  std::span<const ImageSection> sections;
-  std::span<const VirtAddr> guard_pages;  // pages of the image that stay unmapped: below stacks
+  std::span<const ImageSection> sections;  // ascending, virtual and physical
+  std::span<const VirtAddr> guard_pages;   // pages of the image that stay unmapped: below stacks
 };
 
 // Single-threaded. Takes its tables from the early allocator and never gives one back: a failure ends the
@@ -35,7 +35,7 @@ class BootMap {
   Result<void> back(VirtAddr at, std::uint64_t bytes);
 
   // The kernel's whole map: its image by section without guard pages; the direct map of available memory below
-  // `direct_end`; the frame array and the pageblocks over all of it; what firmware keeps, to read; the tables above the
+  // `direct_end`, read-only where it shows what of the image is; the frame array and the pageblocks over all of it; what firmware keeps, to read; the tables above the
   // slot and the first of the windows of devices and of stacks. Page zero and everything else stay absent.
   Result<void> map_kernel(const KernelImage& image, const BootInfo& info, PhysAddr direct_end);
 

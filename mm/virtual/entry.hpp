@@ -3,6 +3,8 @@
 #pragma once
 #include <atomic>
 #include <cstdint>
+#include <iterator>
+#include <string_view>
 
 #include "mm/base/types.hpp"
 
@@ -27,6 +29,12 @@ enum class CacheType : std::uint8_t {
   write_combining = 4,
   write_protected = 5,
 };
+
+constexpr std::string_view name_of(CacheType cache) {
+  constexpr std::string_view kNames[] = {"write-back", "write-through",   "uncached-minus",
+                                         "uncached",   "write-combining", "write-protected"};
+  return static_cast<unsigned>(cache) < std::size(kNames) ? kNames[static_cast<unsigned>(cache)] : "?";
+}
 
 // What IA32_PAT holds: a byte for each index (section 11.12.2). The first four are what a CPU starts with, so an entry
 // made before the PAT was programmed means the same afterwards, if it is of these.
@@ -66,6 +74,11 @@ constexpr unsigned index_at(PageLevel level, VirtAddr address) {
   return address.value >> shift_at(level) & 511;
 }
 inline constexpr unsigned kPageLevels = 5;
+// As Linux calls the entries of such a table in a tree of that height.
+constexpr std::string_view name_of(PageLevel level, PageLevel top) {
+  constexpr std::string_view kNames[] = {"PTE", "PMD", "PUD", "P4D"};
+  return level == top ? "PGD" : kNames[raw(level)];
+}
 
 // A tree of page tables. How many levels it has is a property of it; a CPU takes only trees of one kind (CR4.LA57).
 struct PageRoot {

@@ -28,6 +28,9 @@ class [[nodiscard]] FlushBatch {
     ++count_;
   }
 
+  // Every translation of the tree was.
+  void add_all() { count_ = kMostPages + 1; }
+
   // Releases an allocated block after the flush. Its owner has no more use for it; its Frame's `next` is the batch's.
   void drop(FrameNumber number, Order order = Order{0});
 

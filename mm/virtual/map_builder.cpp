@@ -101,10 +101,10 @@ PageEntry& MapBuilder::entry(VirtAddr page) {
   return *entry.take();
 }
 
-Result<void> MapBuilder::map_directly(PhysRange memory, PhysAddr direct_end) {
+Result<void> MapBuilder::map_directly(PhysRange memory, PhysAddr direct_end, Access access) {
   const PhysRange part = memory.intersect({PhysAddr{0}, direct_end});
   if (part.empty()) return {};
-  return map(kernel_space::kDirectMap + part.first.value, part.first, part.bytes(), Access::read_write);
+  return map(kernel_space::kDirectMap + part.first.value, part.first, part.bytes(), access);
 }
 
 Result<void> MapBuilder::back_descriptions(PhysRange memory) {

@@ -38,7 +38,7 @@ class MapBuilder {
   Result<void> prepare(VirtAddr page);
 
   // The part of the direct map below `direct_end` for that memory.
-  Result<void> map_directly(PhysRange memory, PhysAddr direct_end);
+  Result<void> map_directly(PhysRange memory, PhysAddr direct_end, Access access = Access::read_write);
 
   // The parts of the frame array and of the pageblocks that describe that memory.
   Result<void> back_descriptions(PhysRange memory);

@@ -137,6 +137,7 @@ Error PageTables::check(VirtAddr at, std::uint64_t bytes) const {
   if (bytes == 0 || bytes % kPageSize != 0 || !at.aligned_to(kPageSize)) return Error::invalid;
   const VirtAddr last = at + (bytes - 1);
   if (last < at || !root_.canonical(at) || !root_.canonical(last)) return Error::invalid;
+  if (in_upper_half(last) && space_ != SpaceId::kernel) return Error::invalid;
   return in_upper_half(at) == in_upper_half(last) ? Error::ok : Error::invalid;
 }
 

@@ -59,7 +59,8 @@ struct TableCensus {
 // Owns the tables below the root that it made, and none of the memory that is mapped. Every table's Frame says how many
 // entries of it are present (`mappings`), its level (`index`), its root (`owner`) and that it is one (`tag`).
 //
-// Ranges are whole pages, not empty, and lie in one half of the canonical addresses; anything else is `invalid`. All
+// Ranges are whole pages, not empty, and lie in one half of the canonical addresses, which is the lower one but in the
+// kernel's own tree; anything else is `invalid`. All
 // calls are atomic to each other (Rank::page_table), and change everything they are asked to or nothing. Tables come from
 // Physical, in directly mapped memory: its failure is no_memory. Not from interrupt handlers.
 class PageTables {
@@ -88,6 +89,13 @@ class PageTables {
   // added to `flush`, which is of this tree, and tables that became empty are dropped there.
   Result<void> unmap(VirtAddr at, std::uint64_t bytes, FlushBatch& flush, Unmapped what = Unmapped::keep);
   Result<void> protect(VirtAddr at, std::uint64_t bytes, Protection how, FlushBatch& flush);
+
+  // Takes every table below the root out of a tree that is not the kernel's, whatever they map, and empties the root: all
+  // that may follow is free_root(). No CPU has it, or will.
+  void clear(FlushBatch& flush);
+
+  // A new tree's root shows what the kernel's does in its half.
+  void show_kernel(const PageTables& kernel);
 
   // Fails with not_found, or invalid where the address is not canonical.
   Result<Translation> query(VirtAddr at) const;

@@ -33,7 +33,7 @@ void mark_table(Frame& frame, PageLevel level, PageRoot root, std::uint32_t live
   frame.tag.store(static_cast<std::uint8_t>(FrameTag::page_table), std::memory_order_relaxed);
   frame.index = raw(level);
   frame.owner.store(root.table.value, std::memory_order_relaxed);
-  frame.uses.store(Frame::uses_of(frame.references(), live), std::memory_order_relaxed);
+  set_live(frame, live);
 }
 
 void unmark_table(Frame& frame) {

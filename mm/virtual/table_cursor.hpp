@@ -8,6 +8,11 @@
 
 namespace memory {
 
+// Says how many entries of the table are present.
+inline void set_live(Frame& table, std::uint32_t live) {
+  table.uses.store(Frame::uses_of(table.references(), live), std::memory_order_relaxed);
+}
+
 // Stands at one entry and remembers the tables on the way down, so the next page below the same table costs no walk. Good
 // as long as nobody else changes the tree.
 class TableCursor {
@@ -45,9 +50,7 @@ class TableCursor {
   // Present entries of the table. Changed under the tree's lock only, so one CPU at a time writes it.
   std::uint32_t live() const { return frame().mappings(); }
   void add_live(std::int32_t entries) const {
-    Frame& table = frame();
-    const std::uint32_t live_now = live() + static_cast<std::uint32_t>(entries);
-    table.uses.store(Frame::uses_of(table.references(), live_now), std::memory_order_relaxed);
+    set_live(frame(), live() + static_cast<std::uint32_t>(entries));
   }
 
  private:

@@ -90,6 +90,20 @@ struct Prover {
   }
 };
 
+struct Clearer {
+  const FrameTable& frames;
+  PageRoot root;
+  FlushBatch& flush;
+  bool enter(FrameNumber, PageLevel) { return true; }
+  void leaf(PageEntry, PageLevel, VirtAddr) {}
+  void leave(FrameNumber number, PageLevel level, std::uint32_t, VirtAddr) {
+    if (level == root.top) return;
+    unmark_table(frames[number]);
+    set_live(frames[number], 0);
+    flush.drop(number);
+  }
+};
+
 struct Unmarker {
   const FrameTable& frames;
   bool enter(FrameNumber number, PageLevel) {
@@ -119,6 +133,31 @@ TableCensus PageTables::census() const {
   Counter counter{physical_.frames()};
   Walk(physical_.frames(), root_, own_entries(), counter).run();
   return counter.census;
+}
+
+void PageTables::clear(FlushBatch& flush) {
+  CHECK(space_ != SpaceId::kernel && cpus() == 0 && &flush.tables() == this);
+  const Spin<Rank::page_table>::Hold hold(lock_);
+  Clearer clearer{physical_.frames(), root_, flush};
+  Walk(physical_.frames(), root_, own_entries(), clearer).run();
+  const FrameNumber table = frame_at(root_.table);
+  platform::clear_page(physical_.frames().open(table).bytes());
+  set_live(physical_.frames()[table], 0);
+}
+
+void PageTables::show_kernel(const PageTables& kernel) {
+  CHECK(space_ != SpaceId::kernel && kernel.root_.top == root_.top);
+  const Spin<Rank::page_table>::Hold hold(kernel.lock_);
+  TableCursor from(physical_.frames(), kernel.root_);
+  TableCursor to(physical_.frames(), root_);
+  std::int32_t shown = 0;
+  for (unsigned index = kTableEntries / 2; index < kTableEntries; ++index) {
+    const PageEntry entry = from.entry(index).load();  // both stand at the first entry of their root
+    if (!entry.present()) continue;
+    to.entry(index).set(entry);
+    ++shown;
+  }
+  to.add_live(shown);
 }
 
 bool PageTables::valid() const {

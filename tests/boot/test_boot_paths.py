@@ -11,11 +11,8 @@ import pytest
 
 from coronel.build.image import Module, build_image
 from coronel.guest import Guest
-from coronel.mappings import mappings, merged
+from coronel.mappings import mappings, physical_ranges, shown_memory
 from coronel.pytest_plugin import Build
-
-DIRECT_MAP = 0xFFFF_8000_0000_0000
-DIRECT_MAP_END = 0xFFFF_E000_0000_0000
 
 LETTERS = {"pvh": "PCTLHI", "iso": "MCTLHI"}  # one for each stage before C++, boot/entry.S
 PROTOCOLS = {"pvh": "PVH", "iso": "multiboot2"}
@@ -44,8 +41,7 @@ def available_memory(guest: Guest) -> list[tuple[int, int]]:
     with guest.paused():
         cpu = guest.registers()[0]
         tables = mappings(guest.ram, cpu["cr3"])
-        found = merged(m for m in tables if DIRECT_MAP <= m.address < DIRECT_MAP_END and m.writable)
-    return [(mapping.physical, mapping.physical + mapping.size) for mapping in found]
+        return physical_ranges(shown_memory(tables))
 
 
 @pytest.mark.parametrize("cpu", ["qemu64", "max,la57=off", "max"])

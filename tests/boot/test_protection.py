@@ -44,10 +44,18 @@ class Space:
     registers: dict[str, int]
     stacks: list[dict[str, object]]
     guest: Guest
+    constant: tuple[int, int]  # physical: the image's text and constants
 
     def memory(self) -> list[Mapping]:
-        """The direct map without what firmware keeps: see the test of that."""
-        return [mapping for mapping in self.window(DIRECT_MAP, FRAME_ARRAY) if mapping.writable]
+        """The direct map without what firmware keeps (see the test of that): writable, but for what shows
+        the image's text and constants.
+        """
+        return [m for m in self.window(DIRECT_MAP, FRAME_ARRAY) if m.writable or self.is_constant(m)]
+
+    def is_constant(self, mapping: Mapping) -> bool:
+        """Whether it shows what the image maps to read or to execute only."""
+        start, end = self.constant
+        return start <= mapping.physical and mapping.physical + mapping.size <= end
 
     def window(self, start: int, end: int) -> list[Mapping]:
         return [mapping for mapping in self.all if start <= mapping.address < end]
@@ -62,7 +70,9 @@ def space(request: pytest.FixtureRequest, artifact: Build) -> Iterable[Space]:
             registers = guest.registers()[0].values
             root = registers["cr3"] & ~0xFFF
             found = list(mappings(guest.ram, root))
-        yield Space(found, root, registers, stacks, guest)
+        names = ("kernel_image_start", "rodata_end")
+        start, end = (artifact.artifact.symbol(name).address - IMAGE for name in names)
+        yield Space(found, root, registers, stacks, guest, (start, end))
 
 
 def test_nothing_is_writable_and_executable(space: Space) -> None:
@@ -166,7 +176,11 @@ def test_the_direct_map_is_the_memory_and_nothing_else(space: Space) -> None:
     """Every address shows itself; its bytes are those that the kernel counts; no device, no hole."""
     found = merged(space.memory())
     assert all(mapping.physical == mapping.address - DIRECT_MAP for mapping in found)
-    assert {(mapping.rights, mapping.everywhere) for mapping in found} == {("rw-", True)}
+    start, end = space.constant
+    for mapping in found:
+        inside = start <= mapping.physical < end
+        assert (mapping.rights, mapping.everywhere) == ("r--" if inside else "rw-", True), str(mapping)
+    assert sum(m.size for m in found if not m.writable) == end - start
     assert sum(mapping.size for mapping in found) == space.guest.channel.call("meminfo")["MemPresent"] << 10
     for mapping in found:
         assert space.guest.ram.contains(mapping.physical, mapping.size), str(mapping)
@@ -178,7 +192,8 @@ def test_the_direct_map_is_the_memory_and_nothing_else(space: Space) -> None:
 
 def test_what_firmware_keeps_is_shown_read_only(space: Space) -> None:
     """Its tables lie at the end of memory below 4 GiB, and below 1 MiB: RAM that the map reserves."""
-    tables = merged(m for m in space.window(DIRECT_MAP, FRAME_ARRAY) if not m.writable)
+    shown = (m for m in space.window(DIRECT_MAP, FRAME_ARRAY) if not m.writable)
+    tables = merged(m for m in shown if not space.is_constant(m))
     assert {mapping.rights for mapping in tables} == {"r--"}
     assert all(mapping.physical == mapping.address - DIRECT_MAP for mapping in tables)
     assert [mapping.physical for mapping in tables][:2] == [0x9F000, 0xF0000]
@@ -189,10 +204,12 @@ def test_what_firmware_keeps_is_shown_read_only(space: Space) -> None:
 
 def test_every_present_frame_is_in_the_direct_map_and_no_other(space: Space) -> None:
     """The kernel's own account of its frames, at the edges of every range."""
-    ranges = [
-        (mapping.physical // PAGE_SIZE, (mapping.physical + mapping.size) // PAGE_SIZE)
-        for mapping in merged(space.memory())
-    ]
+    ranges: list[tuple[int, int]] = []
+    for mapping in merged(space.memory()):
+        first, end = mapping.physical // PAGE_SIZE, (mapping.physical + mapping.size) // PAGE_SIZE
+        if ranges and ranges[-1][1] == first:  # with other rights
+            first = ranges.pop()[0]
+        ranges.append((first, end))
     last = max(end for _, end in ranges)
     for first, end in ranges:
         inside = [first, (first + end) // 2, end - 1]

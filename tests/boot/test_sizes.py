@@ -12,12 +12,10 @@ import pytest
 from coronel.errors import UsageError
 from coronel.guest import Channel, Guest, Shell
 from coronel.guest.options import GuestOptions
-from coronel.mappings import mappings
+from coronel.mappings import mappings, shown_memory
 from coronel.pytest_plugin import Build
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
-DIRECT_MAP = 0xFFFF_8000_0000_0000
-DIRECT_MAP_END = 0xFFFF_E000_0000_0000
 FIRMWARE = MIB  # of the whole memory: the hole below 1 MiB and the firmware's tables at the top
 UNUSABLE = 37  # docs/formats.md, section 3
 POWEROFF = 33
@@ -57,9 +55,7 @@ def check_accounts(guest: Guest, channel: Channel, size: int) -> dict[str, int]:
 
     with guest.paused():
         tables = mappings(guest.ram, guest.registers()[0]["cr3"])
-        assert (
-            sum(m.size for m in tables if DIRECT_MAP <= m.address < DIRECT_MAP_END and m.writable) == present
-        )
+        assert sum(mapping.size for mapping in shown_memory(tables)) == present
     return dict(meminfo)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,12 +14,10 @@ from coronel.build import efi
 from coronel.build.image import Module, build_image
 from coronel.errors import ArtifactError
 from coronel.guest import Guest, GuestOptions
-from coronel.mappings import mappings
+from coronel.mappings import mappings, physical_ranges, shown_memory
 from coronel.pytest_plugin import Build
 
 KIB, MIB = 1 << 10, 1 << 20
-DIRECT_MAP = 0xFFFF_8000_0000_0000
-DIRECT_MAP_END = 0xFFFF_E000_0000_0000
 # One fits where firmware leaves little, the other only in the large range.
 MODULES = {"small": 5 * KIB, "large": 3 * MIB}
 
@@ -60,10 +57,9 @@ def test_the_memory_of_its_scattered_map_is_in_service(uefi: Guest, artifact: Bu
     assert meminfo["MemTotal"] + meminfo["MemReserved"] == meminfo["MemPresent"]
     with uefi.paused():
         tables = mappings(uefi.ram, uefi.registers()[0]["cr3"])
-        usable = [m for m in tables if DIRECT_MAP <= m.address < DIRECT_MAP_END and m.writable]
+        usable = shown_memory(tables)
     assert sum(m.size for m in usable) == meminfo["MemPresent"] * KIB
-    ends = sorted((m.physical, m.physical + m.size) for m in usable)
-    holes = sum(before[1] != after[0] for before, after in pairwise(ends))
+    holes = len(physical_ranges(usable)) - 1
     assert holes >= 4, "the firmware keeps pieces in the middle: an odd map, as it should be"
     assert KernelState(uefi, artifact.elf).walk().problems == []
 

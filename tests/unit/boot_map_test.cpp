@@ -123,6 +123,24 @@ BootInfo* info_with(std::span<const PhysRange> memory) {
 
 }  // namespace
 
+TEST(boot_map, the_direct_map_shows_text_and_constants_read_only) {
+  Ram ram(64);
+  constexpr PhysRange kMemory[] = {{PhysAddr{0xf'e000}, PhysAddr{0x40'0000}}};
+  BootInfo* const info = info_with(kMemory);
+  ASSERT(ram.ok() && info != nullptr);
+  auto map = BootMap::create(*ram.early, ram.bytes, PageLevel::two_mib);
+  ASSERT(map.ok());
+  BootMap made = map.take();
+  ASSERT(made.map_kernel(kImage, *info, kAll).ok());
+  for (std::uint64_t at = 0xf'e000; at < 0x40'0000; at += 0x1000) {
+    const Found found = ram.walk(made.root(), kernel_space::kDirectMap.value + at);
+    EXPECT(found.present && found.physical == at && !found.execute);
+    EXPECT_EQ(found.write, at < 0x10'0000 || at >= 0x10'5000);
+    EXPECT_EQ(found.page, at < 0x20'0000 ? 4_KiB : 2_MiB);
+  }
+  EXPECT(!ram.walk(made.root(), kernel_space::kDirectMap.value + 0xf'dfff).present);
+}
+
 TEST(boot_map, maps_the_image_by_section_with_write_xor_execute_and_guard_pages) {
   Ram ram(64);
   BootInfo* const info = info_with({});
@@ -179,7 +197,9 @@ TEST(boot_map, maps_available_memory_with_the_largest_pages_that_fit) {
       for (const std::uint64_t at :
            {range.first.value, range.first.value + range.bytes() / 2, range.end.value - 1}) {
         const Found found = ram.walk(made.root(), kernel_space::kDirectMap.value + at);
-        EXPECT(found.present && found.write && !found.execute);
+        EXPECT(found.present && !found.execute);
+        EXPECT_EQ(found.write,
+                  at < 0x10'0000 || at >= 0x10'5000);  // the image's constants are shown read-only
         EXPECT_EQ(found.physical, at);
       }
       EXPECT(!ram.walk(made.root(), kernel_space::kDirectMap.value + range.end.value).present);
@@ -221,7 +241,8 @@ TEST(boot_map, shows_firmwares_tables_read_only_and_no_device) {
     for (const std::uint64_t at : {range.first.value, range.end.value - 1}) {
       const Found found = ram.walk(made.root(), kernel_space::kDirectMap.value + at);
       EXPECT_EQ(found.present, mapped);
-      EXPECT(!mapped || (found.physical == at && found.write == write && !found.execute));
+      const bool constant = at >= 0x10'0000 && at < 0x10'5000;  // of the image
+      EXPECT(!mapped || (found.physical == at && found.write == (write && !constant) && !found.execute));
     }
   }
   Sums sums;

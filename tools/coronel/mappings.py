@@ -128,3 +128,29 @@ def merged(found: Iterable[Mapping]) -> list[Mapping]:
         else:
             result.append(mapping)
     return result
+
+
+# mm/virtual/kernel_space.hpp
+DIRECT_MAP, DIRECT_MAP_END = 0xFFFF_8000_0000_0000, 0xFFFF_E000_0000_0000
+IMAGE, IMAGE_END = 0xFFFF_FFFF_8000_0000, 0xFFFF_FFFF_C000_0000
+
+
+def shown_memory(found: Iterable[Mapping]) -> list[Mapping]:
+    """What a kernel's direct map shows of its memory: what is writable there, and the text and constants of
+    its image, which are not. The rest of the direct map is what firmware keeps.
+    """
+    every = list(found)
+    image = {mapping.physical for mapping in every if IMAGE <= mapping.address < IMAGE_END}
+    direct = (mapping for mapping in every if DIRECT_MAP <= mapping.address < DIRECT_MAP_END)
+    return [mapping for mapping in direct if mapping.writable or mapping.physical in image]
+
+
+def physical_ranges(found: Iterable[Mapping]) -> list[tuple[int, int]]:
+    """The memory behind mappings, [first, end), neighbours made one, whatever their rights."""
+    result: list[tuple[int, int]] = []
+    for start, end in sorted((mapping.physical, mapping.physical + mapping.size) for mapping in found):
+        if result and result[-1][1] == start:
+            result[-1] = (result[-1][0], end)
+        else:
+            result.append((start, end))
+    return result

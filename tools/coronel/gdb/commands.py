@@ -1,5 +1,5 @@
 """GDB's commands `coronel frame|zones|buddy|magazines|stats|walk|type`, over the same decoders as everything
-else; those about CPUs and threads are in task_commands.
+else; those about page tables are in table_commands, those about CPUs and threads in task_commands.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import gdb
 
 from coronel.errors import CoronelError
-from coronel.gdb import CONSOLE_VARIABLE, object_commands, task_commands
+from coronel.gdb import CONSOLE_VARIABLE, object_commands, table_commands, task_commands
 from coronel.gdb.inferior import tables
 from coronel.mm import stats
 from coronel.mm.buddy import counted_blocks
@@ -177,6 +177,7 @@ def register() -> None:
         "stats": counters,
         "walk": walk,
         "type": type_line,
+        **table_commands.BODIES,
         **task_commands.BODIES,
         **object_commands.BODIES,
     }

@@ -17,6 +17,14 @@ from coronel.mm.objects import ObjectOperation, ObjectResult, checked_objects, o
 from coronel.mm.pages import GFPFlags, PageOperation, PageResult, allocation, checked, release
 from coronel.mm.record import Tables
 from coronel.mm.slabs import levels, read_heap
+from coronel.mm.tables import (
+    PTEFlags,
+    TableOperation,
+    TableResult,
+    checked_tables,
+    table_operation,
+    told_flags,
+)
 from coronel.mm.who import Answer, who
 from coronel.mm.zones import Physical, frame_at
 
@@ -121,6 +129,56 @@ class Body(ABC):
         """As KernelMM's."""
         with self._state.still() as tables:
             return who(tables, address)
+
+    @abstractmethod
+    def _perform_tables(self, operations: list[TableOperation]) -> list[TableResult]: ...
+
+    def run_tables(self, operations: Iterable[TableOperation]) -> list[TableResult]:
+        """As KernelMM's."""
+        return self._perform_tables(checked_tables(operations))
+
+    def _table(self, name: str, *numbers: int) -> int:
+        one = table_operation(name, *numbers)
+        value, why = self.run_tables([one])[0]
+        if why:
+            raise MMError(f"{why}: {name} {str(one)[1:]}".rstrip(), -value)
+        return value
+
+    def pgd_alloc(self) -> int | None:
+        """As KernelMM's."""
+        try:
+            return self._table("pgd_alloc")
+        except MMError as error:
+            if error.errno == errno.ENOMEM:
+                return None
+            raise
+
+    def pgd_free(self, pgd: int) -> None:
+        """As KernelMM's."""
+        self._table("pgd_free", pgd)
+
+    def map_page(self, pgd: int, virt: int, phys: int, flags: int) -> None:
+        """As KernelMM's."""
+        size = 2 << 20 if flags & PTEFlags.HUGE else PAGE_SIZE
+        if (virt | phys) % size:
+            raise MMError(f"invalid argument: map_page {virt:#x} to {phys:#x}", errno.EINVAL)
+        self._table("map_range", pgd, virt, size, phys, flags & ~PTEFlags.HUGE)
+
+    def unmap_page(self, pgd: int, virt: int) -> None:
+        """As KernelMM's."""
+        size = PAGE_SIZE << 9 * told_flags(self._table("look", pgd, virt))[1]
+        if virt % size:
+            raise MMError(f"invalid argument: unmap_page {virt:#x}, inside of a page", errno.EINVAL)
+        self._table("unmap_range", pgd, virt, size)
+
+    def virt_to_phys_pgtable(self, pgd: int, virt: int) -> int | None:
+        """As KernelMM's."""
+        try:
+            return self._table("virt_to_phys", pgd, virt)
+        except MMError as error:
+            if error.errno == errno.ENOENT:
+                return None
+            raise
 
     def get_slab_stats(self) -> dict[str, dict[str, int]]:
         """As KernelMM's."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import functools
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from coronel.artifact import Artifact
@@ -16,6 +17,7 @@ from coronel.mm.host import StressReport
 from coronel.mm.kernel import KernelState
 from coronel.mm.objects import RETURN_ADDRESSES, ObjectOperation, ObjectResult
 from coronel.mm.pages import PageOperation, PageResult, Verb, unsigned
+from coronel.mm.tables import TableOperation, TableResult
 from coronel.mm.zones import Physical
 
 if TYPE_CHECKING:
@@ -61,6 +63,15 @@ class GuestKernelMM(Body):
                     results.append(ObjectResult(value, texts[next(errors)]))
                 else:
                     results.append(ObjectResult(value + base if letter in RETURN_ADDRESSES else value, ""))
+        return results
+
+    def _perform_tables(self, operations: list[TableOperation]) -> list[TableResult]:
+        results: list[TableResult] = []
+        words = [letter + "/".join(map(str, numbers)) for letter, numbers in operations]
+        for line in _filled(words):
+            reply = self.guest.channel.call("tables", line)
+            failures = iter([reply["texts"][name] for name in reply["errors"]])
+            results += [TableResult(n, next(failures) if n < 0 else "") for n in reply["results"]]
         return results
 
     @functools.cached_property
@@ -151,10 +162,17 @@ def _object_lines(operations: list[ObjectOperation]) -> list[list[ObjectOperatio
 
 def _lines(operations: list[PageOperation]) -> list[str]:
     """What `pages` is told, in as many lines as it needs."""
+    return _filled(
+        f"a{order}/{flags}" if verb == Verb.alloc else f"f{pfn}/{order}"
+        for verb, order, flags, pfn in operations
+    )
+
+
+def _filled(all_words: Iterable[str]) -> list[str]:
+    """Words in as few lines as take them."""
     lines: list[list[str]] = []
     used = MOST_BYTES
-    for verb, order, flags, pfn in operations:
-        word = f"a{order}/{flags}" if verb == Verb.alloc else f"f{pfn}/{order}"
+    for word in all_words:
         used += 1 + len(word)
         if used > MOST_BYTES or len(lines[-1]) == MOST_OPERATIONS:
             lines.append([])

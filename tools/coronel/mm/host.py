@@ -42,6 +42,7 @@ from coronel.mm.host_memory import HostMemory
 from coronel.mm.objects import ObjectOperation, ObjectResult
 from coronel.mm.pages import PageOperation, PageResult, unsigned
 from coronel.mm.record import Tables
+from coronel.mm.tables import NUMBERS_MOST, TableOperation, TableResult
 
 if TYPE_CHECKING:
     from coronel.mm.walker import Walk
@@ -50,6 +51,7 @@ LIBRARY_VARIABLE = "CORONEL_MM_LIBRARY"  # a path to use instead of the build's
 
 _ROW = struct.Struct("<IIIIQq")  # struct mm_page_operation
 _CALL = struct.Struct("<IIQQQ")  # struct mm_object_call
+_TABLE_CALL = struct.Struct("<II6Q")  # struct mm_table_call
 
 Misuse = Literal["refuse", "panic"]
 
@@ -179,7 +181,7 @@ class HostMachine:
     Ranges ascend and do not overlap; those of `reserved` lie inside `memory`. With `on_misuse` "refuse" a
     wrong release raises MMError and changes nothing; with "panic" it also kills the machine, as it stops a
     kernel. Frames from byte `direct_end` on are HIGHMEM (0: none are); add_memory_range() works up to byte
-    `room_end`.
+    `room_end`. Its trees of page tables have that many `levels`.
     """
 
     def __init__(
@@ -191,13 +193,14 @@ class HostMachine:
         on_misuse: Misuse = "refuse",
         direct_end: int = 0,
         room_end: int = 0,
+        levels: int = 4,
         library: HostLibrary | None = None,
     ) -> None:
         self.library = library or HostLibrary.open()
         self.memory_ranges = _ranges("memory", memory)
         self.reserved_ranges = _ranges("reserved", reserved)
         self.cpu = 0  # that calls run on; set it to let another one of `cpus` work
-        self._handle = self._create(cpus, on_misuse, direct_end, room_end)
+        self._handle = self._create(cpus, on_misuse, direct_end, room_end, levels)
         record = self.library.call.mm_record(self._handle)
         self.memory = HostMemory(record, self.library.path)
         self.tables = Tables.load(self.memory, record)
@@ -279,6 +282,24 @@ class HostMachine:
         return [
             ObjectResult(-numbers[error], texts[error]) if error else ObjectResult(result, "")
             for _, error, _, _, result in _CALL.iter_unpack(data)
+        ]
+
+    def run_tables(self, operations: Iterable[TableOperation]) -> list[TableResult]:
+        """As run_pages(), for calls of page tables."""
+        spare = (0,) * NUMBERS_MOST
+        rows = [
+            _TABLE_CALL.pack(ord(letter), 0, *(numbers + spare)[:NUMBERS_MOST], 0)
+            for letter, numbers in operations
+        ]
+        ffi, call = self.library.ffi, self._enter()
+        data = bytearray(b"".join(rows))
+        done = int(call.mm_run_tables(ffi.cast("struct mm_table_call *", ffi.from_buffer(data)), len(rows)))
+        if done != len(rows):
+            raise self._error(min(done, 0) or -errno.ENOTRECOVERABLE, "many operations")
+        texts, numbers = self.library.error_texts, self.library.error_numbers
+        return [
+            TableResult(-numbers[error], texts[error]) if error else TableResult(result, "")
+            for _, error, *_, result in _TABLE_CALL.iter_unpack(data)
         ]
 
     def create_cache(self, name: str, size: int, align: int = 8, *, dma: bool = False) -> int:
@@ -395,7 +416,9 @@ class HostMachine:
 
     # -- inside
 
-    def _create(self, cpus: int, on_misuse: Misuse, direct_end: int, room_end: int) -> Any:
+    def _create(self, cpus: int, on_misuse: Misuse, direct_end: int, room_end: int, levels: int) -> Any:
+        if levels not in (4, 5):
+            raise UsageError(f"{levels} levels of page tables: x86-64 has 4 or 5")
         if on_misuse not in ("refuse", "panic"):
             raise UsageError(f"on_misuse {on_misuse!r} is unknown: there are refuse and panic")
         ffi, call = self.library.ffi, self.library.call
@@ -413,6 +436,7 @@ class HostMachine:
             "misuse_policy": policy,
             "direct_end": unsigned("direct_end", direct_end, 64),
             "room_end": unsigned("room_end", room_end, 64),
+            "levels": levels,
         }
         made = ffi.new("struct mm_machine **")
         status = call.mm_machine_create(ffi.new("struct mm_shape *", shape), made)

@@ -9,6 +9,7 @@ from coronel.mm.body import Body
 from coronel.mm.host import HostMachine, StressReport
 from coronel.mm.objects import ObjectOperation, ObjectResult
 from coronel.mm.pages import PageOperation, PageResult
+from coronel.mm.tables import TableOperation, TableResult
 
 if TYPE_CHECKING:
     from coronel.mm.kernel_mm import KernelMM
@@ -37,6 +38,9 @@ class HostKernelMM(Body):
 
     def _perform_objects(self, operations: list[ObjectOperation]) -> list[ObjectResult]:
         return self.machine.run_objects(operations)
+
+    def _perform_tables(self, operations: list[TableOperation]) -> list[TableResult]:
+        return self.machine.run_tables(operations)
 
     def create_cache(self, name: str, size: int, align: int = 8, *, dma: bool = False) -> int:
         """As KernelMM's."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from coronel.mm.host import StressReport
 from coronel.mm.objects import ObjectOperation, ObjectResult
 from coronel.mm.pages import GFPFlags, PageOperation, PageResult
+from coronel.mm.tables import TableOperation, TableResult
 
 if TYPE_CHECKING:
     from coronel.mm.walk import Walk
@@ -96,6 +97,24 @@ class KernelMM(Protocol):
 
     def run_objects(self, operations: Iterable[ObjectOperation]) -> list[ObjectResult]:
         """As run(), for calls of the floor of objects (`coronel.mm.objects`)."""
+
+    def pgd_alloc(self) -> int | None:
+        """An empty tree of page tables: the address of its root; None when memory is out."""
+
+    def pgd_free(self, pgd: int) -> None:
+        """Gives back the tree's tables; what they map is the caller's."""
+
+    def map_page(self, pgd: int, virt: int, phys: int, flags: int) -> None:
+        """Maps a page, with PTEFlags.HUGE one of 2 MiB. MMError when it cannot be; nothing has changed."""
+
+    def unmap_page(self, pgd: int, virt: int) -> None:
+        """Takes away the page of any size that begins there."""
+
+    def virt_to_phys_pgtable(self, pgd: int, virt: int) -> int | None:
+        """Where that byte is; None where nothing is mapped, MMError for an address that no CPU takes."""
+
+    def run_tables(self, operations: Iterable[TableOperation]) -> list[TableResult]:
+        """As run(), for calls of page tables (`coronel.mm.tables`)."""
 
     def read_memory(self, address: int, size: int) -> bytes:
         """Bytes at an address that an object was said to be at."""

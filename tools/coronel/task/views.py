@@ -56,7 +56,8 @@ def text(view: View) -> str:
         if isinstance(value, list):
             lines += [name, *table(value)]
         else:
-            shown = f"{value:>{VALUE}}" if isinstance(value, int) else str(value)
+            is_number = isinstance(value, int) or str(value).startswith("0x")
+            shown = f"{value:>{VALUE}}" if is_number else str(value)
             lines.append(f"{name + ':':<{KEY}}{shown}")
     return "\n".join(lines)
 
