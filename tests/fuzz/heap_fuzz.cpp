@@ -191,7 +191,7 @@ class Run {
       case Action::shrink: heap_.shrink(); break;
       case Action::limit: arena_.limit = input_.ConsumeIntegralInRange<std::size_t>(0, kPages); break;
       case Action::fail: {
-        const std::uint64_t n = input_.ConsumeIntegralInRange(0, 4);
+        const std::uint64_t n = input_.ConsumeIntegralInRange<std::uint64_t>(0, 4);
         plan_.arm(n);
         heap_.set_plan(n == 0 ? KernelHeap::Plan::idle : KernelHeap::Plan::armed);
         break;
