@@ -95,8 +95,9 @@ def test_gdb_says_the_same_and_where_each_thread_is(artifact: Build, tmp_path: P
         guest.wait_ready()
         kernel = KernelState(guest, artifact.artifact)
         guest.shell.wait_prompt()
-        guest.shell.type("stress cpus 100000")
-        time.sleep(0.2)
+        guest.shell.type("stress cpus 100000000")
+        while "stress" not in {thread.name for thread in kernel.tasks().tasks.threads.values()}:
+            time.sleep(0.05)
         with guest.paused():
             walk = kernel.tasks()
             expected = [text(view(walk.tasks)) for view in VIEWS.values()]
@@ -383,7 +384,7 @@ def test_the_commands_show_a_guest_at_work(artifact: Build) -> None:
     value = json.loads(command(artifact, "cpus", "--cpus", "3", "--json"))
     assert [row["cpu"] for row in value["cpus"]] == [0, 1, 2]
     assert (value["problems"], value["controllers"]) == ([], "APIC")
-    shown = command(artifact, "threads", "--cpus", "2", "--during", "stress cpus 300000", "--backtrace")
+    shown = command(artifact, "threads", "--cpus", "2", "--during", "stress cpus 100000000", "--backtrace")
     assert re.search(r"^ +0 +0 +yes +\w+ +\d+ +\d+ +0x[0-9a-f]+ +shell$", shown, re.MULTILINE), shown
     assert shown.count(" higher_half+") == 1
     if artifact.options["debug"]:  # in a release build it is inlined

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from coronel.guest import Guest
     from coronel.mm.kernel import KernelState
     from coronel.task.check import TaskWalk
 
@@ -39,10 +40,18 @@ def run(given: argparse.Namespace) -> int:
     with opened(given) as source:
         assert isinstance(source, KernelState)
         if given.during:
-            source.guest.shell.type(given.during)
-            time.sleep(HEAD_START)
+            _start(source.guest, given.during)
         with source.guest.paused():
             return _show(given, source, source.tasks())
+
+
+def _start(guest: Guest, line: str) -> None:
+    """Types the line, and returns when it has been read and ran for a moment."""
+    guest.shell.wait_prompt()
+    guest.shell.type(line)
+    read = line.encode() + b"\r\n"  # what comes back at its end
+    guest.wait(lambda: read in guest.console.log.bytes() or None, f"the start of {line!r}", guest.timeout)
+    time.sleep(HEAD_START)
 
 
 def _show(given: argparse.Namespace, source: KernelState, walk: TaskWalk) -> int:
