@@ -5,7 +5,7 @@
 
 #include "kernel/shell/changing.hpp"
 #include "kernel/shell/command.hpp"
-#include "kernel/shell/failures.hpp"
+#include "kernel/shell/operations.hpp"
 #include "mm/object_call.hpp"
 
 namespace kernel::shell {
@@ -94,40 +94,11 @@ Status run_delcache(Call& call) {
   return Status::success;
 }
 
-// Checks every word before it performs the first, so a wrong one changes nothing.
 Status run_objects(Call& call) {
-  std::size_t count = 0;
-  const bool good = for_each_word(call.rest(), [&](std::string_view word) {
-    ++count;
-    if (parse(word)) return true;
-    call.error()
-        .text("expected aCACHE/FLAGS, fCACHE/ADDRESS, mBYTES/FLAGS, kADDRESS/0 ..., not ")
-        .quoted(word);
-    return false;
-  });
-  if (!good) return Status::invalid;
-  if (count > Failures::kMost) {
-    call.error().text("at most ").number(Failures::kMost).text(" operations at once, not ").number(count);
-    return Status::too_big;
-  }
-  Failures failures;
-  call.out().begin_object("", Layout::lines);
-  call.out().begin_array("results", Layout::row);
-  {
-    const Changing changing;
-    for_each_word(call.rest(), [&](std::string_view word) {
-      const ObjectCall one = *parse(word);
-      const auto done = memory::perform(memory::manager(), one);
-      if (!done.ok()) failures.add(done.error());
-      call.out().number("", done.ok() ? shown(one, done.take()) : -memory::errno_of(done.error()),
-                        Unit::none);
-      return true;
-    });
-  }
-  call.out().end_array();
-  failures.describe(call.out());
-  call.out().end_object();
-  return Status::success;
+  return run_operations(call, "aCACHE/FLAGS, fCACHE/ADDRESS, mBYTES/FLAGS, kADDRESS/0 ...", parse,
+                        [](const ObjectCall& one) -> memory::Result<std::int64_t> {
+                          return shown(one, TRY(memory::perform(memory::manager(), one)));
+                        });
 }
 
 Status run_shrink(Call& call) {

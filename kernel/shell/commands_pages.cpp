@@ -3,7 +3,7 @@
 #include "kernel/boot.hpp"
 #include "kernel/shell/changing.hpp"
 #include "kernel/shell/command.hpp"
-#include "kernel/shell/failures.hpp"
+#include "kernel/shell/operations.hpp"
 
 namespace kernel::shell {
 
@@ -35,56 +35,26 @@ std::optional<PageOperation> parse(std::string_view word) {
 }
 
 // What came of it: a frame number, or 0 for a release.
-memory::Result<std::uint32_t> perform(const PageOperation& operation) {
+memory::Result<std::int64_t> perform(const PageOperation& operation) {
   memory::MemoryManager& manager = memory::manager();
   const std::uint64_t order = operation.what == 'a' ? operation.first : operation.second;
   if (order > raw(memory::kMaxOrder)) return Error::invalid;
   const Order blocks{static_cast<std::uint8_t>(order)};
   if (operation.what == 'a') {
     if (operation.second >= memory::kGfpEnd) return Error::invalid;
-    return raw(TRY(manager.alloc_pages(blocks, Gfp{static_cast<std::uint8_t>(operation.second)})));
+    return std::int64_t{
+        raw(TRY(manager.alloc_pages(blocks, Gfp{static_cast<std::uint8_t>(operation.second)})))};
   }
   const FrameNumber number = operation.first < raw(memory::kNoFrame)
                                  ? FrameNumber{static_cast<std::uint32_t>(operation.first)}
                                  : memory::kNoFrame;
   TRY(manager.free_pages(number, blocks));
-  return 0;
+  return std::int64_t{0};
 }
 
 }  // namespace
 
-// Checks every word before it performs the first, so a wrong one changes nothing.
-Status run_pages(Call& call) {
-  std::size_t count = 0;
-  const bool good = for_each_word(call.rest(), [&](std::string_view word) {
-    ++count;
-    if (parse(word)) return true;
-    call.error().text("expected aORDER/FLAGS or fFRAME/ORDER, not ").quoted(word);
-    return false;
-  });
-  if (!good) return Status::invalid;
-  if (count > Failures::kMost) {
-    call.error().text("at most ").number(Failures::kMost).text(" operations at once, not ").number(count);
-    return Status::too_big;
-  }
-  Failures failures;
-  call.out().begin_object("", Layout::lines);
-  call.out().begin_array("results", Layout::row);
-  {
-    const Changing changing;
-    for_each_word(call.rest(), [&](std::string_view word) {
-      const auto done = perform(*parse(word));
-      if (!done.ok()) failures.add(done.error());
-      call.out().number("", done.ok() ? std::int64_t{done.take()} : -memory::errno_of(done.error()),
-                        Unit::none);
-      return true;
-    });
-  }
-  call.out().end_array();
-  failures.describe(call.out());
-  call.out().end_object();
-  return Status::success;
-}
+Status run_pages(Call& call) { return run_operations(call, "aORDER/FLAGS or fFRAME/ORDER", parse, perform); }
 
 Status run_addmem(Call& call) {
   const auto first = call.number(0, "FIRST", 0, ~std::uint64_t{0});

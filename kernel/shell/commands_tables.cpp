@@ -1,8 +1,7 @@
 // Commands about page tables: tables, pagetables, pgstat.
 // SPDX-License-Identifier: MIT
-#include "kernel/shell/changing.hpp"
 #include "kernel/shell/command.hpp"
-#include "kernel/shell/failures.hpp"
+#include "kernel/shell/operations.hpp"
 #include "mm/table_call.hpp"
 #include "mm/virtual/table_report.hpp"
 
@@ -32,42 +31,13 @@ std::optional<TableCall> parse(std::string_view word) {
   return call;
 }
 
-// In a frame of its own: with the room of Failures it is more than a function may have.
-[[gnu::noinline]] void perform_all(Call& call, Failures& failures) {
-  const Changing changing;
-  for_each_word(call.rest(), [&](std::string_view word) {
-    const auto done = memory::perform(memory::manager(), *parse(word));
-    if (!done.ok()) failures.add(done.error());
-    call.out().number(
-        "", done.ok() ? static_cast<std::int64_t>(done.take()) : -memory::errno_of(done.error()), Unit::none);
-    return true;
-  });
-}
-
 }  // namespace
 
-// Checks every word before it performs the first, so a wrong one changes nothing.
 Status run_tables(Call& call) {
-  std::size_t count = 0;
-  const bool good = for_each_word(call.rest(), [&](std::string_view word) {
-    ++count;
-    if (parse(word)) return true;
-    call.error().text("expected n, dROOT, mROOT/AT/BYTES/TO/FLAGS, uROOT/AT/BYTES ..., not ").quoted(word);
-    return false;
-  });
-  if (!good) return Status::invalid;
-  if (count > Failures::kMost) {
-    call.error().text("at most ").number(Failures::kMost).text(" operations at once, not ").number(count);
-    return Status::too_big;
-  }
-  Failures failures;
-  call.out().begin_object("", Layout::lines);
-  call.out().begin_array("results", Layout::row);
-  perform_all(call, failures);
-  call.out().end_array();
-  failures.describe(call.out());
-  call.out().end_object();
-  return Status::success;
+  return run_operations(call, "n, dROOT, mROOT/AT/BYTES/TO/FLAGS, uROOT/AT/BYTES ...", parse,
+                        [](const TableCall& one) -> memory::Result<std::int64_t> {
+                          return static_cast<std::int64_t>(TRY(memory::perform(memory::manager(), one)));
+                        });
 }
 
 Status run_pagetables(Call& call) {
