@@ -18,7 +18,7 @@
 //
 // State on entry to kmain: rdi = protocol magic, rsi = physical address of the information structure, rbp =
 // 0, interrupts off, CS 0x08 and DS/ES/SS 0x10 of boot_gdt, FS and GS null, GS base = boot_percpu.
-// CR0 = PE EM ET NE WP PG, CR4 = PAE, EFER = LME LMA NXE: SSE and x87 instructions trap.
+// CR0 = PE EM ET NE WP PG, CR4 = PAE, and LA57 where the CPU has five levels and no word la57=off is given; EFER = LME LMA NXE: SSE and x87 instructions trap.
 // The first GiB is mapped at 0 and at -2 GiB by 2 MiB pages, all of it writable and executable, until the
 // kernel loads its own tables. Nothing of what this file leaves behind (GDT, stack, GS base) needs the map at
 // 0.
@@ -39,7 +39,10 @@
 #define kEferMsr 0xc0000080
 #define kGsBaseMsr 0xc0000101
 #define kEfer 0x900                     // LME, NXE
-#define kCr4 0x20                       // PAE; LA57 stays off
+#define kCr4 0x20                       // PAE
+#define kCr4FiveLevels 0x1000           // LA57: can change only while paging is off
+#define kPvhCommandLine 24              // struct hvm_start_info: cmdline_paddr
+#define kMostScanned 65536              // bytes of boot information or of a command line
 #define kCr0 0x80010035                 // PE, EM, ET, NE, WP, PG
 
 #define kFirmwareBytes (512 * 1024)
@@ -180,12 +183,22 @@ entry_multiboot2:
         movl    $(PHYSICAL(boot_directory) + kTable), PHYSICAL(boot_pointers_high + 510 * 8)
         movl    $(PHYSICAL(boot_pointers_low) + kTable), PHYSICAL(boot_root)
         movl    $(PHYSICAL(boot_pointers_high) + kTable), PHYSICAL(boot_root + 511 * 8)
+        movl    $PHYSICAL(boot_root), PHYSICAL(boot_top)
+        movl    $kCr4, PHYSICAL(boot_cr4)
+        call    wants_five_levels
+        test    %eax, %eax
+        jz      .Lfour_levels
+        movl    $(PHYSICAL(boot_root) + kTable), PHYSICAL(boot_root_five)
+        movl    $(PHYSICAL(boot_root) + kTable), PHYSICAL(boot_root_five + 511 * 8)
+        movl    $PHYSICAL(boot_root_five), PHYSICAL(boot_top)
+        movl    $(kCr4 + kCr4FiveLevels), PHYSICAL(boot_cr4)
+.Lfour_levels:
         STAGE   'T'
 
         // Intel SDM volume 3, section 9.8.5: PAE, the root, LME, then paging.
-        mov     $kCr4, %eax
+        mov     PHYSICAL(boot_cr4), %eax
         mov     %eax, %cr4
-        mov     $PHYSICAL(boot_root), %eax
+        mov     PHYSICAL(boot_top), %eax
         mov     %eax, %cr3
         mov     $kEferMsr, %ecx
         mov     $kEfer, %eax
@@ -196,6 +209,64 @@ entry_multiboot2:
         lgdt    PHYSICAL(boot_gdt_pointer_low)
         ljmp    $kCodeSelector, $PHYSICAL(long_mode)
         .size   entry_multiboot2, . - entry_multiboot2
+
+// eax: whether the CPU has five levels (Intel SDM volume 2, CPUID 7, ECX bit 16) and the word la57=off is not among what
+// the loader gave. There is no parser yet, so this looks at bytes: at PVH's command line up to its end, at multiboot2's
+// whole information, of which the command line is a part. Keeps ebp and esi; the kernel reads the words again (options.cpp).
+        .type   wants_five_levels, @function
+wants_five_levels:
+        xor     %eax, %eax
+        cpuid
+        cmp     $7, %eax
+        jb      .Lno
+        mov     $7, %eax
+        xor     %ecx, %ecx
+        cpuid
+        test    $(1 << 16), %ecx
+        jz      .Lno
+        mov     %esi, %edi              // edi: where it looks; ecx: how many bytes are left
+        mov     (%esi), %ecx            // multiboot2: total_size
+        cmp     $kMultiboot2Magic, %ebp
+        je      .Lbounded
+        mov     kPvhCommandLine(%esi), %edi
+        cmpl    $0, kPvhCommandLine + 4(%esi)
+        jne     .Lyes                   // beyond reach, as for the parser
+        mov     $kMostScanned, %ecx
+        test    %edi, %edi
+        jz      .Lyes
+.Lbounded:
+        cmp     $kMostScanned, %ecx
+        jbe     .Lscan
+        mov     $kMostScanned, %ecx
+.Lscan:
+        mov     $' ', %dl               // the byte before
+.Lnext_byte:
+        cmp     $9, %ecx
+        jb      .Lyes
+        mov     (%edi), %al
+        test    %al, %al
+        jnz     .Linside
+        cmp     $kMultiboot2Magic, %ebp
+        jne     .Lyes                   // the end of the line
+.Linside:
+        cmp     $' ', %dl
+        ja      .Lnot_here
+        cmpl    $0x3735616c, (%edi)     // "la57"
+        jne     .Lnot_here
+        cmpl    $0x66666f3d, 4(%edi)    // "=off"
+        jne     .Lnot_here
+        cmpb    $' ', 8(%edi)
+        jbe     .Lno
+.Lnot_here:
+        mov     %al, %dl
+        inc     %edi
+        dec     %ecx
+        jmp     .Lnext_byte
+.Lyes:  mov     $1, %eax
+        ret
+.Lno:   xor     %eax, %eax
+        ret
+        .size   wants_five_levels, . - wants_five_levels
 
 // Prints ah and returns to edi. Gives up waiting after a while: a machine without COM1 must boot as well.
         .type   put_char, @function
@@ -331,12 +402,14 @@ boot_gdt_pointer_low:
 
 // First in .bss. The guard page is mapped by the boot page tables; the kernel's own leave it out.
 //
-//   boot_root | boot_pointers_low | boot_pointers_high | boot_directory | guard | stack        | other bss
+//   boot_root_five | boot_root | boot_pointers_low | boot_pointers_high | boot_directory | guard | stack        | other bss
 //                                                       boot_stack_guard ^      ^ boot_stack    ^
 // boot_stack_top
         .section .bss..boot, "aw", @nobits
         .balign kPageSize
-        .globl  boot_root, boot_stack_guard, boot_stack, boot_stack_top
+        .globl  boot_stack_guard, boot_stack, boot_stack_top
+boot_root_five:                         // over the next, where the CPU has five levels
+        .skip   kPageSize
 boot_root:
         .skip   kPageSize
 boot_pointers_low:
@@ -350,5 +423,14 @@ boot_stack_guard:
 boot_stack:
         .skip   kStackBytes
 boot_stack_top:
+
+// What a further CPU loads first, as this one did.
+        .bss
+        .balign 4
+        .globl  boot_top, boot_cr4
+boot_top:
+        .skip   4
+boot_cr4:
+        .skip   4
 
         .section .note.GNU-stack, "", @progbits

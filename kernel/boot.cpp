@@ -132,6 +132,9 @@ memory::PageLevel largest_page() {
   return has_gib ? memory::PageLevel::one_gib : memory::PageLevel::two_mib;
 }
 
+// What entry.S has decided: by CPUID, and by the word la57=off.
+bool five_levels() { return (cpu::cr4() & cpu::kCr4FiveLevels) != 0; }
+
 void print_memory() {
   const memory::PhysicalLevels levels = memory::manager().physical().levels();
   const std::uint64_t unusable = levels.present - levels.free;
@@ -204,12 +207,14 @@ void start_memory(const memory::BootInfo& info) {
   }};
   const auto guards = kernel_guard_pages();
   const memory::KernelImage image{.sections = sections, .guard_pages = guards};
-  const memory::BootState state{.reach = reach(),
-                                .reach_end = kReachEnd,
-                                .largest_page = largest_page(),
-                                .on_misuse = policy_of(options.on_misuse),
-                                .direct_map_end = PhysAddr{options.direct_map_bytes.value_or(kNoEnd)},
-                                .home = &kernel_record};
+  const memory::BootState state{
+      .reach = reach(),
+      .reach_end = kReachEnd,
+      .largest_page = largest_page(),
+      .top = five_levels() ? memory::PageLevel::tib_256 : memory::PageLevel::gib_512,
+      .on_misuse = policy_of(options.on_misuse),
+      .direct_map_end = PhysAddr{options.direct_map_bytes.value_or(kNoEnd)},
+      .home = &kernel_record};
   fill_tables(coronel_record);
   const auto made = memory::initialize(info, image, state, running_cpus());
   if (!made.ok()) refuse_machine("the machine has too little memory for the kernel's own tables");

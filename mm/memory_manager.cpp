@@ -113,9 +113,9 @@ Result<MemoryManager*> initialize(const BootInfo& info, const KernelImage& image
   // Tables are reached through the direct map later, so they come out of it.
   const PhysAddr direct_end = std::min(state.direct_map_end, PhysAddr{config::max_memory_gib * 1_GiB});
   auto& early = *new (early_room.bytes) EarlyAllocator(info, std::min(state.reach_end, direct_end));
-  BootMap map = TRY(BootMap::create(early, state.reach, state.largest_page));
+  BootMap map = TRY(BootMap::create(early, state.reach, state.largest_page, state.top));
   TRY(map.map_kernel(image, info, direct_end));
-  verify_protection(map.root(), state.reach);
+  verify_protection(map.root(), state.reach, state.top);
   platform::load_root(map.root(), SpaceId::kernel);
   coronel_record.root = map.root().value;
 
@@ -127,13 +127,13 @@ Result<MemoryManager*> initialize(const BootInfo& info, const KernelImage& image
   auto& made =
       *new (manager_room.bytes) MemoryManager(storage, cpus, coronel_record, state.on_misuse, state.home);
   made.start(info, early);
-  const PageRoot root{.table = map.root()};
+  const PageRoot root = map.tree();
   made.physical().frames().show_beyond(*new (kmap_room.bytes) KMap(made.physical().frames(), root));
   auto& tables = *new (kernel_tables_room.bytes) PageTables(made.physical(), root, state.largest_page);
   tables.adopt();
   tables.enter();
   made.directories().set_kind(root.top, state.largest_page, &tables);
-  new (added_map_room.bytes) AddedMap(made.physical().frames(), map.root(), state.largest_page);
+  new (added_map_room.bytes) AddedMap(made.physical().frames(), root, state.largest_page);
   initialized = true;
   return &made;
 }

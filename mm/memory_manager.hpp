@@ -155,6 +155,7 @@ struct BootState {
   std::byte* reach;        // where physical address 0 appears before the kernel's own map is loaded
   PhysAddr reach_end;      // and how far that goes
   PageLevel largest_page;  // two_mib, or one_gib where CPUID has it
+  PageLevel top;           // the level of root tables: tib_256 where CR4.LA57 is set, else gib_512
   MisusePolicy on_misuse;
   PhysAddr direct_map_end{~std::uint64_t{0}};  // memory from here on is not to be in the direct map
   const void* home = nullptr;                  // as MemoryManager has it

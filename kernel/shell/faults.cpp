@@ -235,9 +235,9 @@ Error clobber_link(Victim&) {
 // Makes the first page of the text writable, and lets the check of the boot look again.
 void writable_text() {
   std::byte* const reach = memory::manager().physical().frames().map().direct_map;
-  const memory::PhysAddr root{coronel_record.root};
-  memory::PhysAddr table = root;
-  for (auto level = memory::PageLevel::root;; level = memory::below(level)) {
+  const memory::PageRoot root = memory::kernel_tables().root();
+  memory::PhysAddr table = root.table;
+  for (memory::PageLevel level = root.top;; level = memory::below(level)) {
     auto* const entry = reinterpret_cast<memory::PageEntry*>(reach + table.value) +
                         memory::index_at(level, address_of(text_start));
     if (level == memory::PageLevel::page || entry->large()) {
@@ -246,7 +246,7 @@ void writable_text() {
     }
     table = entry->address();
   }
-  memory::verify_protection(root, reach);
+  memory::verify_protection(root.table, reach, root.top);
 }
 
 struct Fault {

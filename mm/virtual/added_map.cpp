@@ -10,7 +10,7 @@ namespace {
 
 class AddedFrames final : public TableFrames {
  public:
-  AddedFrames(const FrameTable& present, PhysAddr root, PhysRange memory)
+  AddedFrames(const FrameTable& present, PageRoot root, PhysRange memory)
       : present_(present), root_(root), memory_(memory), next_(memory.first) {}
 
   Result<PhysAddr> fresh() override {
@@ -41,8 +41,8 @@ class AddedFrames final : public TableFrames {
  private:
   // BootMap made the tables above the slot, out of frames that the direct map shows.
   PageEntry& slot() {
-    PhysAddr table = root_;
-    for (PageLevel here = PageLevel::root; here != PageLevel::page; here = below(here))
+    PhysAddr table = root_.table;
+    for (PageLevel here = root_.top; here != PageLevel::page; here = below(here))
       table = opened(table)[index_at(here, kernel_space::kSlot)].address();
     return opened(table)[index_at(PageLevel::page, kernel_space::kSlot)];
   }
@@ -56,7 +56,7 @@ class AddedFrames final : public TableFrames {
   }
 
   const FrameTable& present_;
-  PhysAddr root_;
+  PageRoot root_;
   PhysRange memory_;
   PhysAddr next_;
   PhysAddr shown_{0};  // what the slot shows; 0: nothing

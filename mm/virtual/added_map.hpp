@@ -12,14 +12,14 @@ namespace memory {
 class AddedMap final : public StorageMapper {
  public:
   // `root` is loaded, and BootMap built it.
-  AddedMap(const FrameTable& frames, PhysAddr root, PageLevel largest)
+  AddedMap(const FrameTable& frames, PageRoot root, PageLevel largest)
       : present_(frames), root_(root), largest_(largest) {}
 
   Result<std::size_t> map(PhysRange memory, PhysAddr direct_end) override;
 
  private:
   const FrameTable& present_;
-  PhysAddr root_;
+  PageRoot root_;
   PageLevel largest_;
 };
 

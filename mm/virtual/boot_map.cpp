@@ -28,9 +28,9 @@ class EarlyFrames final : public TableFrames {
 
 }  // namespace
 
-Result<BootMap> BootMap::create(EarlyAllocator& early, std::byte* reach, PageLevel largest) {
+Result<BootMap> BootMap::create(EarlyAllocator& early, std::byte* reach, PageLevel largest, PageLevel top) {
   BootMap map(early, reach, largest);
-  map.root_ = TRY(EarlyFrames(early, reach).fresh());
+  map.root_ = {.table = TRY(EarlyFrames(early, reach).fresh()), .top = top};
   return map;
 }
 

@@ -27,8 +27,9 @@ struct KernelImage {
 class BootMap {
  public:
   // `reach`: where physical address 0 appears now, for everything that `early` hands out. `largest` as MapBuilder has
-  // it. Fails with no_memory.
-  static Result<BootMap> create(EarlyAllocator& early, std::byte* reach, PageLevel largest);
+  // it; `top` as PageRoot. Fails with no_memory.
+  static Result<BootMap> create(EarlyAllocator& early, std::byte* reach, PageLevel largest,
+                                PageLevel top = PageLevel::gib_512);
 
   // As MapBuilder's.
   Result<void> map(VirtAddr at, PhysAddr to, std::uint64_t bytes, Access access);
@@ -39,7 +40,8 @@ class BootMap {
   // slot and the first of the windows of devices and of stacks. Page zero and everything else stay absent.
   Result<void> map_kernel(const KernelImage& image, const BootInfo& info, PhysAddr direct_end);
 
-  PhysAddr root() const { return root_; }
+  PhysAddr root() const { return root_.table; }
+  PageRoot tree() const { return root_; }
 
  private:
   BootMap(EarlyAllocator& early, std::byte* reach, PageLevel largest)
@@ -53,7 +55,7 @@ class BootMap {
   EarlyAllocator* early_;
   std::byte* reach_;
   PageLevel largest_;
-  PhysAddr root_{};
+  PageRoot root_{};
 };
 
 }  // namespace memory

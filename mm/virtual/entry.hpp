@@ -57,14 +57,7 @@ struct Protection {
 
 // The level of a table, named by what one of its entries covers: PTE, PMD, PUD, and PGD; with five levels the PGD is one
 // higher, over P4Ds.
-enum class PageLevel : std::uint8_t {
-  page = 0,
-  two_mib = 1,
-  one_gib = 2,
-  gib_512 = 3,
-  tib_256 = 4,
-  root = 3
-};
+enum class PageLevel : std::uint8_t { page = 0, two_mib = 1, one_gib = 2, gib_512 = 3, tib_256 = 4 };
 constexpr unsigned raw(PageLevel level) { return static_cast<unsigned>(level); }
 constexpr PageLevel below(PageLevel level) { return PageLevel(static_cast<std::uint8_t>(raw(level) - 1)); }
 constexpr PageLevel above(PageLevel level) { return PageLevel(static_cast<std::uint8_t>(raw(level) + 1)); }

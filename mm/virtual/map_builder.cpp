@@ -31,10 +31,11 @@ Descriptions descriptions_of(PhysRange memory) {
           .blocks = {blocks.aligned_down(kPageSize), blocks_end.aligned_up(kPageSize)}};
 }
 
-// Tables that a range of addresses can need at most when none of its tables exists, all pages being small.
+// Tables that a range of addresses can need at most when none of its tables exists, all pages being small. Five levels need
+// no more: the table below the root that is for all of the kernel's addresses is there from the start.
 std::uint64_t most_tables_for(std::uint64_t bytes) {
   std::uint64_t tables = 0;
-  for (PageLevel level = PageLevel::two_mib; level != PageLevel::root; level = PageLevel(raw(level) + 1))
+  for (PageLevel level = PageLevel::two_mib; level != PageLevel::gib_512; level = above(level))
     tables += bytes / bytes_at(level) + 2;
   return tables + 2;
 }
@@ -44,15 +45,15 @@ std::uint64_t most_tables_for(std::uint64_t bytes) {
 // The entry for `at` in its table at `level`, whose upper tables are made where they are missing. Fails with
 // exists where a larger page covers `at`.
 Result<PageEntry*> MapBuilder::entry_for(VirtAddr at, PageLevel level) {
-  PhysAddr table = root_;
-  for (PageLevel here = PageLevel::root; here != level; here = below(here)) {
+  PhysAddr table = root_.table;
+  for (PageLevel here = root_.top; here != level; here = below(here)) {
     const unsigned index = index_at(here, at);
     if (!frames_.open(table)[index].present()) {
       const PhysAddr made = TRY(frames_.fresh());
       frames_.open(table)[index] = PageEntry::table(made);
     }
     const PageEntry entry = frames_.open(table)[index];
-    if (entry.large()) return Error::exists;
+    if (entry.maps(here)) return Error::exists;
     table = entry.address();
   }
   return &frames_.open(table)[index_at(level, at)];

@@ -24,7 +24,7 @@ class TableFrames {
 class MapBuilder {
  public:
   // `largest`: the largest page that this CPU maps with (two_mib, or one_gib where CPUID has it).
-  MapBuilder(TableFrames& frames, PhysAddr root, PageLevel largest)
+  MapBuilder(TableFrames& frames, PageRoot root, PageLevel largest)
       : frames_(frames), root_(root), largest_(largest) {}
 
   // Maps [at, at + bytes) to [to, to + bytes) with the largest pages that fit. All whole pages. Fails with
@@ -54,7 +54,7 @@ class MapBuilder {
   PageLevel level_for(VirtAddr at, PhysAddr to, std::uint64_t bytes) const;
 
   TableFrames& frames_;
-  PhysAddr root_;
+  PageRoot root_;
   PageLevel largest_;
 };
 

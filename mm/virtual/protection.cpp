@@ -16,13 +16,9 @@ struct Rights {
   bool execute = true;
 };
 
-// With four levels, bits 48 to 63 repeat bit 47 (section 3.3.7.1).
-VirtAddr canonical(std::uint64_t address) {
-  return {static_cast<std::uint64_t>(static_cast<std::int64_t>(address << 16) >> 16)};
-}
-
-std::optional<VirtAddr> find(PhysAddr table, const std::byte* reach, PageLevel level, std::uint64_t base,
-                             Rights above) {
+// The bits of the address that the tables translate.
+std::optional<std::uint64_t> find(PhysAddr table, const std::byte* reach, PageLevel level, std::uint64_t base,
+                                  Rights above) {
   const auto* const entries = reinterpret_cast<const PageEntry*>(reach + table.value);
   for (unsigned index = 0; index < 512; ++index) {
     const PageEntry entry = entries[index];
@@ -31,7 +27,7 @@ std::optional<VirtAddr> find(PhysAddr table, const std::byte* reach, PageLevel l
                       .execute = above.execute && entry.executable()};
     if (!here.write || !here.execute) continue;
     const std::uint64_t address = base + index * bytes_at(level);
-    if (level == PageLevel::page || entry.large()) return canonical(address);
+    if (entry.maps(level)) return address;
     if (const auto found = find(entry.address(), reach, below(level), address, here)) return found;
   }
   return std::nullopt;
@@ -39,12 +35,14 @@ std::optional<VirtAddr> find(PhysAddr table, const std::byte* reach, PageLevel l
 
 }  // namespace
 
-std::optional<VirtAddr> writable_and_executable(PhysAddr root, const std::byte* reach) {
-  return find(root, reach, PageLevel::root, 0, {});
+std::optional<VirtAddr> writable_and_executable(PhysAddr root, const std::byte* reach, PageLevel top) {
+  const auto found = find(root, reach, top, 0, {});
+  if (!found) return std::nullopt;
+  return PageRoot{.table = root, .top = top}.canonical_form(*found);
 }
 
-void verify_protection(PhysAddr root, const std::byte* reach) {
-  const auto found = writable_and_executable(root, reach);
+void verify_protection(PhysAddr root, const std::byte* reach, PageLevel top) {
+  const auto found = writable_and_executable(root, reach, top);
   if (!found) return;
   TextBuffer<80> why;
   why.text("the page at ").address(found->value).text(" is writable and executable");

@@ -11,7 +11,7 @@ import pytest
 
 from coronel.build.image import Module, build_image
 from coronel.guest import Guest
-from coronel.mappings import mappings, physical_ranges, shown_memory
+from coronel.mappings import physical_ranges, shown_memory
 from coronel.pytest_plugin import Build
 
 LETTERS = {"pvh": "PCTLHI", "iso": "MCTLHI"}  # one for each stage before C++, boot/entry.S
@@ -39,9 +39,7 @@ def boot_lines(guest: Guest) -> list[str]:
 def available_memory(guest: Guest) -> list[tuple[int, int]]:
     """The physical ranges that the kernel took for its memory: its direct map, walked in raw RAM."""
     with guest.paused():
-        cpu = guest.registers()[0]
-        tables = mappings(guest.ram, cpu["cr3"])
-        return physical_ranges(shown_memory(tables))
+        return physical_ranges(shown_memory(guest.mappings()))
 
 
 @pytest.mark.parametrize("cpu", ["qemu64", "max,la57=off", "max"])

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from coronel.build.image import build_image
 from coronel.gdb.session import gdb_command
 from coronel.guest import Guest
 from coronel.mappings import mappings
@@ -38,7 +39,8 @@ ADDRESSES = 10_000
 DIRECT_MAP, IMAGE = 0xFFFF_8000_0000_0000, 0xFFFF_FFFF_8000_0000
 SHAPES: dict[str, dict[str, Any]] = {
     "four-levels": {"memory": "64M", "cpu": "qemu64"},
-    "gib-pages": {"memory": "3G", "cpu": "max,-la57", "cpus": 2},
+    "five-levels": {"memory": "64M", "cpu": "max", "cpus": 2},
+    "gib-pages": {"memory": "3G", "cpu": "max", "cmdline": "quiet la57=off", "cpus": 2},
 }
 
 
@@ -97,6 +99,36 @@ def test_three_walkers_agree_on_random_addresses(mm: GuestKernelMM, coronel_seed
                 assert ("x" in flags_text(last.entry, level)) == executable == (not flags >> 63)
     assert mapped > ADDRESSES // 10
     assert mapped < ADDRESSES
+
+
+def test_the_levels_are_the_cpus_and_the_options(mm: GuestKernelMM) -> None:
+    cpus = mm.guest.registers()
+    five = mm.guest.options.cpu == "max" and "la57=off" not in mm.guest.options.cmdline
+    assert {bool(cpu["cr4"] & 1 << 12) for cpu in cpus} == {five}, "all of them"
+    assert len(cpus) == mm.guest.options.cpus
+    assert tree_of(mm).levels == (5 if five else 4)
+    far = 0x00AB_CDEF_0123_4000  # beyond 47 bits
+    pgd = mm.pgd_alloc()
+    assert pgd
+    (outcome,) = mm.run_tables([table_operation("map_range", pgd, far, 4096, 0x1000, 1 << 63)])
+    assert bool(outcome.why) != five
+    mm.pgd_free(pgd)
+
+
+WORDS = ["la57=off", "seed=1 la57=off", "la57=off seed=1", "la57=on", "la57=offx", "xla57=off", "seed=1", ""]
+
+
+@pytest.mark.parametrize("boot", ["pvh", "iso"])
+@pytest.mark.parametrize("words", WORDS)
+def test_the_entry_code_finds_the_word(artifact: Build, tmp_path: Path, boot: str, words: str) -> None:
+    start: dict[str, Any] = {"kernel": artifact.elf, "cmdline": words}
+    if boot == "iso":
+        build_image(artifact.elf, tmp_path / "words.iso", arguments=words)
+        start = {"iso": tmp_path / "words.iso"}
+    with Guest(memory="64M", cpu="max", timeout=30, **start) as guest:
+        guest.wait_ready()
+        five = bool(guest.registers()[0]["cr4"] & 1 << 12)
+    assert five == ("la57=off" not in words.split())
 
 
 def test_no_frame_is_writable_here_and_executable_there(mm: GuestKernelMM) -> None:

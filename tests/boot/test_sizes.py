@@ -12,7 +12,7 @@ import pytest
 from coronel.errors import UsageError
 from coronel.guest import Channel, Guest, Shell
 from coronel.guest.options import GuestOptions
-from coronel.mappings import mappings, shown_memory
+from coronel.mappings import shown_memory
 from coronel.pytest_plugin import Build
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
@@ -54,8 +54,7 @@ def check_accounts(guest: Guest, channel: Channel, size: int) -> dict[str, int]:
     assert free == counters["frames_free"]
 
     with guest.paused():
-        tables = mappings(guest.ram, guest.registers()[0]["cr3"])
-        assert sum(mapping.size for mapping in shown_memory(tables)) == present
+        assert sum(mapping.size for mapping in shown_memory(guest.mappings())) == present
     return dict(meminfo)
 
 

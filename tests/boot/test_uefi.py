@@ -14,7 +14,7 @@ from coronel.build import efi
 from coronel.build.image import Module, build_image
 from coronel.errors import ArtifactError
 from coronel.guest import Guest, GuestOptions
-from coronel.mappings import mappings, physical_ranges, shown_memory
+from coronel.mappings import physical_ranges, shown_memory
 from coronel.pytest_plugin import Build
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -56,8 +56,7 @@ def test_the_memory_of_its_scattered_map_is_in_service(uefi: Guest, artifact: Bu
     assert 118 * MIB < (meminfo["MemPresent"] + 4 * 1024) * KIB < 128 * MIB
     assert meminfo["MemTotal"] + meminfo["MemReserved"] == meminfo["MemPresent"]
     with uefi.paused():
-        tables = mappings(uefi.ram, uefi.registers()[0]["cr3"])
-        usable = shown_memory(tables)
+        usable = shown_memory(uefi.mappings())
     assert sum(m.size for m in usable) == meminfo["MemPresent"] * KIB
     holes = len(physical_ranges(usable)) - 1
     assert holes >= 4, "the firmware keeps pieces in the middle: an odd map, as it should be"

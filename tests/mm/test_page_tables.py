@@ -75,7 +75,7 @@ BAD: list[tuple[str, tuple[int, ...], int]] = [
     ("map_range", (PRIVATE, 0, 0, DATA), errno.EINVAL),
     ("map_range", (PRIVATE, PAGE, 1, DATA), errno.EINVAL),
     ("map_range", (PRIVATE, PAGE, 1 << 52, DATA), errno.EINVAL),  # beyond physical addresses
-    ("map_range", (0x0080_0000_0000_0000, PAGE, 0, DATA), errno.EINVAL),  # not canonical at any height
+    ("map_range", (0x0100_0000_0000_0000, PAGE, 0, DATA), errno.EINVAL),  # not canonical at any height
     ("map_range", (0xFFFF_C000_0000_0000, PAGE, 0, DATA), errno.EINVAL),  # the kernel's half
     ("map_range", ((1 << 64) - PAGE, 2 * PAGE, 0, DATA), errno.EINVAL),  # around the end
     ("map_range", (PRIVATE, PAGE, 0, P.WRITE), errno.EINVAL),  # written and executed

@@ -56,9 +56,9 @@ TEST(entry, indices_are_nine_bits_a_level) {
   EXPECT_EQ(index_at(PageLevel::page, at), (at.value >> 12) & 511);
   EXPECT_EQ(index_at(PageLevel::two_mib, at), (at.value >> 21) & 511);
   EXPECT_EQ(index_at(PageLevel::one_gib, at), (at.value >> 30) & 511);
-  EXPECT_EQ(index_at(PageLevel::root, at), 258u);
+  EXPECT_EQ(index_at(PageLevel::gib_512, at), 258u);
   EXPECT_EQ(bytes_at(PageLevel::page), 4_KiB);
   EXPECT_EQ(bytes_at(PageLevel::two_mib), 2_MiB);
   EXPECT_EQ(bytes_at(PageLevel::one_gib), 1_GiB);
-  EXPECT_EQ(bytes_at(PageLevel::root), 512_GiB);
+  EXPECT_EQ(bytes_at(PageLevel::gib_512), 512_GiB);
 }

@@ -13,7 +13,6 @@
 #define kEferMsr 0xc0000080
 #define kGsBaseMsr 0xc0000101
 #define kEfer 0x900                     // LME, NXE
-#define kCr4 0x20                       // PAE
 #define kCr0 0x80010035                 // PE, EM, ET, NE, WP, PG
 #define kProtected 0x11                 // PE, ET
 
@@ -43,9 +42,9 @@ trampoline_32:
         mov     %eax, %ds
         mov     %eax, %es
         mov     %eax, %ss
-        mov     $kCr4, %eax
+        mov     PHYSICAL(boot_cr4), %eax
         mov     %eax, %cr4
-        mov     $PHYSICAL(boot_root), %eax
+        mov     PHYSICAL(boot_top), %eax
         mov     %eax, %cr3
         mov     $kEferMsr, %ecx
         mov     $kEfer, %eax

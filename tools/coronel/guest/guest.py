@@ -45,6 +45,8 @@ from coronel.guest.options import GuestOptions, Wiring
 from coronel.guest.registers import Registers
 from coronel.guest.shell import Shell
 from coronel.guest.watch import Watch
+from coronel.mappings import Mapping as PageMapping
+from coronel.mappings import mappings
 from coronel.memory import KernelMemory, PhysicalMemory
 
 MINIMUM_QEMU = (7, 2)  # Debian 12's; older ones were never tried
@@ -53,6 +55,10 @@ NMI_GRACE = 1.0  # seconds a hung kernel has to explain itself
 STALL = 0.25  # seconds of silence inside a record after which its rest is lost
 CLOSE_TIMEOUT = 3.0
 _CR4_LA57 = 1 << 12
+
+
+def _levels(cpu: Registers) -> int:
+    return 5 if cpu["cr4"] & _CR4_LA57 else 4
 
 
 class Guest:
@@ -194,8 +200,12 @@ class Guest:
         now.
         """
         cpu = self.registers()[0]
-        levels = 5 if cpu["cr4"] & _CR4_LA57 else 4
-        return KernelMemory(self.ram, cpu["cr3"] if root is None else root, levels)
+        return KernelMemory(self.ram, cpu["cr3"] if root is None else root, _levels(cpu))
+
+    def mappings(self) -> list[PageMapping]:
+        """Everything that the tables map which CPU 0 uses now, read from raw RAM. Pause it before."""
+        cpu = self.registers()[0]
+        return list(mappings(self.ram, cpu["cr3"], _levels(cpu)))
 
     def registers(self, timeout: float = 5.0) -> list[Registers]:
         """Of every CPU. Pause the guest first when they have to agree with each other or with memory."""
