@@ -21,6 +21,7 @@ std::span<const BenchmarkSet> benchmark_sets() {
   static const std::array kSets{
       BenchmarkSet{"pages", frame_benchmark_cases()},
       BenchmarkSet{"heap", heap_benchmark_cases()},
+      BenchmarkSet{"vmalloc", vmalloc_benchmark_cases()},
   };
   return kSets;
 }

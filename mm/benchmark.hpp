@@ -60,7 +60,8 @@ struct BenchmarkSet {
 std::span<const BenchmarkSet> benchmark_sets();
 
 // -- the floors' cases, by file
-std::span<const BenchmarkCase> frame_benchmark_cases();  // frame_benchmark.cpp
-std::span<const BenchmarkCase> heap_benchmark_cases();   // heap_benchmark.cpp
+std::span<const BenchmarkCase> frame_benchmark_cases();    // frame_benchmark.cpp
+std::span<const BenchmarkCase> heap_benchmark_cases();     // heap_benchmark.cpp
+std::span<const BenchmarkCase> vmalloc_benchmark_cases();  // vmalloc_benchmark.cpp
 
 }  // namespace memory

@@ -12,6 +12,7 @@
 #include "mm/heap/layout.hpp"
 #include "mm/memory_manager.hpp"
 #include "mm/physical/layout.hpp"
+#include "mm/virtual/layout.hpp"
 
 #define LAYOUT_DEF "mm/layout.def"
 #define LAYOUT_FLOOR top
@@ -20,14 +21,14 @@
 namespace memory::layout {
 
 inline constexpr auto kFields =
-    memory::stats::join(stats::kFields, physical::kFields, heap::kFields, top::kFields);
+    memory::stats::join(stats::kFields, physical::kFields, heap::kFields, virtual_memory::kFields, top::kFields);
 inline constexpr auto kOwners =
-    memory::stats::join(stats::kOwners, physical::kOwners, heap::kOwners, top::kOwners);
+    memory::stats::join(stats::kOwners, physical::kOwners, heap::kOwners, virtual_memory::kOwners, top::kOwners);
 inline constexpr auto kEnums =
-    memory::stats::join(stats::kEnums, physical::kEnums, heap::kEnums, top::kEnums);
+    memory::stats::join(stats::kEnums, physical::kEnums, heap::kEnums, virtual_memory::kEnums, top::kEnums);
 // For link_fields(), once all are there.
 inline constexpr auto kUnlinkedTypes =
-    memory::stats::join(stats::kTypes, physical::kTypes, heap::kTypes, top::kTypes);
+    memory::stats::join(stats::kTypes, physical::kTypes, heap::kTypes, virtual_memory::kTypes, top::kTypes);
 
 // Points the record at these rows, and at the counters and options.
 void fill(memory::stats::Record& record, std::span<const memory::stats::TypeRow> types,

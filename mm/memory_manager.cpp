@@ -98,6 +98,67 @@ void MemoryManager::set_cpus(std::span<PerCpu* const> cpus) {
   platform::panic(why.view());
 }
 
+void MemoryManager::start_addresses(PageTables& tables) {
+  CHECK(!addresses_);
+  addresses_.emplace(heap_, tables);
+  manager_record_.ranges = &addresses_->ranges().record();
+}
+
+Result<void> MemoryManager::vfree(VirtAddr at) {
+  const auto released = addresses_->vmalloc().release(at);
+  if (!released.ok()) [[unlikely]]
+    meet_range_misuse(released.error(), at);
+  return released;
+}
+
+Result<void> MemoryManager::iounmap(VirtAddr at) {
+  const auto released = addresses_->vmalloc().unmap_device(at);
+  if (!released.ok()) [[unlikely]]
+    meet_range_misuse(released.error(), at);
+  return released;
+}
+
+[[gnu::noinline]] void MemoryManager::meet_range_misuse(Error error, VirtAddr at) const {
+  if (!is_misuse(error) || on_misuse_ != MisusePolicy::panic) return;
+  TextBuffer<160> why;
+  why.text(text_of(error)).text(": kernel address ").address(at.value);
+  const auto found = addresses_->ranges().find(at);
+  if (found.ok()) {
+    const FoundRange range = found.take();
+    why.text(", in the ").text(name_of(range.kind)).text(" range of ").text(range.owner.view());
+    why.text(" at ").address(range.body.first.value);
+  }
+  platform::panic(why.view());
+}
+
+Result<FoundRange> MemoryManager::range_at_fault(VirtAddr at) const {
+  if (!addresses_) return Error::not_found;
+  const FrameTable& frames = physical_.frames();
+  const auto direct = reinterpret_cast<std::uint64_t>(frames.map().direct_map);
+  const auto own = reinterpret_cast<std::uint64_t>(this);
+  return addresses_->ranges().find_unlocked(at, [&frames, direct, own](const KernelRange* record) {
+    const std::uint64_t address = reinterpret_cast<std::uint64_t>(record);
+    const std::uint64_t last = address + sizeof(KernelRange) - 1;
+    if (address >= own && last < own + sizeof(MemoryManager) && last > address)
+      return true;  // the window's own
+    if (address < direct || address % alignof(KernelRange) != 0 || last < address) return false;
+    for (const std::uint64_t byte : {address, last}) {
+      if ((byte - direct) / kPageSize >= raw(kNoFrame)) return false;
+      const FrameNumber number = frame_at(PhysAddr{byte - direct});
+      if (!frames.has(number) || frames[number].state() == FrameState::absent ||
+          !frames.in_direct_map(number))
+        return false;
+    }
+    return true;
+  });
+}
+
+bool MemoryManager::valid() const {
+  if (!physical_.valid() || !heap_.valid() || !kernel_heap_.validate_heap()) return false;
+  if (!directories_.valid()) return false;
+  return !addresses_ || addresses_->valid();
+}
+
 void MemoryManager::describe_counters(Inspector& to) const {
   to.begin_object("", Layout::lines);
   for (std::size_t n = 0; n < stats::kCounters; ++n) {
@@ -133,6 +194,7 @@ Result<MemoryManager*> initialize(const BootInfo& info, const KernelImage& image
   tables.adopt();
   tables.enter();
   made.directories().set_kind(root.top, state.largest_page, &tables);
+  made.start_addresses(tables);
   new (added_map_room.bytes) AddedMap(made.physical().frames(), root, state.largest_page);
   initialized = true;
   return &made;
@@ -147,6 +209,11 @@ Result<void> add_memory(PhysRange memory) {
 PageTables& kernel_tables() {
   DCHECK(initialized);
   return *kernel_tables_room.made();
+}
+
+Result<FoundRange> range_at_fault(VirtAddr at) {
+  if (!initialized) return Error::not_found;
+  return manager().range_at_fault(at);
 }
 
 MemoryManager& manager() {

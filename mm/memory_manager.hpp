@@ -1,6 +1,7 @@
 // MemoryManager: all floors of mm/ put together. memory_manager.cpp holds the only globals of mm/.
 // SPDX-License-Identifier: MIT
 #pragma once
+#include <optional>
 #include <span>
 
 #include "mm/heap/frame_source.hpp"
@@ -11,6 +12,7 @@
 #include "mm/stats/record.hpp"
 #include "mm/stats/stats.hpp"
 #include "mm/virtual/boot_map.hpp"
+#include "mm/virtual/kernel_addresses.hpp"
 #include "mm/virtual/page_directories.hpp"
 
 namespace memory {
@@ -27,6 +29,7 @@ struct ManagerRecord {
   const HeapRecord* heap = nullptr;
   const HeapState* kernel_heap = nullptr;
   const void* home = nullptr;  // what the home has of its own, as its rows say; null: nothing
+  const RangesRecord* ranges = nullptr;  // null: no kernel addresses are handed out
 };
 
 class MemoryManager {
@@ -61,6 +64,26 @@ class MemoryManager {
   const KernelHeap& kernel_heap() const { return kernel_heap_; }
   PageDirectories& directories() { return directories_; }
   const PageDirectories& directories() const { return directories_; }
+
+  // Hands out kernel addresses from now on, mapped in `tables`, which outlive this. Once, after start().
+  void start_addresses(PageTables& tables);
+  // Precondition: start_addresses() was called.
+  KernelAddresses& addresses() { return *addresses_; }
+  const KernelAddresses& addresses() const { return *addresses_; }
+  bool has_addresses() const { return addresses_.has_value(); }
+
+  // The face of kernel addresses: as Vmalloc's, but a misuse is met with the policy.
+  Result<VirtAddr> vmalloc(std::uint64_t bytes, const Origin& origin,
+                           Vmalloc::Contents contents = Vmalloc::Contents::undefined) {
+    return addresses_->vmalloc().allocate(bytes, origin, contents);
+  }
+  Result<void> vfree(VirtAddr at);
+  Result<void> iounmap(VirtAddr at);
+
+  // Who has that kernel address, for a CPU that reports a fault and will not go on: takes no lock, which may be held, and
+  // reads a record only where directly mapped memory or the manager is. Fails with not_found; may miss what is being
+  // changed just now.
+  Result<FoundRange> range_at_fault(VirtAddr at) const;
 
   // The n-th allocation from now on fails, whichever floor makes it; 0 disarms. Nothing is served out of a cache
   // meanwhile. Precondition: as KmemCache::quiesce().
@@ -118,9 +141,7 @@ class MemoryManager {
   void describe_counters(Inspector& to) const;
 
   // Proves every invariant of every floor. O(memory).
-  bool valid() const {
-    return physical_.valid() && heap_.valid() && kernel_heap_.validate_heap() && directories_.valid();
-  }
+  bool valid() const;
 
  private:
   void meet_misuse(Error error, FrameNumber number, Order order) const;
@@ -131,6 +152,7 @@ class MemoryManager {
     return released;
   }
   void meet_heap_misuse(Error error) const;
+  void meet_range_misuse(Error error, VirtAddr at) const;
   template <typename Outcome>
   Outcome meet(Outcome outcome) const {
     if (!outcome.ok()) [[unlikely]]
@@ -144,6 +166,7 @@ class MemoryManager {
   FrameSource heap_pages_;
   KernelHeap kernel_heap_;
   PageDirectories directories_;
+  std::optional<KernelAddresses> addresses_;
   std::span<PerCpu* const> cpus_;
   stats::Record& record_;
   MisusePolicy on_misuse_;
@@ -171,11 +194,12 @@ Result<MemoryManager*> initialize(const BootInfo& info, const KernelImage& image
 // initialize() succeeded.
 Result<void> add_memory(PhysRange memory);
 
-class PageTables;
-
 // The tree that maps the kernel, in every space. A CPU that starts calls enter() on it. Precondition: initialize()
 // succeeded.
 PageTables& kernel_tables();
+
+// As MemoryManager::range_at_fault; not_found before initialize() has succeeded, too.
+Result<FoundRange> range_at_fault(VirtAddr at);
 
 // The kernel's memory manager. Precondition: initialize() succeeded.
 MemoryManager& manager();

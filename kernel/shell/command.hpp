@@ -62,6 +62,11 @@ Status run_alloc(Call& call);
 Status run_free(Call& call);
 Status run_held(Call& call);
 Status run_stress(Call& call);
+Status run_vmallocinfo(Call& call);  // commands_vmalloc.cpp
+Status run_vmalloc(Call& call);
+Status run_vfree(Call& call);
+Status run_ioremap(Call& call);
+Status run_iounmap(Call& call);
 Status run_bench(Call& call);  // commands_bench.cpp
 Status run_latency(Call& call);
 Status run_extfrag(Call& call);

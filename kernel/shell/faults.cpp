@@ -230,6 +230,67 @@ Error clobber_link(Victim&) {
   return Error::ok;
 }
 
+// ---- kernel addresses
+
+using memory::VirtAddr;
+
+[[gnu::noinline]] VirtAddr some_pages(std::uint64_t pages) {
+  const auto got = memory::manager().vmalloc(pages * memory::kPageSize, memory::Origin::here("break"));
+  CHECK(got.ok());
+  return got.take();
+}
+
+void vmalloc_overrun() {
+  *hidden(reinterpret_cast<char*>((some_pages(2) + 2 * memory::kPageSize).value)) = 'x';
+}
+void vmalloc_after_free() {
+  const VirtAddr at = some_pages(1);
+  CHECK(memory::manager().vfree(at).ok());
+  *hidden(reinterpret_cast<char*>(at.value)) = 'x';
+}
+void vmalloc_execute() {
+  const VirtAddr at = some_pages(1);
+  *hidden(reinterpret_cast<unsigned char*>(at.value)) = 0xc3;  // ret
+  reinterpret_cast<void (*)()>(at.value)();
+}
+
+// On a stack of its own, as a thread would have it.
+void thread_stack_overflow() {
+  const auto stack = memory::manager().addresses().stacks().allocate(memory::Origin::here("thread", 7));
+  CHECK(stack.ok());
+  asm volatile("mov %0, %%rsp\n\txor %%ebp, %%ebp\n\tcall *%1"
+               :
+               : "r"(stack.take().top.value), "r"(&stack_overflow)
+               : "memory");
+}
+void thread_stack_guard() {
+  const auto stack = memory::manager().addresses().stacks().allocate(memory::Origin::here("CPU", 3));
+  CHECK(stack.ok());
+  *hidden(reinterpret_cast<char*>(stack.take().bottom.value - 1)) = 'x';
+}
+void thread_stack_canary() {
+  auto& stacks = memory::manager().addresses().stacks();
+  const auto stack = stacks.allocate(memory::Origin::here("thread", 9));
+  CHECK(stack.ok());
+  *hidden(reinterpret_cast<char*>(stack.take().bottom.value)) = 'x';
+  static_cast<void>(stacks.release(stack.take()));
+}
+
+Error vfree_twice(Victim&) {
+  const VirtAddr at = some_pages(1);
+  CHECK(memory::manager().vfree(at).ok());
+  return memory::manager().vfree(at).error();
+}
+Error vfree_inside(Victim&) {
+  const VirtAddr at = some_pages(3);
+  const Error answer = memory::manager().vfree(at + memory::kPageSize).error();
+  CHECK(memory::manager().vfree(at).ok());
+  return answer;
+}
+Error vfree_wild(Victim&) {
+  return memory::manager().vfree(memory::kernel_space::kVmallocEnd - memory::kPageSize).error();
+}
+
 // ---- protection
 
 // Makes the first page of the text writable, and lets the check of the boot look again.
@@ -284,8 +345,19 @@ constexpr std::array kFaults{
     Fault{"stack-overflow", "double fault: the boot stack runs into its guard page", stack_overflow},
     Fault{"stack-smash", "a function finds its stack canary overwritten", stack_smash},
     Fault{"thread-overflow", "double fault: a thread's stack runs into its guard page", overflow_of_thread},
+    Fault{"thread-stack-canary", "a thread's stack is given back with its canary overwritten",
+          thread_stack_canary},
+    Fault{"thread-stack-guard", "page fault: the guard page below a CPU's stack", thread_stack_guard},
+    Fault{"thread-stack-overflow", "double fault: a thread's stack runs into its guard page",
+          thread_stack_overflow},
     Fault{"triple-fault", "the CPU shuts down without a word", power::triple_fault},
     Fault{"ud2", "invalid opcode", undefined},
+    Fault{"vfree-inside", "the inside of a vmalloc range is given back", nullptr, vfree_inside},
+    Fault{"vfree-twice", "a vmalloc range is given back twice", nullptr, vfree_twice},
+    Fault{"vfree-wild", "kernel addresses that nobody has are given back", nullptr, vfree_wild},
+    Fault{"vmalloc-after-free", "page fault: a vmalloc range that was given back", vmalloc_after_free},
+    Fault{"vmalloc-execute", "page fault: a vmalloc range is not executable", vmalloc_execute},
+    Fault{"vmalloc-overrun", "page fault: the guard page behind a vmalloc range", vmalloc_overrun},
     Fault{"wild-free", "a frame that does not exist is given back", nullptr, free_beyond},
     Fault{"writable-text", "the check for pages that are writable and executable", writable_text},
     Fault{"write-after-free", "a freed frame is written to; found with poison_frames", nullptr,

@@ -204,7 +204,8 @@ void work(void* context) {
 
 }  // namespace
 
-Result<CpuStressReport> stress_cpus(std::uint64_t operations, std::uint64_t seed, bool (*keep_going)()) {
+[[gnu::noinline]] Result<CpuStressReport> stress_cpus(std::uint64_t operations, std::uint64_t seed,
+                                                      bool (*keep_going)()) {
   const unsigned cpus = cpu_count();
   const std::int64_t shot_before = memory_manager().counter(Counter::shootdowns);
   CpuStressReport report;

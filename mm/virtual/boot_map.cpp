@@ -82,6 +82,7 @@ Result<void> BootMap::map_kernel(const KernelImage& image, const BootInfo& info,
     }
     TRY(builder.prepare(kernel_space::kDevices));
     TRY(builder.prepare(kernel_space::kStacks));
+    TRY(builder.prepare(kernel_space::kVmalloc));
     return builder.prepare(kernel_space::kSlot);
   });
 }

@@ -36,8 +36,9 @@ class BootMap {
   Result<void> back(VirtAddr at, std::uint64_t bytes);
 
   // The kernel's whole map: its image by section without guard pages; the direct map of available memory below
-  // `direct_end`, read-only where it shows what of the image is; the frame array and the pageblocks over all of it; what firmware keeps, to read; the tables above the
-  // slot and the first of the windows of devices and of stacks. Page zero and everything else stay absent.
+  // `direct_end`, read-only where it shows what of the image is; the frame array and the pageblocks over all of it; what
+  // firmware keeps, to read; the tables above the slot and the first of the windows of devices, of stacks and of kernel
+  // ranges. Page zero and everything else stay absent.
   Result<void> map_kernel(const KernelImage& image, const BootInfo& info, PhysAddr direct_end);
 
   PhysAddr root() const { return root_.table; }

@@ -21,6 +21,7 @@
 //   R3  every record knows the largest free range below it, and the tree is an AVL tree in order (Tree::valid)
 //   R4  a free range is nobody's: no kind, no guards, no owner; a taken one has a kind and a body that is not empty
 //   R5  the record's counts are those of the tree
+//   R6  a window that is wholly free is one range, and its record is the one that this owns
 // SPDX-License-Identifier: MIT
 #include "mm/virtual/kernel_range.hpp"
 
@@ -56,16 +57,13 @@ VirtRange place_in(const KernelRange& free, const RangeRequest& request) {
 }  // namespace
 
 struct KernelRanges::Spares {
-  std::array<KernelRange*, 2> records{};
+  std::array<KernelRange*, 3> records{};
   unsigned count = 0;
 
   void add(KernelRange& record) { records[count++] = &record; }
   KernelRange& take() {
     CHECK(count > 0);
     return *records[--count];
-  }
-  void give_back_to(RangeStorage& storage) {
-    while (count > 0) storage.give_back(take());
   }
   // A record that holds a piece of the window.
   KernelRange& make(VirtRange whole) {
@@ -87,18 +85,30 @@ std::uint64_t KernelRanges::ByAddress::summarise(const KernelRange& range, const
 KernelRanges::KernelRanges(VirtRange window, RangeStorage& storage)
     : window_(window),
       storage_(storage),
-      record_{.first = window.first, .end = window.end, .tree = &ranges_.core(), .free_bytes = 0} {
+      record_{
+          .first = window.first, .end = window.end, .tree = &ranges_.core(), .free_bytes = window.bytes()} {
   CHECK(!window.empty() && window.first.aligned_to(kPageSize) && window.end.aligned_to(kPageSize));
+  whole_.first = window.first;
+  whole_.bytes = window.bytes();
+  CHECK(ranges_.insert(whole_).ok());
+  ranges_.refresh(whole_);
 }
 
-Result<void> KernelRanges::start() {
-  Spares spares;
-  spares.add(*TRY(storage_.fresh()));
-  Spin<Rank::range>::Hold hold(lock_);
-  CHECK(ranges_.empty());
-  CHECK(ranges_.insert(spares.make(window_)).ok());
-  record_.free_bytes = window_.bytes();
-  return {};
+// What the tree does not need. The window's own record just waits.
+void KernelRanges::give_back(Spares& spares) {
+  while (spares.count > 0)
+    if (KernelRange& record = spares.take(); &record != &whole_) storage_.give_back(record);
+}
+
+// When all is free again it is said by the window's own record.
+void KernelRanges::rest(Spares& spares) {
+  KernelRange* const last = ranges_.root();
+  if (last == &whole_) return;
+  whole_ = KernelRange{};
+  whole_.first = last->first;
+  whole_.bytes = last->bytes;
+  ranges_.replace(*last, whole_);
+  spares.add(*last);
 }
 
 Result<KernelRanges::Place> KernelRanges::first_fit(const RangeRequest& request) const {
@@ -169,7 +179,7 @@ Result<KernelRange*> KernelRanges::allocate(const RangeRequest& request) {
   if (request.align > kPageSize) {
     const auto second = storage_.fresh();
     if (!second.ok()) {
-      spares.give_back_to(storage_);
+      give_back(spares);
       return second.error();
     }
     spares.add(*second.take());
@@ -192,7 +202,7 @@ Result<KernelRange*> KernelRanges::allocate(const RangeRequest& request) {
       record_.free_bytes -= taken->bytes;
     }
   }
-  spares.give_back_to(storage_);
+  give_back(spares);
   if (taken == nullptr) return Error::no_memory;
   return taken;
 }
@@ -262,8 +272,9 @@ void KernelRanges::release(KernelRange& range) {
     range.guard_below = range.guard_above = 0;
     range.kind = RangeKind::none;
     join(range, spares);
+    if (ranges_.size() == 1) rest(spares);
   }
-  spares.give_back_to(storage_);
+  give_back(spares);
 }
 
 FoundRange KernelRanges::copy_of(const KernelRange& range) {
@@ -312,7 +323,6 @@ std::uint64_t KernelRanges::largest_free() const {
 bool KernelRanges::valid() const {
   Spin<Rank::range>::Hold hold(lock_);
   if (!ranges_.valid()) return false;  // R3
-  if (ranges_.empty()) return record_.allocated == 0 && record_.free_bytes == 0;
   VirtAddr expected = window_.first;
   std::uint64_t allocated = 0;
   std::uint64_t free_bytes = 0;
@@ -332,6 +342,7 @@ bool KernelRanges::valid() const {
       ++allocated;
     }
   }
+  if (allocated == 0 && ranges_.root() != &whole_) return false;  // R6, and by R2 there is no other
   return expected == window_.end && allocated == record_.allocated &&
          free_bytes == record_.free_bytes;  // R1, R5
 }

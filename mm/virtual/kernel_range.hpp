@@ -138,13 +138,10 @@ struct FoundRange {
 // it only says who may.
 class KernelRanges {
  public:
-  // `window`: whole pages, not empty. `storage` outlives this. Takes no memory.
+  // `window`: whole pages, not empty, and all of it free. `storage` outlives this. Takes no memory.
   KernelRanges(VirtRange window, RangeStorage& storage);
   KernelRanges(const KernelRanges&) = delete;
   KernelRanges& operator=(const KernelRanges&) = delete;
-
-  // Makes the whole window free. Fails with no_memory, and may be called again; until it succeeds nothing can be had.
-  Result<void> start();
 
   // The lowest place for that body with its guards. O(log n) for bodies that ask for no more than a page's alignment;
   // else free ranges that are large enough only without the alignment cost one step each. Fails, nothing changed, with
@@ -193,7 +190,7 @@ class KernelRanges {
   std::uint64_t free_bytes() const;
   std::uint64_t largest_free() const;
 
-  // Proves R1-R4 of kernel_range.cpp. O(n).
+  // Proves R1-R6 of kernel_range.cpp. O(n).
   bool valid() const;
 
   const RangesRecord& record() const { return record_; }
@@ -220,6 +217,8 @@ class KernelRanges {
   Result<Place> first_fit(const RangeRequest& request) const REQUIRES(lock_);
   KernelRange& carve(const Place& place, Spares& spares) REQUIRES(lock_);
   void join(KernelRange& range, Spares& spares) REQUIRES(lock_);
+  void rest(Spares& spares) REQUIRES(lock_);
+  void give_back(Spares& spares);
   Result<FoundRange> next_from(VirtAddr at) const;
   bool was_released(VirtAddr body) const REQUIRES(lock_);
   static FoundRange copy_of(const KernelRange& range);
@@ -227,6 +226,8 @@ class KernelRanges {
   const VirtRange window_;
   RangeStorage& storage_;
   mutable Spin<Rank::range> lock_;
+  KernelRange
+      whole_;  // the record of the window when all of it is free, so that a window nobody uses costs no memory
   Ranges ranges_ GUARDED_BY(lock_);
   RangesRecord record_;                                             // its counts by the lock
   std::array<VirtAddr, kRemembered> released_ GUARDED_BY(lock_){};  // bodies, the last releases

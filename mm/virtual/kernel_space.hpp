@@ -7,6 +7,9 @@ namespace memory::kernel_space {
 
 inline constexpr VirtAddr kDirectMap{
     0xffff'8000'0000'0000};  // physical address 0; RAM, and read-only what firmware keeps
+// Kernel ranges: 512 GiB, what one entry of a root table covers, so all roots share it by sharing that entry.
+inline constexpr VirtAddr kVmalloc{0xffff'c000'0000'0000};
+inline constexpr VirtAddr kVmallocEnd{0xffff'c080'0000'0000};
 inline constexpr VirtAddr kFrameArray{0xffff'e000'0000'0000};  // Frame of frame 0
 inline constexpr VirtAddr kPageblocks{0xffff'e800'0000'0000};  // Pageblock of frame 0
 inline constexpr VirtAddr kImage{0xffff'ffff'8000'0000};       // physical address 0 as the kernel is linked

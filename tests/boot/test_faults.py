@@ -83,7 +83,46 @@ FAULTS = {
         ("__stack_chk_fail", "stack_smash"),
         registers=False,
     ),
+    "thread-stack-canary": Expected(
+        rf"stack of thread 9: its canary at {STACK} was overwritten",
+        ("KernelStacks::release", "thread_stack_canary", *COMMAND),
+        registers=False,
+    ),
+    "thread-stack-guard": Expected(
+        rf"page fault: write to {STACK} \(the guard page of the stack of CPU 3, "
+        rf"from {STACK} \S.*thread_stack_guard\+0x[0-9a-f]+\), which is not mapped",
+        COMMAND,
+    ),
+    "thread-stack-overflow": Expected("stack overflow of thread 7: it ran into its guard page", ()),
     "ud2": Expected("invalid opcode", COMMAND),
+    "vfree-inside": Expected(
+        rf"free of the inside of a block: kernel address {STACK}, in the vmalloc range of break at {STACK}",
+        ("meet_range_misuse", "vfree_inside", *COMMAND),
+        registers=False,
+    ),
+    "vfree-twice": Expected(
+        f"double free: kernel address {STACK}",
+        ("meet_range_misuse", "vfree_twice", *COMMAND),
+        registers=False,
+    ),
+    "vfree-wild": Expected(
+        f"free of kernel addresses that nobody has: kernel address {STACK}",
+        ("meet_range_misuse", "vfree_wild", *COMMAND),
+        registers=False,
+    ),
+    "vmalloc-after-free": Expected(
+        rf"page fault: write to {STACK} \(kernel addresses that nobody has\), which is not mapped", COMMAND
+    ),
+    "vmalloc-execute": Expected(
+        rf"page fault: execution of {STACK} \(in the vmalloc range \[{STACK}, {STACK}\) of break, "
+        rf"from {STACK} .*some_pages.*\), which is not executable",
+        ("vmalloc_execute", *COMMAND),
+    ),
+    "vmalloc-overrun": Expected(
+        rf"page fault: write to {STACK} \(the guard page of the vmalloc range \[{STACK}, {STACK}\) of break, "
+        rf"from {STACK} .*some_pages.*\), which is not mapped",
+        COMMAND,
+    ),
     "wild-free": Expected(
         "free of a frame that does not exist: frame 0x2005, order 0",
         ("meet_misuse", "free_beyond", *COMMAND),
@@ -173,7 +212,17 @@ def test_the_fault_is_reported(guest: Guest, artifact: Build, fault: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "fault", ["stack-overflow", "null-write", "exec-stack", "write-text", "double-free", "stack-smash"]
+    "fault",
+    [
+        "stack-overflow",
+        "null-write",
+        "exec-stack",
+        "write-text",
+        "double-free",
+        "stack-smash",
+        "thread-stack-overflow",
+        "vfree-twice",
+    ],
 )
 def test_the_release_kernel_detects_it_too(artifact: Build, fault: str) -> None:
     elf = artifact.elf.parent.parent / "release" / artifact.elf.name
@@ -284,6 +333,7 @@ def test_poweroff_has_its_own_exit_code(guest: Guest) -> None:
 
 @pytest.mark.guest(memory="32M", cmdline="on_misuse=refuse")
 def test_misuse_can_be_refused_instead(shell: Shell, channel: Channel) -> None:
+    channel.call("quiesce")
     before = channel.batch(["buddyinfo", "meminfo"])
     misuses = channel.call("stats")["frame_misuses"]
     for number, (fault, reason) in enumerate(MISUSES.items(), start=1):
@@ -293,6 +343,19 @@ def test_misuse_can_be_refused_instead(shell: Shell, channel: Channel) -> None:
     after = channel.batch(["buddyinfo", "meminfo"])
     assert [outcome.value for outcome in after] == [outcome.value for outcome in before]
     channel.call("stress", "pages", 2000)
+
+
+@pytest.mark.guest(memory="32M", cmdline="on_misuse=refuse")
+def test_misuse_of_kernel_addresses_can_be_refused(shell: Shell, channel: Channel) -> None:
+    reasons = {
+        "vfree-twice": "double free",
+        "vfree-inside": "free of the inside of a block",
+        "vfree-wild": "free of kernel addresses that nobody has",
+    }
+    for number, (fault, reason) in enumerate(reasons.items(), start=1):
+        assert shell.run(f"break {fault}") == f"break: refused: {reason}\n"
+        assert channel.call("stats")["range_misuses"] == number
+    assert channel.call("vmallocinfo") == []
 
 
 @pytest.mark.guest(memory="32M", cmdline="on_misuse=refuse")

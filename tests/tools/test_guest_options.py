@@ -247,6 +247,15 @@ def test_a_log_keeps_its_beginning_and_its_end() -> None:
     assert len(log.tail().split("\n")) == 40
 
 
+def test_the_end_of_a_log_has_the_whole_report_of_a_panic() -> None:
+    log = SerialLog()
+    log.add(b"before\n" * 300)
+    log.add(b"panic: it ended\n" + b"a counter: 1\n" * 120 + b"end of panic\n")
+    assert log.tail().startswith("panic: it ended\n")
+    log.add(b"after\n" * 300)
+    assert log.tail() == "\n".join(["after"] * 40)
+
+
 def test_what_cannot_be_printed_is_escaped() -> None:
     assert printable(b"a\r\nb\xffc\x1b[0m\x00\tz") == "a\nb\\xffc\\x1b[0m\\x00\tz"
     assert printable("Größe".encode()) == "Größe"

@@ -8,6 +8,8 @@
 #include "kernel/arch/x86_64/stacks.hpp"
 #include "kernel/arch/x86_64/trap.hpp"
 #include "kernel/image.hpp"
+#include "kernel/symbols.hpp"
+#include "mm/memory_manager.hpp"
 
 namespace kernel {
 
@@ -39,7 +41,49 @@ bool is_canonical(std::uint64_t address) {
   return static_cast<std::int64_t>(address << unused) >> unused == static_cast<std::int64_t>(address);
 }
 
+// "CPU 3", or the owner's name alone.
+void write_owner(memory::Writer& out, const memory::FoundRange& range) {
+  out.text(range.owner.view());
+  if (range.kind == memory::RangeKind::stack) out.text(" ").number(range.number);
+}
+
+// What the address is in the window of kernel ranges; false outside of it.
+bool write_kernel_range(memory::Writer& out, std::uint64_t address) {
+  using namespace memory::kernel_space;
+  if (address < kVmalloc.value || address >= kVmallocEnd.value) return false;
+  const auto found = memory::range_at_fault({address});
+  if (!found.ok()) {
+    out.text("kernel addresses that nobody has");
+    return true;
+  }
+  const memory::FoundRange range = found.take();
+  out.text(range.guards({address}) ? "the guard page of " : "in ");
+  if (range.kind == memory::RangeKind::stack) {
+    out.text("the stack of ");
+    write_owner(out, range);
+  } else {
+    out.text("the ").text(name_of(range.kind)).text(" range [").address(range.body.first.value).text(", ");
+    out.address(range.body.end.value).text(") of ");
+    write_owner(out, range);
+  }
+  out.text(", from ");
+  write_return_address(out, range.caller);
+  return true;
+}
+
 }  // namespace
+
+bool write_stack_overflow(memory::Writer& out, std::uint64_t address) {
+  const auto found = memory::range_at_fault({address});
+  if (!found.ok() || found.take().kind != memory::RangeKind::stack || !found.take().guards({address}))
+    return false;
+  const memory::FoundRange range = found.take();
+  if (memory::VirtAddr{address} >= range.body.end) return false;  // the page above it: no overflow
+  out.text("stack overflow of ");
+  write_owner(out, range);
+  out.text(": it ran into its guard page");
+  return true;
+}
 
 void write_region(memory::Writer& out, std::uint64_t address) {
   if (!is_canonical(address)) {
@@ -58,6 +102,7 @@ void write_region(memory::Writer& out, std::uint64_t address) {
     out.text("the ").text(stack->name).text(" stack");
     return;
   }
+  if (write_kernel_range(out, address)) return;
   for (const Region& region : kImage) {
     if (address < address_of(region.first).value || address >= address_of(region.end).value) continue;
     out.text(region.name);

@@ -110,8 +110,19 @@ const NamedStack* overflowed_stack(const TrapFrame& frame) {
   return stack_guarded_at(cpu::cr2());
 }
 
+// The same for stacks of CPUs and threads, which are kernel ranges.
+void write_range_overflow(memory::Writer& why, const TrapFrame& frame) {
+  memory::TextBuffer<200> overflow;
+  for (const std::uint64_t address : {frame.rsp, frame.rsp - 1, cpu::cr2()}) {
+    if (!write_stack_overflow(overflow, address)) continue;
+    why.clear();
+    why.text(overflow.view());
+    return;
+  }
+}
+
 [[noreturn]] void report(const TrapFrame& frame) {
-  memory::TextBuffer<256> why;
+  memory::TextBuffer<384> why;
   switch (frame.vector) {
     case kNmi:
       stop_if_another_panics(frame);
@@ -123,6 +134,8 @@ const NamedStack* overflowed_stack(const TrapFrame& frame) {
       if (const NamedStack* stack = overflowed_stack(frame)) {
         why.clear();
         why.text("stack overflow: the ").text(stack->name).text(" stack ran into its guard page");
+      } else {
+        write_range_overflow(why, frame);
       }
       break;
     case kGeneralProtection:

@@ -1,4 +1,5 @@
-"""`coronel map`: physical memory as a picture: what every frame is, along a Hilbert curve.
+"""`coronel map`: physical memory as a picture: what every frame is, along a Hilbert curve; with --virtual the
+kernel's half of the address space: what is mapped, with which rights, and who has which kernel addresses.
 
 It shows the memory of a kernel that is booted for it, or of the host library: in the terminal, with --output
 in a file, with --live again and again while the machine runs; then --command runs meanwhile. Ctrl-C ends
@@ -12,9 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rich.console import Console
 
+    from coronel.artifact import Artifact
     from coronel.picture.cells import Survey
+    from coronel.picture.space import Space
 
 RATE = 15.0
 RATE_LIMIT = 60.0
@@ -29,6 +34,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
     add_arguments(parser)
     parser.add_argument("--output", type=Path, metavar="FILE", help="write FILE.svg or FILE.png instead")
+    parser.add_argument(
+        "--virtual", action="store_true", help="the kernel's half of the address space instead"
+    )
     parser.add_argument("--live", action="store_true", help="go on drawing while the guest runs")
     parser.add_argument(
         "--rate", type=float, default=RATE, metavar="N", help="pictures a second (default: %(default)g)"
@@ -42,6 +50,8 @@ def run(given: argparse.Namespace) -> int:
     from rich.console import Console  # noqa: PLC0415
 
     console = Console()
+    if given.virtual:
+        return _virtual(given, console)
     if given.live:
         return _live(given, console)
     from coronel.mm.source import described, opened  # noqa: PLC0415
@@ -65,6 +75,66 @@ def run(given: argparse.Namespace) -> int:
     return 0
 
 
+def _virtual(given: argparse.Namespace, console: Console) -> int:
+    from coronel.mappings import mappings  # noqa: PLC0415
+    from coronel.mm.kernel import KernelState  # noqa: PLC0415
+    from coronel.mm.ranges import read_ranges  # noqa: PLC0415
+    from coronel.mm.source import described, opened  # noqa: PLC0415
+    from coronel.picture.space import as_json as space_json  # noqa: PLC0415
+    from coronel.picture.space import space  # noqa: PLC0415
+
+    machine = described(given)
+    with opened(given) as source:
+        assert isinstance(source, KernelState)
+
+        with source.still() as tables:
+            memory = source.memory
+            ranges = read_ranges(tables)
+            found = space(
+                tables, mappings(memory.physical, memory.root, memory.levels), ranges, memory.levels
+            )
+        name_caller = _callers(source.artifact, found)
+        if given.output:
+            from coronel.picture import png, svg  # noqa: PLC0415
+            from coronel.picture.space_sheet import space_sheet  # noqa: PLC0415
+
+            page = space_sheet(found, machine, name_caller)
+            _save(
+                given.output, png.render(page) if given.output.suffix == ".png" else svg.render(page).encode()
+            )
+        if given.json:
+            import json  # noqa: PLC0415
+
+            print(json.dumps(space_json(found, machine, name_caller), indent=2))
+        elif given.output:
+            print(given.output)
+        else:
+            from coronel.picture.space_terminal import SpaceView  # noqa: PLC0415
+
+            console.print(SpaceView(found, machine, name_caller))
+    return 0
+
+
+def _callers(artifact: Artifact, found: Space) -> Callable[[int], str]:
+    """Where ranges were asked for, in words."""
+    from coronel.build.symbols import demangle  # noqa: PLC0415
+
+    functions = {}
+    for address in {int(one.record["caller"]) for one in found.taken}:
+        function = artifact.function_at(address)
+        if function is not None:
+            functions[address] = function
+    names = dict(zip(functions, demangle([one.name for one in functions.values()]), strict=True))
+
+    def name(address: int) -> str:
+        if address not in functions:
+            return f"{address:#x}"
+        short = names[address].replace("(anonymous namespace)::", "")
+        return f"{short}+{address - functions[address].address:#x}"
+
+    return name
+
+
 def _check(given: argparse.Namespace) -> None:
     """UsageError, before anything is started."""
     from coronel.errors import UsageError  # noqa: PLC0415
@@ -75,6 +145,8 @@ def _check(given: argparse.Namespace) -> None:
         raise UsageError(f"output '{given.output}' is neither an SVG nor a PNG file: end it in .svg or .png")
     if not 0 < given.rate <= RATE_LIMIT:
         raise UsageError(f"rate {given.rate:g} is out of range: pictures a second, up to {RATE_LIMIT:g}")
+    if given.virtual and (given.host or given.live):
+        raise UsageError("--virtual reads the page tables of a guest once: not with --host or --live")
     if given.live and (given.host or given.output or given.json):
         raise UsageError("--live is for a guest and for a terminal: not with --host, --output or --json")
 
@@ -100,13 +172,17 @@ def _live(given: argparse.Namespace, console: Console) -> int:
 
 
 def _write(path: Path, memory: Survey, machine: str) -> None:
-    from coronel.errors import SetupError  # noqa: PLC0415
     from coronel.picture import png, svg  # noqa: PLC0415
     from coronel.picture.grid import Grid  # noqa: PLC0415
     from coronel.picture.sheet import CELLS, sheet  # noqa: PLC0415
 
     page = sheet(Grid.fit(memory, *CELLS), machine)
-    data = png.render(page) if path.suffix == ".png" else svg.render(page).encode()
+    _save(path, png.render(page) if path.suffix == ".png" else svg.render(page).encode())
+
+
+def _save(path: Path, data: bytes) -> None:
+    from coronel.errors import SetupError  # noqa: PLC0415
+
     try:
         path.write_bytes(data)
     except OSError as error:

@@ -1,5 +1,5 @@
-"""GDB's commands `coronel frame|zones|buddy|magazines|stats|walk|type`, over the same decoders as everything
-else; those about page tables are in table_commands, those about CPUs and threads in task_commands.
+"""GDB's commands `coronel frame|zones|buddy|magazines|vmallocinfo|stats|walk|type`, over the same decoders as
+everything else; those about page tables are in table_commands, those about CPUs and threads in task_commands.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from coronel.gdb.inferior import tables
 from coronel.mm import stats
 from coronel.mm.buddy import counted_blocks
 from coronel.mm.magazines import read_caches
+from coronel.mm.ranges import read_ranges
 from coronel.mm.record import Tables
 from coronel.mm.zones import Physical, Zone, frame_at
 
@@ -132,6 +133,17 @@ def _populated(found: Tables, physical: Physical) -> list[Zone]:
     return [zone for zone in physical.zones(found) if zone.populated]
 
 
+def vmallocinfo(argument: str) -> None:
+    """`coronel vmallocinfo`: who has which kernel addresses."""
+    _nothing("vmallocinfo", argument)
+    found = read_ranges(tables())
+    if found is None:
+        raise gdb.GdbError("coronel vmallocinfo: this kernel hands out no addresses yet")
+    for one in found.taken:
+        caller = gdb.format_address(int(one.record["caller"])) if hasattr(gdb, "format_address") else ""
+        _print(f"{one}  pages={one.pages} {caller}".rstrip())
+
+
 def counters(argument: str) -> None:
     """`coronel stats`: every counter, over all CPUs."""
     _nothing("stats", argument)
@@ -174,6 +186,7 @@ def register() -> None:
         "zones": zones,
         "buddy": buddy,
         "magazines": magazines,
+        "vmallocinfo": vmallocinfo,
         "stats": counters,
         "walk": walk,
         "type": type_line,

@@ -26,6 +26,7 @@ class SerialLog:
 
     HEAD_LIMIT = 64 << 10
     TAIL_LIMIT = 1 << 20
+    REPORT_LINES = 200  # a report of a panic is shorter
 
     def __init__(self) -> None:
         self._head = bytearray()
@@ -54,8 +55,13 @@ class SerialLog:
         return bytes(self._head) + gap + b"".join(self._tail)
 
     def tail(self, lines: int = 40, width: int = 400) -> str:
-        """The last `lines` lines, printable; a line of more than `width` characters keeps its end."""
+        """The last `lines` lines, or more, so that a report of a panic is whole; printable. A line of more
+        than `width` characters keeps its end.
+        """
         found = printable(self.bytes()[-(64 << 10) :]).rstrip("\n").split("\n")
+        recent = found[-self.REPORT_LINES :]
+        reports = [len(recent) - n for n, line in enumerate(recent) if line.startswith("panic: ")]
+        lines = max(lines, reports[0] if reports else 0)
         return "\n".join(line if len(line) <= width else "[...]" + line[-width:] for line in found[-lines:])
 
 

@@ -67,7 +67,7 @@ _TWINS = {
 }
 
 # Counters of what leaves no trace in memory.
-_ALONE = {"shootdowns", "flushes_answered"}
+_ALONE = {"shootdowns", "flushes_answered", "range_failures", "range_misuses", "stacks_reused"}
 
 
 class Draw:

@@ -12,6 +12,7 @@ from coronel.mm.check_map import Ranges
 from coronel.mm.frames import FrameArray
 from coronel.mm.magazines import Cache, Magazine
 from coronel.mm.problem import Problem
+from coronel.mm.ranges import AddressRanges
 from coronel.mm.slabs import Cache as ObjectCache
 from coronel.mm.zones import State, Zone
 
@@ -36,6 +37,7 @@ class Walk:
     problems: list[Problem] = field(default_factory=list)
     left_out: int = 0  # problems beyond the bound
     complete: bool = True  # whether everything could be read
+    addresses: AddressRanges | None = None  # of kernel addresses; None where there is no window of them
     notes: list[str] = field(default_factory=list)  # no problems, but worth to know
 
     @property

@@ -43,6 +43,7 @@ from coronel.mm.check_zones import Edges, check_block_zones, check_zones, find_e
 from coronel.mm.derive import Derived, derive_blocks, free_blocks
 from coronel.mm.frames import Bools, FrameArray
 from coronel.mm.problem import Findings
+from coronel.mm.ranges import AddressRanges, check_counted, check_mapped, read_ranges
 from coronel.mm.record import Tables
 from coronel.mm.walk import Walk
 from coronel.mm.zones import ZONE_NAMES, Physical, State, Zone
@@ -132,10 +133,28 @@ class _Walker:
             problems=self.findings.problems,
             notes=notes(caches or []),
         )
+        found.addresses = self._addresses(counters)
         if self.contents and witnesses.poison_flag:
             self._check_poison(physical, found, edges)
         found.left_out, found.complete = self.findings.left_out, self.complete
         return found
+
+    def _addresses(self, counters: Counters | None) -> AddressRanges | None:
+        """The kernel's address ranges, and the pages behind them where there are page tables."""
+        try:
+            ranges = read_ranges(self.tables, self.findings)
+        except DecodeError as error:
+            self.complete = False
+            self.findings.add("ManagerRecord", "ranges", "the record of ranges", "none", str(error))
+            return None
+        if ranges is not None:
+            self.complete = self.complete and ranges.complete
+            translate = getattr(self.tables.memory, "translate", None)
+            if translate is not None and ranges.complete:
+                check_mapped(ranges, translate, self.findings)
+            if counters is not None and ranges.complete:
+                self._guard(lambda: check_counted(ranges, counters, self.findings))
+        return ranges
 
     def _guard(self, check: Callable[[], object]) -> None:
         try:

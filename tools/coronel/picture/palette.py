@@ -70,3 +70,15 @@ USED = tuple(
 )
 SHADES = (ABSENT, RESERVED, CACHED, *FREE, *USED)
 OTHERS = tuple(shade for shade in SHADES if shade not in (ABSENT, *FREE, *USED))
+
+# -- the kernel's addresses. Rights by hue, as above: what runs is orange, what is only read is grey, what is
+# written is blue; brightness says how large the pages are, bright is small: 4 KiB, 2 MiB, 1 GiB.
+RIGHTS = {
+    "r-x": ("#fff3a6", "#ffc400", "#e86f00"),
+    "r--": ("#cfd4db", "#a3aab5", "#767c86"),
+    "rw-": ("#d6f0ff", "#7cc4f5", "#2f86cf"),
+}
+ALARM = "#ff2d55"  # rights that no kernel page may have
+# What a range is for, and the pages that are never mapped.
+RANGES = {"vmalloc": "#2f86cf", "device": "#e86f00", "stack": "#109a70", "per_cpu": "#ffe066"}
+GUARD = "#d55fa0"
