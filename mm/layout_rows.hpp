@@ -20,10 +20,10 @@
 
 namespace memory::layout {
 
-inline constexpr auto kFields =
-    memory::stats::join(stats::kFields, physical::kFields, heap::kFields, virtual_memory::kFields, top::kFields);
-inline constexpr auto kOwners =
-    memory::stats::join(stats::kOwners, physical::kOwners, heap::kOwners, virtual_memory::kOwners, top::kOwners);
+inline constexpr auto kFields = memory::stats::join(stats::kFields, physical::kFields, heap::kFields,
+                                                    virtual_memory::kFields, top::kFields);
+inline constexpr auto kOwners = memory::stats::join(stats::kOwners, physical::kOwners, heap::kOwners,
+                                                    virtual_memory::kOwners, top::kOwners);
 inline constexpr auto kEnums =
     memory::stats::join(stats::kEnums, physical::kEnums, heap::kEnums, virtual_memory::kEnums, top::kEnums);
 // For link_fields(), once all are there.

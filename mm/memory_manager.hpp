@@ -28,7 +28,7 @@ struct ManagerRecord {
   const PhysicalRecord* physical = nullptr;
   const HeapRecord* heap = nullptr;
   const HeapState* kernel_heap = nullptr;
-  const void* home = nullptr;  // what the home has of its own, as its rows say; null: nothing
+  const void* home = nullptr;            // what the home has of its own, as its rows say; null: nothing
   const RangesRecord* ranges = nullptr;  // null: no kernel addresses are handed out
 };
 

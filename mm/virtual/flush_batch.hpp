@@ -27,6 +27,13 @@ class [[nodiscard]] FlushBatch {
     if (count_ < kMostPages) pages_[count_] = page;
     ++count_;
   }
+  // The same for so many pages of `bytes` each, one behind the other.
+  void add(VirtAddr first, std::size_t pages, std::uint64_t bytes) {
+    const std::size_t end = count_ + pages;
+    if (end <= kMostPages)  // else nobody asks which
+      for (VirtAddr page = first; count_ < end; page += bytes) pages_[count_++] = page;
+    count_ = end;
+  }
 
   // Every translation of the tree was.
   void add_all() { count_ = kMostPages + 1; }
@@ -50,7 +57,9 @@ class [[nodiscard]] FlushBatch {
   std::size_t count_ = 0;
   std::size_t dropped_ = 0;
   FrameNumber first_dropped_ = kNoFrame;
-  std::array<VirtAddr, kMostPages> pages_;
+  union {  // so that making a batch does not fill it
+    std::array<VirtAddr, kMostPages> pages_;
+  };
 };
 
 }  // namespace memory

@@ -23,6 +23,7 @@
 //   T3  no table is empty but those three
 //   T4  an entry that maps is at most 1 GiB large, and aligned
 //   T5  what user mode may use lies in the lower half
+//   T6  the table that is remembered is where the tree has it
 #include "mm/virtual/page_table.hpp"
 
 #include <algorithm>
@@ -37,6 +38,14 @@ namespace {
 constexpr std::uint64_t kPhysicalEnd = PageEntry::kAddress + kPageSize;
 
 constexpr bool in_upper_half(VirtAddr at) { return at.value >> 63 != 0; }
+
+constexpr bool whole_pages(VirtAddr at, std::uint64_t bytes) {
+  return bytes != 0 && (at.value | bytes) % kPageSize == 0;
+}
+
+constexpr bool allowed(Protection how, VirtAddr at) {
+  return how.sensible() && (how.user == User::no || !in_upper_half(at));
+}
 
 // From `at` to the end of a table of that level, or of the range.
 TableRun run_at(PageLevel level, VirtAddr at, std::uint64_t left) {
@@ -59,7 +68,27 @@ struct Row {
   PhysAddr address(std::uint64_t offset) const { return to + offset; }
 };
 
-// ... or frames from a list.
+// ... or frames in runs, asked for from the first to the last ...
+class Runs {
+ public:
+  explicit Runs(std::span<const FrameRun> runs) : runs_(runs) {}
+  PageLevel level_for(VirtAddr, std::uint64_t, std::uint64_t) const { return PageLevel::page; }
+  PhysAddr address(std::uint64_t offset) const {
+    const std::uint64_t page = offset >> kPageShift;
+    while (page - before_ >= runs_[at_].end - runs_[at_].first) {
+      before_ += runs_[at_].end - runs_[at_].first;
+      ++at_;
+    }
+    return address_of(FrameNumber{runs_[at_].first} + (page - before_));
+  }
+
+ private:
+  std::span<const FrameRun> runs_;
+  mutable std::size_t at_ = 0;        // the run that was asked for last,
+  mutable std::uint64_t before_ = 0;  // and the frames before it
+};
+
+// ... or from a list.
 struct List {
   std::span<const FrameNumber> frames;
   PageLevel level_for(VirtAddr, std::uint64_t, std::uint64_t) const { return PageLevel::page; }
@@ -131,10 +160,127 @@ void PageTables::leave() {
   cpus_.fetch_and(~(std::uint64_t{1} << platform::percpu().number), std::memory_order_seq_cst);
 }
 
+// ---- the table at hand -------------------------------------------------------------------------------------------
+
+namespace {
+
+constexpr std::uint64_t place_of_table(VirtAddr at) { return at.value >> shift_at(PageLevel::two_mib); }
+
+// Changed under the tree's lock only, so one CPU at a time writes it.
+void add_live_entries(Frame& table, std::int32_t entries) {
+  const std::uint32_t live = table.mappings() + static_cast<std::uint32_t>(entries);
+  table.uses.store(Frame::uses_of(table.references(), live), std::memory_order_relaxed);
+}
+
+// Gives the frames behind entries that are taken out to the batch, a block at a time: its first frame knows how many the
+// next entries must show.
+class BlockDropper {
+ public:
+  BlockDropper(const FrameTable& frames, FlushBatch& flush) : frames_(frames), flush_(flush) {}
+  BlockDropper(const BlockDropper&) = delete;
+  BlockDropper& operator=(const BlockDropper&) = delete;
+
+  // Takes out these, which map pages of 4 KiB.
+  void take_out(std::span<AtomicEntry> entries) {
+    for (std::size_t page = 0; page < entries.size();) {
+      if (left_ == 0) begin(frame_at(entries[page].load().address()));
+      const std::size_t end = page + std::min<std::size_t>(left_, entries.size() - page);
+      left_ -= static_cast<std::uint32_t>(end - page);
+      std::uint32_t number = next_;
+      for (; page < end; ++page, ++number)
+        CHECK(raw(frame_at(entries[page].exchange(PageEntry{}).address())) == number);
+      next_ = number;
+    }
+  }
+  bool between_blocks() const { return left_ == 0; }
+
+ private:
+  void begin(FrameNumber first) {
+    const Frame& frame = frames_[first];
+    CHECK(frame.state() == FrameState::allocated);
+    next_ = raw(first);
+    left_ = static_cast<std::uint32_t>(frames_in(frame.order()));
+    flush_.drop(first, frame.order());
+  }
+
+  const FrameTable& frames_;
+  FlushBatch& flush_;
+  std::uint32_t next_ = 0;  // the frame that the next entry maps, of the block that is being taken out
+  std::uint32_t left_ = 0;  // frames of it that are still mapped
+};
+
+bool all_present(std::span<const AtomicEntry> entries) {
+  std::uint64_t common = ~std::uint64_t{0};
+  for (const AtomicEntry& entry : entries) common &= entry.load().bits();
+  return PageEntry(common).present();
+}
+bool some_present(std::span<const AtomicEntry> entries) {
+  std::uint64_t any = 0;
+  for (const AtomicEntry& entry : entries) any |= entry.load().bits();
+  return PageEntry(any).present();
+}
+
+// Takes out entries for pages of 4 KiB, which are present.
+void take_out_pages(std::span<AtomicEntry> entries, BlockDropper& dropper, Unmapped what) {
+  if (what == Unmapped::drop) return dropper.take_out(entries);
+  for (AtomicEntry& entry : entries) entry.exchange(PageEntry{});
+}
+
+}  // namespace
+
+bool PageTables::is_at_hand(VirtAddr at, std::uint64_t bytes) const {
+  return place_of_table(at) == last_.place && bytes <= bytes_at(PageLevel::two_mib) &&
+         place_of_table(at + (bytes - 1)) == last_.place;
+}
+
+void PageTables::remember(const TableCursor& cursor) {
+  if (cursor.level() == PageLevel::page) last_ = {place_of_table(cursor.at()), cursor.table()};
+}
+
+Result<void> PageTables::map_at_hand(VirtAddr at, std::span<const FrameRun> runs, std::uint64_t frames,
+                                     Protection how) {
+  const Window table = physical_.frames().open(last_.number);
+  const std::span entries(reinterpret_cast<AtomicEntry*>(table.bytes()) + index_at(PageLevel::page, at),
+                          frames);
+  if (some_present(entries)) return Error::exists;
+  const std::uint64_t rights = PageEntry::leaf(PhysAddr{0}, PageLevel::page, how).bits();
+  AtomicEntry* entry = entries.data();
+  for (const FrameRun run : runs) {
+    const std::uint64_t end = rights | address_of(FrameNumber{run.end}).value;
+    for (std::uint64_t bits = rights | address_of(FrameNumber{run.first}).value; bits != end;
+         bits += kPageSize)
+      (entry++)->set(PageEntry(bits));
+  }
+  add_live_entries(physical_.frames()[last_.number], static_cast<std::int32_t>(frames));
+  return {};
+}
+
+Result<void> PageTables::unmap_at_hand(VirtAddr at, std::uint64_t bytes, FlushBatch& flush, Unmapped what) {
+  const FrameTable& frames = physical_.frames();
+  const auto pages = static_cast<unsigned>(bytes / kPageSize);
+  {
+    const Window table = frames.open(last_.number);
+    const std::span entries(reinterpret_cast<AtomicEntry*>(table.bytes()) + index_at(PageLevel::page, at),
+                            pages);
+    if (!all_present(entries)) return Error::not_found;
+    BlockDropper dropper(frames, flush);
+    take_out_pages(entries, dropper, what);
+    CHECK(dropper.between_blocks());
+    flush.add(at, pages, kPageSize);
+    add_live_entries(frames[last_.number], -static_cast<std::int32_t>(pages));
+  }
+  if (frames[last_.number].mappings() == 0) {
+    TableCursor cursor(frames, root_);
+    cursor.seek(at, PageLevel::page);
+    prune(cursor, flush);
+  }
+  return {};
+}
+
 // ---- map --------------------------------------------------------------------------------------------------------
 
 Error PageTables::check(VirtAddr at, std::uint64_t bytes) const {
-  if (bytes == 0 || bytes % kPageSize != 0 || !at.aligned_to(kPageSize)) return Error::invalid;
+  if (!whole_pages(at, bytes)) return Error::invalid;
   const VirtAddr last = at + (bytes - 1);
   if (last < at || !root_.canonical(at) || !root_.canonical(last)) return Error::invalid;
   if (in_upper_half(last) && space_ != SpaceId::kernel) return Error::invalid;
@@ -178,7 +324,7 @@ Result<std::size_t> PageTables::tables_for(TableCursor& cursor, VirtAddr first, 
 template <typename Source>
 Result<void> PageTables::map_from(VirtAddr at, std::uint64_t bytes, Protection how, const Source& source) {
   TRY(Result<void>(check(at, bytes)));
-  if (!how.sensible() || (how.user == User::yes && in_upper_half(at))) return Error::invalid;
+  if (!allowed(how, at)) return Error::invalid;
   TableStock stock(physical_);
   const Spin<Rank::page_table>::Hold hold(lock_);
   TableCursor cursor(physical_.frames(), root_);
@@ -192,6 +338,7 @@ Result<void> PageTables::map_from(VirtAddr at, std::uint64_t bytes, Protection h
     for (; page < run.pages && !cursor.entry(page).load().present(); ++page, done += size)
       cursor.entry(page).set(PageEntry::leaf(source.address(done), run.level, how));
     cursor.add_live(static_cast<std::int32_t>(page));
+    remember(cursor);
   }
   return {};
 }
@@ -204,6 +351,16 @@ Result<void> PageTables::map(VirtAddr at, PhysAddr to, std::uint64_t bytes, Prot
 
 Result<void> PageTables::map_pages(VirtAddr at, std::span<const FrameNumber> frames, Protection how) {
   return map_from(at, frames.size() * kPageSize, how, List{frames});
+}
+
+Result<void> PageTables::map_runs(VirtAddr at, std::span<const FrameRun> runs, std::uint64_t frames,
+                                  Protection how) {
+  const std::uint64_t bytes = frames * kPageSize;
+  if (whole_pages(at, bytes) && allowed(how, at)) {
+    const Spin<Rank::page_table>::Hold hold(lock_);
+    if (is_at_hand(at, bytes)) return map_at_hand(at, runs, frames, how);
+  }
+  return map_from(at, bytes, how, Runs(runs));
 }
 
 // ---- unmap and protect --------------------------------------------------------------------------------------------
@@ -268,40 +425,52 @@ void PageTables::prune(TableCursor& cursor, FlushBatch& flush) {
     if (cursor.level() == root_.top && in_upper_half(cursor.at())) return;
     cursor.entry().exchange(PageEntry{});
     cursor.add_live(-1);
+    if (table == last_.number) last_ = LastTable{};
     unmark_table(frame);
     flush.drop(table);
   }
 }
 
 Result<void> PageTables::unmap(VirtAddr at, std::uint64_t bytes, FlushBatch& flush, Unmapped what) {
-  TRY(Result<void>(check(at, bytes)));
   CHECK(&flush.tables() == this);
+  if (whole_pages(at, bytes)) {
+    const Spin<Rank::page_table>::Hold hold(lock_);
+    if (is_at_hand(at, bytes)) return unmap_at_hand(at, bytes, flush, what);
+  }
+  TRY(Result<void>(check(at, bytes)));
   TableStock stock(physical_);
   const Spin<Rank::page_table>::Hold hold(lock_);
   TableCursor cursor(physical_.frames(), root_);
   const std::size_t tables = TRY(splits_for(cursor, at, bytes));
   TRY(stock.add(tables));
+  BlockDropper dropper(physical_.frames(), flush);
   while (bytes > 0) {
     const TableRun run = fit(cursor, at, bytes, stock);
     const std::uint64_t size = bytes_at(run.level);
     unsigned page = 0;
+    if (run.level == PageLevel::page) {
+      page = run.pages;
+      take_out_pages({&cursor.entry(), page}, dropper, what);
+    }
     for (; page < run.pages && cursor.entry(page).load().maps(run.level); ++page) {
       const PageEntry gone = cursor.entry(page).exchange(PageEntry{});
-      flush.add(at + page * size);
       if (what == Unmapped::drop)
         flush.drop(frame_at(gone.address(run.level)), Order(static_cast<std::uint8_t>(9 * raw(run.level))));
     }
+    flush.add(at, page, size);
     cursor.add_live(-static_cast<std::int32_t>(page));
+    remember(cursor);
     prune(cursor, flush);
     at += page * size;
     bytes -= page * size;
   }
+  CHECK(dropper.between_blocks());
   return {};
 }
 
 Result<void> PageTables::protect(VirtAddr at, std::uint64_t bytes, Protection how, FlushBatch& flush) {
   TRY(Result<void>(check(at, bytes)));
-  if (!how.sensible() || (how.user == User::yes && in_upper_half(at))) return Error::invalid;
+  if (!allowed(how, at)) return Error::invalid;
   CHECK(&flush.tables() == this);
   TableStock stock(physical_);
   const Spin<Rank::page_table>::Hold hold(lock_);

@@ -32,7 +32,8 @@ struct Translation {
 // What becomes of the frames that unmap() takes out of a range.
 enum class Unmapped : std::uint8_t {
   keep,  // they are somebody's
-  drop,  // each page was mapped to a block of its size, which the batch releases after the flush
+  drop,  // whole blocks were mapped, each by its frames in a row or by one page of its size; the batch releases them after
+         // the flush
 };
 
 // The entries on the way to an address, from the root table down.
@@ -84,6 +85,8 @@ class PageTables {
   Result<void> map(VirtAddr at, PhysAddr to, std::uint64_t bytes, Protection how);
   // Maps these frames one behind the other, as pages of 4 KiB.
   Result<void> map_pages(VirtAddr at, std::span<const FrameNumber> frames, Protection how);
+  // The same for so many frames in runs, none of them empty.
+  Result<void> map_runs(VirtAddr at, std::span<const FrameRun> runs, std::uint64_t frames, Protection how);
 
   // Both split pages that the range covers in part. They fail with not_found where a part is not mapped. What changed is
   // added to `flush`, which is of this tree, and tables that became empty are dropped there.
@@ -128,6 +131,12 @@ class PageTables {
   TableRun fit(TableCursor& cursor, VirtAddr at, std::uint64_t bytes, TableStock& stock) REQUIRES(lock_);
   void split(TableCursor& cursor, TableStock& stock) REQUIRES(lock_);
   void prune(TableCursor& cursor, FlushBatch& flush) REQUIRES(lock_);
+  bool is_at_hand(VirtAddr at, std::uint64_t bytes) const REQUIRES(lock_);
+  void remember(const TableCursor& cursor) REQUIRES(lock_);
+  Result<void> map_at_hand(VirtAddr at, std::span<const FrameRun> runs, std::uint64_t frames, Protection how)
+      REQUIRES(lock_);
+  Result<void> unmap_at_hand(VirtAddr at, std::uint64_t bytes, FlushBatch& flush, Unmapped what)
+      REQUIRES(lock_);
   unsigned own_entries() const;
 
   Physical& physical_;
@@ -136,6 +145,14 @@ class PageTables {
   const SpaceId space_;
   std::atomic<std::uint64_t> cpus_{0};   // [a] may remember something; see enter()
   mutable Spin<Rank::page_table> lock_;  // over the tables and their live counts
+
+  // The table of 4 KiB entries that was changed last: the next change is nearly always beside it, and needs no way down.
+  struct LastTable {
+    static constexpr std::uint64_t kNone = ~std::uint64_t{0};
+    std::uint64_t place = kNone;  // the addresses that it maps, by their bits above its reach
+    FrameNumber number = kNoFrame;
+  };
+  LastTable last_ GUARDED_BY(lock_);
 };
 
 }  // namespace memory

@@ -166,6 +166,11 @@ bool PageTables::valid() const {
   Walk(physical_.frames(), root_, own_entries(), prover).run();
   Unmarker unmarker{physical_.frames()};
   Walk(physical_.frames(), root_, own_entries(), unmarker).run();
+  if (last_.place != LastTable::kNone) {  // T6
+    TableCursor cursor(physical_.frames(), root_);
+    cursor.seek(VirtAddr{last_.place << shift_at(PageLevel::two_mib)}, PageLevel::page);
+    if (cursor.level() != PageLevel::page || cursor.table() != last_.number) return false;
+  }
   return prover.holds;
 }
 

@@ -1,8 +1,8 @@
 // Vmalloc: a range of addresses, then frames one page or 2 MiB at a time, until all is there or nothing.
 //
 // Theory. Who maps what is said once, by the page tables: nothing else lists the frames of a range. So taking back is
-// unmapping, and the batch that unmaps gives each frame back when no CPU can reach it any more. A page of 4 KiB is a block
-// of one frame and a page of 2 MiB a block of 512, which makes the size of the entry the order of the block.
+// unmapping, and the batch that unmaps gives each block back when no CPU can reach it any more. Frames come in blocks, 2 MiB
+// behind one entry or up to eight frames behind as many: a block's first Frame knows how many entries are its own.
 //
 //   addresses   | 2 MiB | 2 MiB | 4 KiB 4 KiB 4 KiB | guard |         aligned to 2 MiB where there is a whole one
 //
@@ -25,7 +25,8 @@ using stats::Counter;
 constexpr std::uint64_t kLargePages = 512;
 constexpr Order kLargeOrder{9};
 constexpr std::uint64_t kLargeBytes = kLargePages * kPageSize;
-constexpr std::size_t kAtOnce = 32;  // frames in hand between two visits to the tables
+// What the CPUs' magazines hold: blocks that cost no lock, and leave whole pageblocks whole.
+constexpr Order kSmallOrder{FrameCache::kSmallOrders - 1};
 
 constexpr std::uint64_t pages_for(std::uint64_t bytes) {
   return bytes / kPageSize + (bytes % kPageSize != 0);
@@ -40,46 +41,77 @@ constexpr Protection kData{.access = Access::read_write};
 
 // ---- memory
 
-void Vmalloc::clear(FrameNumber number) { platform::clear_page(physical_.frames().open(number).bytes()); }
+void Vmalloc::clear(FrameRun run) {
+  for (FrameNumber number{run.first}; raw(number) < run.end; number = number + 1)
+    platform::clear_page(physical_.frames().open(number).bytes());
+}
 
 // Precondition: `at` is aligned to 2 MiB.
 Result<void> Vmalloc::fill_large(VirtAddr at, Frames what) {
   const FrameNumber block = TRY(physical_.allocate(kLargeOrder, what.zone));
   if (what.contents == Contents::zeroed)
-    for (std::uint64_t n = 0; n < kLargePages; ++n) clear(block + n);
+    clear({raw(block), raw(block) + static_cast<std::uint32_t>(kLargePages)});
   const auto mapped = tables_.map(at, address_of(block), kLargeBytes, kData);
   if (!mapped.ok()) CHECK(physical_.release(block, kLargeOrder).ok());
   return mapped;
 }
 
-// Up to kAtOnce pages; how many.
-Result<std::uint64_t> Vmalloc::fill_some(VirtAddr at, std::uint64_t pages, Frames what) {
-  std::array<FrameNumber, kAtOnce> frames;
-  const std::uint64_t wanted = std::min<std::uint64_t>(pages, kAtOnce);
-  Result<void> done;
-  std::uint64_t had = 0;
-  for (; had < wanted; ++had) {
-    const auto frame = physical_.allocate(Order{0}, what.zone);
-    if (!frame.ok()) [[unlikely]] {
-      done = frame.error();
-      break;
+// Blocks in hand between two visits to the tables.
+struct Vmalloc::Blocks {
+  static constexpr std::size_t kMost = 64;
+  std::array<FrameRun, kMost> runs;
+  std::size_t count = 0;
+  std::uint64_t pages = 0;
+
+  std::span<const FrameRun> all() const { return {runs.data(), count}; }
+};
+
+// Takes so many pages, or fewer where there is no room for more blocks: of at most `largest`, which becomes 0 where there
+// are none: then frames come one by one. Those that were had when it fails stay.
+Result<void> Vmalloc::take_blocks(Blocks& blocks, std::uint64_t pages, Order& largest, Gfp zone) {
+  Order order = largest;
+  while (blocks.pages < pages && blocks.count < Blocks::kMost) {
+    while (frames_in(order) > pages - blocks.pages) order = Order(static_cast<std::uint8_t>(raw(order) - 1));
+    const auto block = physical_.allocate(order, zone);
+    if (!block.ok()) [[unlikely]] {
+      if (order == Order{0}) return block.error();
+      order = largest = Order{0};
+      continue;
     }
-    frames[had] = frame.take();
-    if (what.contents == Contents::zeroed) clear(frames[had]);
+    const std::uint32_t first = raw(block.take());
+    blocks.runs[blocks.count++] = {first, first + static_cast<std::uint32_t>(frames_in(order))};
+    blocks.pages += frames_in(order);
   }
-  if (done.ok()) done = tables_.map_pages(at, std::span(frames.data(), wanted), kData);
+  return {};
+}
+
+void Vmalloc::give_back(const Blocks& blocks) {
+  for (const FrameRun run : blocks.all()) {
+    const FrameNumber first{run.first};
+    CHECK(physical_.release(first, physical_.frames()[first].order()).ok());
+  }
+}
+
+// How many pages.
+Result<std::uint64_t> Vmalloc::fill_some(VirtAddr at, std::uint64_t pages, Frames what, Order& largest) {
+  Blocks blocks;
+  Result<void> done = take_blocks(blocks, pages, largest, what.zone);
+  if (done.ok() && what.contents == Contents::zeroed)
+    for (const FrameRun run : blocks.all()) clear(run);
+  if (done.ok()) done = tables_.map_runs(at, blocks.all(), blocks.pages, kData);
   if (done.ok()) [[likely]]
-    return wanted;
-  while (had > 0) CHECK(physical_.release(frames[--had], Order{0}).ok());
+    return blocks.pages;
+  give_back(blocks);
   return done.error();
 }
 
 Result<void> Vmalloc::fill(VirtAddr at, std::uint64_t pages, Frames what) {
   const VirtAddr first = at;
+  Order largest = kSmallOrder;
   while (pages > 0) {
     std::uint64_t filled = kLargePages;
     if (pages < kLargePages || !at.aligned_to(kLargeBytes) || !fill_large(at, what).ok()) {
-      const auto some = fill_some(at, pages, what);
+      const auto some = fill_some(at, pages, what, largest);
       if (!some.ok()) [[unlikely]] {
         if (at != first) empty(first, at - first);
         return some.error();

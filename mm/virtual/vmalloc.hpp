@@ -81,10 +81,13 @@ class Vmalloc {
 
  private:
   Result<void> fill(VirtAddr at, std::uint64_t pages, Frames what);
-  Result<std::uint64_t> fill_some(VirtAddr at, std::uint64_t pages, Frames what);
+  Result<std::uint64_t> fill_some(VirtAddr at, std::uint64_t pages, Frames what, Order& largest);
+  struct Blocks;
+  Result<void> take_blocks(Blocks& blocks, std::uint64_t pages, Order& largest, Gfp zone);
+  void give_back(const Blocks& blocks);
   Result<void> fill_large(VirtAddr at, Frames what);
   void empty(VirtAddr at, std::uint64_t bytes);
-  void clear(FrameNumber number);
+  void clear(FrameRun run);
   bool holds_ram(PhysRange range) const;
 
   Physical& physical_;
