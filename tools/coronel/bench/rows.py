@@ -91,6 +91,7 @@ class Row:
 
 
 FRAMES = "Frames, in the kernel"
+ADDRESSES = "Kernel addresses"
 BOOT = "Boot and memory"
 HOST = "Pages, host library"
 OBJECTS = "Objects, in the kernel"
@@ -108,6 +109,12 @@ def _pages(
 def _heap(case: str, name: str, most: float, lean: float, unit: str = "pair", rounds: int = 1000) -> Row:
     source = GuestCase("heap", case, rounds)
     return Row(OBJECTS, name, f"instructions/{unit}", source, Target(most), ((LEAN, lean),))
+
+
+def _vmalloc(case: str, name: str, most: float | None, lean: float | None, rounds: int) -> Row:
+    target = Target(most) if most is not None else None
+    peers = ((LEAN, lean),) if lean is not None else ()
+    return Row(ADDRESSES, name, "instructions/pair", GuestCase("vmalloc", case, rounds), target, peers)
 
 
 def _host_pages(case: str, name: str) -> list[Row]:
@@ -157,6 +164,10 @@ ROWS: tuple[Row, ...] = (
     _heap("kmalloc-64k", "kmalloc + kfree, 64 KiB", 250, 1_834),
     _heap("kmalloc-1m", "kmalloc + kfree, 1 MiB", 500, 12_296),
     _heap("kmalloc-churn", "kmalloc churn, 16 B to 1 KiB", 200, 589),
+    _vmalloc("pair-4k", "vmalloc + vfree, 4 KiB", 900, 3_523, 1000),
+    _vmalloc("pair-64k", "vmalloc + vfree, 64 KiB", 2_400, 9_915, 500),
+    _vmalloc("pair-1m", "vmalloc + vfree, 1 MiB", 20_000, 111_486, 50),
+    _vmalloc("addresses", "a range alone, nothing mapped", None, None, 1000),
     Row(BOOT, "kmain to the prompt, 256 MiB", "instructions", BootCount("kmain_to_prompt"), Target(10**7)),
     Row(BOOT, "QEMU's start to the prompt, PVH", "s", BootTime("elf"), Target(0.3)),
     Row(BOOT, "QEMU's start to the prompt, GRUB", "s", BootTime("iso"), Target(0.8), ((DEFAULT, 1.9),)),
