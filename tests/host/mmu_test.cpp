@@ -311,7 +311,9 @@ TEST(mmu, readers_find_the_right_frame_or_a_fault_while_pages_come_and_go) {
     readers.emplace_back([&, n] {
       const host::Cpu here(cpus.world->cpu(n));
       Random random(unit::seed() * 16 + n);
-      while (!done.load(std::memory_order_relaxed)) {
+      for (unsigned loads = 1; !done.load(std::memory_order_relaxed); ++loads) {
+        if (loads % 16 == 0)
+          std::this_thread::yield();  // the lock of this TLB is unfair: the flush wants it, too
         const std::uint64_t page = random.below(kPages);
         const auto word = cpus.mmu->load(kHigh + page * kPageSize);
         if (!word.ok())

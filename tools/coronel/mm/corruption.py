@@ -54,6 +54,8 @@ _TWINS = {
     "frame_releases": "counter frame_allocations",
     "frame_splits": "counter frame_merges",
     "frame_merges": "counter frame_splits",
+    "range_allocations": "counter range_releases",
+    "range_releases": "counter range_allocations",
     "frame_failures": "PhysicalRecord",
     "frame_misuses": "PhysicalRecord",
     "frames_poisoned": "PhysicalRecord",

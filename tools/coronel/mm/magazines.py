@@ -59,13 +59,23 @@ class Magazine:
     zone: int  # ZoneKind
     order: int
     count: int  # as it says; it may be nonsense
-    slots: tuple[int, ...]  # every entry; those from `count` on mean nothing
-    address: int
+    record: Struct
+
+    @property
+    def address(self) -> int:
+        """Where it lies."""
+        return self.record.address
+
+    @cached_property
+    def slots(self) -> tuple[int, ...]:
+        """Every entry; those from `count` on mean nothing."""
+        found: tuple[int, ...] = self.record["blocks"]
+        return found
 
     @property
     def blocks(self) -> tuple[int, ...]:
         """First frames of the blocks that it holds."""
-        return self.slots[: self.count]
+        return self.slots[: self.count] if self.count else ()
 
     @property
     def name(self) -> str:
@@ -107,8 +117,7 @@ class Cache:
                 self.places.zone(index // 2),
                 self.places.order(index // 2),
                 int(record["count"]),
-                record["blocks"],
-                record.address,
+                record,
             )
             for index, record in enumerate(self.record["magazines"])
         )

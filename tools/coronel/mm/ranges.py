@@ -263,9 +263,10 @@ def _check(found: AddressRanges, walk: _Walk, core: Struct, findings: Findings) 
                      "does not end the window", last.record.address_of("bytes"))  # fmt: skip
 
 
-def check_counted(found: AddressRanges, counters: Counters, findings: Findings) -> None:
-    """What the counters say of the ranges: how many there are, and how many frames lie behind them."""
-    taken = found.taken
+def check_counted(taken: list[KernelRange], counters: Counters, findings: Findings) -> None:
+    """What the counters say of the ranges that somebody has: how many there are, and how many frames lie
+    behind them.
+    """
     excess = counters["range_allocations"] - counters["range_releases"] - len(taken)
     if excess:
         claims = [counters.claim(name) for name in ("range_allocations", "range_releases")]

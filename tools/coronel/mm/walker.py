@@ -152,8 +152,9 @@ class _Walker:
             translate = getattr(self.tables.memory, "translate", None)
             if translate is not None and ranges.complete:
                 check_mapped(ranges, translate, self.findings)
-            if counters is not None and ranges.complete:
-                self._guard(lambda: check_counted(ranges, counters, self.findings))
+        if counters is not None and (ranges is None or ranges.complete):
+            taken = ranges.taken if ranges is not None else []
+            self._guard(lambda: check_counted(taken, counters, self.findings))
         return ranges
 
     def _guard(self, check: Callable[[], object]) -> None:
