@@ -56,14 +56,12 @@ int run_for(int count, char** words, Ours&& ours, Theirs&& theirs) {
   }
   if (allocator != "coronel") fail("usage: coronel|malloc [--count]");
   const mm_range all{0, kMachineBytes};
-  const mm_shape shape{.memory = &all,
-                       .memory_ranges = 1,
-                       .reserved = nullptr,
-                       .reserved_ranges = 0,
-                       .cpus = 1,
-                       .misuse_policy = MM_MISUSE_PANIC,
-                       .direct_end = 0,
-                       .room_end = 0};
+  mm_shape shape{};
+  shape.memory = &all;
+  shape.memory_ranges = 1;
+  shape.cpus = 1;
+  shape.misuse_policy = MM_MISUSE_PANIC;
+  shape.levels = 4;
   mm_machine* machine = nullptr;
   if (mm_machine_create(&shape, &machine) != 0 || mm_enter(machine, 0) != 0) fail("no machine");
   ours();
