@@ -173,7 +173,12 @@ def test_unpacked_tools_come_first(tree: Path) -> None:
 def test_cpus_and_arguments_reach_the_command() -> None:
     def command(*words: str) -> str:
         done = subprocess.run(
-            ["make", "-n", *words, "run"], cwd=ROOT, capture_output=True, text=True, timeout=90, check=False
+            ["make", "-n", "--no-print-directory", *words, "run"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
         )
         return " ".join(done.stdout.splitlines()[-1].split()[3:])
 
