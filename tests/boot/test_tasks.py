@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from coronel.errors import DecodeError
-from coronel.gdb.session import gdb_command
+from coronel.gdb.session import gdb_answers
 from coronel.guest import Guest
 from coronel.mm.corruption import Corruption
 from coronel.mm.kernel import KernelState
@@ -106,19 +106,10 @@ def test_gdb_says_the_same_and_where_each_thread_is(artifact: Build, tmp_path: P
                 for thread in walk.tasks.threads.values()
             }
             lines = [*VIEWS, "threads all", "threads 0"]
-            steps = [step for line in lines for step in (f"coronel {line}", "echo =\\n")]
-            done = subprocess.run(
-                gdb_command("gdb", artifact.elf, socket, ["echo =\\n", *steps], batch=True),
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
-        _, *shown, _ = re.split(r"^=\n", done.stdout, flags=re.MULTILINE)
-        assert len(shown) == len(lines), done.stderr
+            shown = gdb_answers(artifact.elf, socket, [f"coronel {line}" for line in lines])
         problems = "\n" + walk.summary() if walk.notes else ""
         for said, wanted in zip(shown, expected, strict=False):
-            assert said.rstrip("\n") == wanted + problems
+            assert said == wanted + problems
     found: dict[int, list[int]] = {}
     for part in re.split(r"^thread ", shown[3], flags=re.MULTILINE)[1:]:
         found[int(part.split()[0])] = [int(at, 16) for at in re.findall(r"^  #\d+ +(0x\w+)", part, re.M)]

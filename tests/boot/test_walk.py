@@ -8,7 +8,6 @@ from __future__ import annotations
 import random
 import re
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from coronel.gdb.session import gdb_command
+from coronel.gdb.session import gdb_answers
 from coronel.guest import Guest
 from coronel.mm.compare import require_equal
 from coronel.mm.corruption import Draw
@@ -150,16 +149,10 @@ def test_gdb_sees_what_the_walk_sees(artifact: Build, tmp_path: Path, coronel_se
         with guest.paused():
             walk = kernel.walk()
             walk.check()
-            done = subprocess.run(
-                gdb_command("gdb", artifact.elf, socket, ["coronel stats", "coronel walk"], batch=True),
-                capture_output=True,
-                text=True,
-                timeout=90,
-                check=False,
-            )
-    shown = dict(re.findall(r"^(\w+): +(\d+)", done.stdout, re.MULTILINE))
-    assert {name: int(value) for name, value in shown.items()} == walk.counters, done.stderr
-    assert walk.summary() in done.stdout
+            stats, walked = gdb_answers(artifact.elf, socket, ["coronel stats", "coronel walk"])
+    shown = dict(re.findall(r"^(\w+): +(\d+)", stats, re.MULTILINE))
+    assert {name: int(value) for name, value in shown.items()} == walk.counters
+    assert walked == walk.summary()
 
 
 @pytest.mark.guest(memory="64M", timeout=60.0)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from coronel.errors import SetupError
-from coronel.gdb.session import debug, gdb_command
+from coronel.gdb.session import debug, gdb_answers
 from coronel.guest import Guest, GuestOptions
 from coronel.mm.kernel import KernelState
 from coronel.mm.walker import Walk
@@ -40,22 +40,9 @@ def test_commands_agree_with_the_walk(artifact: Build, tmp_path: Path, coronel_s
             walk.check()
             numbers = {kind: _one(walk, kind) for kind in (FREE, INSIDE, HEAD, State.cached, RESERVED)}
             frames = [f"coronel frame {number}" for number in numbers.values()]
-            steps = [
-                step
-                for line in [*(f"coronel {name}" for name in COMMANDS), *frames]
-                for step in (line, "echo =\\n")
-            ]
-            done = subprocess.run(
-                gdb_command("gdb", artifact.elf, socket, ["echo =\\n", *steps], batch=True),
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
-        _, stats, zones, buddy, magazines, walked, *shown, _ = re.split(
-            r"^=\n", done.stdout, flags=re.MULTILINE
-        )
-        assert {name: int(value) for name, value in _rows(stats).items()} == walk.counters, done.stderr
+            lines = [*(f"coronel {name}" for name in COMMANDS), *frames]
+            stats, zones, buddy, magazines, walked, *shown = gdb_answers(artifact.elf, socket, lines)
+        assert {name: int(value) for name, value in _rows(stats).items()} == walk.counters
         check_zones(walk, zones)
         check_buddy(walk, buddy)
         check_magazines(walk, magazines)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import random
-import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from coronel.errors import DecodeError
-from coronel.gdb.session import gdb_command
+from coronel.gdb.session import gdb_answers
 from coronel.guest import Guest
 from coronel.mm.guest_mm import GuestKernelMM
 from coronel.mm.kernel import KernelState
@@ -65,12 +63,7 @@ def test_the_console_and_gdb_show_the_same_table(artifact: Build, tmp_path: Path
         with KernelState(guest, artifact.artifact).still() as tables:
             wanted = table(slabinfo(tables))
             picture = list(cells(tables, cache_named(tables, "kmalloc-64")))
-            steps = ["echo =\\n", "coronel slabs", "echo =\\n", "coronel slabs kmalloc-64", "echo =\\n"]
-            done = subprocess.run(
-                gdb_command("gdb", artifact.elf, socket, steps, batch=True),
-                capture_output=True, text=True, timeout=100, check=False,
-            )  # fmt: skip
+            shown, drawn = gdb_answers(artifact.elf, socket, ["coronel slabs", "coronel slabs kmalloc-64"])
     assert console.rstrip("\n").split("\n") == wanted
-    _, shown, drawn, _ = re.split(r"^=\n", done.stdout, flags=re.MULTILINE)
-    assert shown.rstrip("\n").split("\n") == wanted, done.stderr
-    assert drawn.rstrip("\n").split("\n") == picture
+    assert shown.split("\n") == wanted
+    assert drawn.split("\n") == picture

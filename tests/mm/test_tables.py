@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from coronel.gdb.session import gdb_command
+from coronel.gdb.session import gdb_answers
 from coronel.guest import Guest
 from coronel.mm.compare import require_equal
 from coronel.mm.guest_mm import GuestKernelMM
@@ -101,8 +100,7 @@ def test_gdb_shows_the_same_free_blocks(artifact: Build, tmp_path: Path, coronel
         RandomPages(mm, coronel_seed).run(OPERATIONS)
         with guest.paused():
             stats = mm.get_buddy_stats()
-            command = gdb_command("gdb", artifact.elf, socket, ["coronel buddy"], batch=True)
-            done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
-    found = re.findall(r"^zone (\w+)\n.*\n  free blocks: +([\d ]+)\n", done.stdout, re.MULTILINE)
+            (buddy,) = gdb_answers(artifact.elf, socket, ["coronel buddy"])
+    found = re.findall(r"^zone (\w+)\n.*\n  free blocks: +([\d ]+)\n", buddy, re.MULTILINE)
     shown = {name: [int(word) for word in words.split()] for name, words in found}
-    assert shown == stats["zone_free_blocks"], done.stderr
+    assert shown == stats["zone_free_blocks"]

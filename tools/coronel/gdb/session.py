@@ -22,6 +22,7 @@ from coronel.errors import CoronelError, SetupError
 from coronel.gdb import CONSOLE_VARIABLE
 from coronel.guest import Guest, GuestOptions
 
+_MARK = "-- the next answer --"
 KILL_AFTER = 2.0  # seconds between asking GDB to end and making it
 
 
@@ -38,6 +39,19 @@ def gdb_command(
     mode = ["-batch"] if batch else []
     steps = [argument for command in (*first, *commands) for argument in ("-ex", command)]
     return [program, "-nx", "-q", *mode, str(kernel), *steps]
+
+
+def gdb_answers(kernel: Path, socket: Path, commands: Sequence[str], *, timeout: float = 90.0) -> list[str]:
+    """What GDB prints for each of the commands, on the machine behind the socket, which stands still or is
+    stopped by it. CoronelError, with what GDB complained about, when it did not come to the end of them.
+    """
+    steps = [step for command in commands for step in (command, f"echo {_MARK}\\n")]
+    command = gdb_command("gdb", kernel, socket, [f"echo {_MARK}\\n", *steps], batch=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    _, *answers, rest = done.stdout.split(f"{_MARK}\n")
+    if len(answers) != len(commands):
+        raise CoronelError(f"GDB: {done.stderr.strip() or rest.strip()}")
+    return [answer.rstrip("\n") for answer in answers]
 
 
 def search_path() -> list[str]:

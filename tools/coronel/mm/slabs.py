@@ -18,6 +18,7 @@ from coronel.mm.record import Tables
 
 EMPTY_SLOT, TAKEN_SLOT = 0, 1
 LIST_LIMIT = 1 << 20  # members of a list that are followed
+MOST_OBJECTS = 4096  # of a slab: more is nonsense
 LISTS = ("partial", "full", "empty")
 
 
@@ -215,14 +216,19 @@ def read_heap(tables: Tables) -> Heap:
     return Heap(record, caches, unreadable)
 
 
+def check_cut(cut: Struct) -> None:
+    """DecodeError when no cache cuts its slabs so."""
+    if not 0 < cut["objects"] <= MOST_OBJECTS or cut["order"] > 10:
+        raise DecodeError(f"{cut['objects']} objects in slabs of order {cut['order']} make no sense")
+
+
 def _read_cache(tables: Tables, number: int, address: int) -> Cache:
     record = tables.read("CacheRecord", address)
     cache = Cache(
         number, record, tables.read("SlabLists", record["lists"]), tables.read("Depot", record["depot"])
     )
     cut = cache.cut
-    if not 0 < cut["objects"] <= 4096 or cut["order"] > 10:
-        raise DecodeError(f"{cut['objects']} objects in slabs of order {cut['order']} make no sense")
+    check_cut(cut)
     for name in LISTS:
         followed = cache.followed[name] = follow(tables, cache.slab_list(name))
         for member in followed.members:

@@ -11,13 +11,12 @@ from typing import Any
 from coronel.errors import DecodeError
 from coronel.memory import PAGE_SHIFT, PAGE_SIZE
 from coronel.mm.record import Tables
-from coronel.mm.slabs import Slab, read_slab
+from coronel.mm.slabs import Slab, check_cut, read_slab
 from coronel.mm.zones import ZONE_NAMES, OneFrame, Physical, Shape, State, frame_at
 
 Answer = dict[str, Any]
 
 USES = {State.reserved: "reserved", State.free: "free"}
-MOST_OBJECTS = 4096
 
 
 def who(tables: Tables, address: int) -> Answer:
@@ -99,8 +98,9 @@ class _Question:
         cache = self.tables.read("CacheRecord", pointer)
         cut = cache["cut"]
         self.found["cache"] = str(cache["name"])
-        if not 0 < cut["objects"] <= MOST_OBJECTS or cut["stride"] == 0:
-            raise DecodeError(f"cache {number} cuts slabs into {cut['objects']} objects of {cut['stride']} B")
+        check_cut(cut)
+        if cut["stride"] == 0:
+            raise DecodeError(f"cache {number} has objects of no size")
         slab = read_slab(self.tables, int(one.frame["owner"]), cut["objects"], str(cache["name"]))
         if slab.record["number"] != number or slab.record["objects"] != cut["objects"]:
             raise DecodeError(f"{slab.name} says otherwise of its cache")
