@@ -10,27 +10,12 @@ namespace {
 // The directly mapped record at `address`, or null where no Record can lie.
 template <typename Record>
 const Record* record_at(const FrameTable& frames, std::uint64_t address, std::size_t bytes) {
-  const std::uint64_t offset = address - reinterpret_cast<std::uint64_t>(frames.map().direct_map);
   if (address % alignof(Record) != 0) return nullptr;
-  for (const std::uint64_t at : {offset, offset + bytes - 1}) {
-    const std::uint64_t number = at / kPageSize;
-    if (number >= frames.map().direct_frames) return nullptr;
-    const FrameNumber frame{static_cast<std::uint32_t>(number)};
-    if (!frames.has(frame) || frames[frame].state() == FrameState::absent) return nullptr;
+  for (const std::uint64_t at : {address, address + bytes - 1}) {
+    const FrameNumber frame = frames.frame_behind(at);
+    if (frame == kNoFrame || frames[frame].state() == FrameState::absent) return nullptr;
   }
   return reinterpret_cast<const Record*>(address);
-}
-
-// The first frame of the allocated or cached block that `frame` lies in, or kNoFrame.
-FrameNumber block_of(const FrameTable& frames, FrameNumber frame) {
-  for (unsigned order = 0; order <= raw(kMaxOrder); ++order) {
-    const FrameNumber head{raw(frame) & ~((1u << order) - 1)};
-    if (!frames.has(head)) break;
-    const FrameState state = frames[head].state();
-    if ((state == FrameState::allocated || state == FrameState::cached) && raw(frames[head].order()) >= order)
-      return head;
-  }
-  return kNoFrame;
 }
 
 // Sets slab, index and offset when the slab's record is one; then the use is slab.
@@ -94,7 +79,7 @@ AddressOwner owner_of(const MemoryManager& manager, PhysAddr at) {
     return found;
   }
   found.use = FrameUse::unknown;
-  found.block = block_of(frames, number);
+  found.block = frames.block_around(number);
   if (found.block == kNoFrame) return found;
   const Frame& head = frames[found.block];
   found.order = head.order();

@@ -94,11 +94,9 @@ Result<void*> Kmalloc::allocate_array(std::size_t count, std::size_t bytes, Gfp 
 FrameNumber Kmalloc::large_frame(const void* object) const {
   const FrameTable& frames = heap_.physical().frames();
   const auto address = reinterpret_cast<std::uint64_t>(object);
-  const std::uint64_t offset = address - reinterpret_cast<std::uint64_t>(frames.map().direct_map);
-  const std::uint64_t number = offset / kPageSize;
-  if (offset % kPageSize != 0 || number >= frames.map().direct_frames) return kNoFrame;
-  const FrameNumber frame{static_cast<std::uint32_t>(number)};
-  if (!frames.has(frame) || frames[frame].tag.load(std::memory_order_relaxed) != kLarge) return kNoFrame;
+  if (address % kPageSize != 0) return kNoFrame;
+  const FrameNumber frame = frames.frame_behind(address);
+  if (frame == kNoFrame || frames[frame].tag.load(std::memory_order_relaxed) != kLarge) return kNoFrame;
   return frame;
 }
 
@@ -112,20 +110,11 @@ Error Kmalloc::misuse_of(const void* object) const {
   }
   if (error != Error::wild_object) return error;
   // In no slab: inside a large object, perhaps.
-  Physical& physical = heap_.physical();
-  const auto address = reinterpret_cast<std::uint64_t>(object);
-  const std::uint64_t number =
-      (address - reinterpret_cast<std::uint64_t>(physical.frames().map().direct_map)) / kPageSize;
-  if (number >= physical.frames().map().direct_frames) return error;
-  const FrameNumber frame{static_cast<std::uint32_t>(number)};
-  if (!physical.frames().has(frame)) return error;
-  for (unsigned order = 0; order <= raw(kMaxOrder); ++order) {
-    const FrameNumber head{raw(frame) & ~((1u << order) - 1)};
-    if (!physical.frames().has(head)) break;
-    const Frame& first = physical.frames()[head];
-    if (first.tag.load(std::memory_order_relaxed) == kLarge && raw(first.order()) >= order)
-      return Error::interior_object;
-  }
+  const FrameTable& frames = heap_.physical().frames();
+  const FrameNumber frame = frames.frame_behind(reinterpret_cast<std::uint64_t>(object));
+  const FrameNumber head = frame == kNoFrame ? kNoFrame : frames.block_around(frame);
+  if (head != kNoFrame && frames[head].tag.load(std::memory_order_relaxed) == kLarge)
+    return Error::interior_object;
   return error;
 }
 

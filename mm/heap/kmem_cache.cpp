@@ -149,12 +149,8 @@ Result<void> KmemCache::release_bulk(std::span<void* const> objects) {
 // The slab of this heap in whose frames `address` lies, whoever's it is; null when there is none.
 Slab* KmemCache::slab_at(const void* address) const {
   const FrameTable& frames = heap_.physical().frames();
-  const auto place = reinterpret_cast<std::uint64_t>(address);
-  const auto start = reinterpret_cast<std::uint64_t>(frames.map().direct_map);
-  const std::uint64_t number = (place - start) / kPageSize;
-  if (place < start || number >= frames.map().direct_frames) return nullptr;
-  const FrameNumber frame{static_cast<std::uint32_t>(number)};
-  if (!frames.has(frame)) return nullptr;
+  const FrameNumber frame = frames.frame_behind(reinterpret_cast<std::uint64_t>(address));
+  if (frame == kNoFrame) return nullptr;
   const unsigned tag = frames[frame].tag.load(std::memory_order_relaxed);
   if (tag == 0 || tag >= kCacheSlots) return nullptr;
   return reinterpret_cast<Slab*>(frames[frame].owner.load(std::memory_order_relaxed));

@@ -87,4 +87,16 @@ void FrameTable::describe(FrameRun added) {
   *place = added;
 }
 
+FrameNumber FrameTable::block_around(FrameNumber frame) const {
+  for (unsigned order = 0; order <= config::max_order; ++order) {
+    const FrameNumber head{raw(frame) & ~((1u << order) - 1)};
+    if (!has(head)) break;
+    const Frame& first = (*this)[head];
+    const FrameState state = first.state();
+    if ((state == FrameState::allocated || state == FrameState::cached) && raw(first.order()) >= order)
+      return head;
+  }
+  return kNoFrame;
+}
+
 }  // namespace memory

@@ -221,6 +221,15 @@ class FrameTable {
 
   // Whether the direct map holds the frame: then a Window costs nothing.
   bool in_direct_map(FrameNumber number) const { return raw(number) < map_.direct_frames; }
+  // The frame that a directly mapped address lies in; kNoFrame where there is none. Any address may be asked for.
+  FrameNumber frame_behind(std::uint64_t address) const {
+    const std::uint64_t number = (address - reinterpret_cast<std::uint64_t>(map_.direct_map)) / kPageSize;
+    if (number >= map_.direct_frames) return kNoFrame;
+    const FrameNumber frame{static_cast<std::uint32_t>(number)};
+    return has(frame) ? frame : kNoFrame;
+  }
+  // The first frame of the allocated or cached block that the frame lies in, or kNoFrame. Exact when memory stands still.
+  FrameNumber block_around(FrameNumber frame) const;
   // The only way from a frame to its bytes. Precondition: it is in the direct map, or show_beyond() was called.
   Window open(FrameNumber number) const {
     if (!in_direct_map(number)) [[unlikely]]

@@ -93,3 +93,18 @@ TEST(who, believes_no_broken_record) {
   EXPECT(owner_of(manager, at).use == FrameUse::slab);
   EXPECT(manager.kfree(object).ok());
 }
+
+TEST(who, gives_a_lost_frame_to_no_neighbour) {
+  World world({.memory = kMemory});
+  ASSERT(world.ok());
+  const FrameNumber pair = world->physical().allocate(Order{1}).take();
+  Frame& first = world->physical().frames()[pair];
+  const auto sound = first.state_order.load();
+  first.set(FrameState::allocated, Order{0});  // half as large as it is: the second frame is in no block
+  EXPECT(owner_of(world->manager(), address_of(pair)).block == pair);
+  const AddressOwner lost = owner_of(world->manager(), address_of(pair) + kPageSize);
+  EXPECT(lost.use == FrameUse::unknown && lost.block == kNoFrame);
+  first.state_order.store(sound);
+  EXPECT(owner_of(world->manager(), address_of(pair) + kPageSize).block == pair);
+  EXPECT(world->physical().release(pair, Order{1}).ok());
+}
