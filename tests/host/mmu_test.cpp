@@ -151,6 +151,29 @@ TEST(mmu, unmap_is_forgotten_with_the_flush) {
   for (const unsigned cpu : {0u, 1u}) EXPECT_EQ(cpus.load(cpu, kHigh).error(), Error::not_found);
 }
 
+TEST(mmu, unmap_is_forgotten_in_every_table_and_size) {
+  Cpus cpus;
+  ASSERT(cpus.map(kHigh, cpus.frame(7)).ok());
+  ASSERT(cpus.tables->map(kHigh + 4_MiB, PhysAddr{6_MiB}, 2_MiB, kData).ok());
+  ASSERT(cpus.map(kHigh + 2_MiB, cpus.frame(8)).ok());  // the table that is remembered is not the first's
+  const struct {
+    VirtAddr at;
+    std::uint64_t bytes;
+  } pages[] = {{kHigh, kPageSize}, {kHigh + 4_MiB, 2_MiB}, {kHigh + 2_MiB, kPageSize}};
+  for (const auto& page : pages)
+    for (const unsigned cpu : {0u, 1u}) EXPECT(cpus.access(cpu, page.at, Use::read).ok());
+  for (const auto& page : pages) {
+    {
+      FlushBatch flush(*cpus.tables);
+      ASSERT(cpus.tables->unmap(page.at, page.bytes, flush).ok());
+      EXPECT(!cpus.mmu->coherent());
+    }
+    EXPECT(cpus.mmu->coherent());
+    for (const unsigned cpu : {0u, 1u})
+      EXPECT_EQ(cpus.access(cpu, page.at, Use::read).error(), Error::not_found);
+  }
+}
+
 TEST(mmu, protect_is_forgotten_with_the_flush) {
   Cpus cpus;
   ASSERT(cpus.map(kHigh, cpus.frame(7)).ok());

@@ -195,6 +195,30 @@ TEST(page_table, every_protection_is_what_the_manual_says) {
   EXPECT_EQ(trees.taken(), 1u);
 }
 
+TEST(page_table, finds_what_is_mapped_in_the_middle_of_a_range) {
+  Trees trees;
+  ASSERT(trees.ok());
+  const VirtAddr taken = kHigh + 5 * kPageSize;
+  ASSERT(trees->map(kHigh + 4_MiB, kDevice, kPageSize, kData).ok());
+  constexpr FrameRun kRun{1, 9};
+  for (const bool at_hand : {true, false}) {  // whether the table is the one that was changed last
+    ASSERT(trees->map(taken, kDevice, kPageSize, kData).ok());
+    if (!at_hand) {
+      ASSERT(trees.unmap(kHigh + 4_MiB, kPageSize).ok());
+      ASSERT(trees->map(kHigh + 4_MiB, kDevice, kPageSize, kData).ok());
+    }
+    const std::uint64_t before = trees.fingerprint();
+    EXPECT_EQ(trees->map_runs(kHigh, {&kRun, 1}, 8, kData).error(), Error::exists);
+    EXPECT_EQ(trees->map(kHigh, kDevice, 8 * kPageSize, kData).error(), Error::exists);
+    EXPECT_EQ(trees.unmap(kHigh, 8 * kPageSize).error(), Error::not_found);
+    EXPECT_EQ(trees.fingerprint(), before);
+    EXPECT(trees->valid());
+    ASSERT(trees.unmap(taken, kPageSize).ok());
+    EXPECT(trees->map_runs(kHigh, {&kRun, 1}, 8, kData).ok());
+    ASSERT(trees.unmap(kHigh, 8 * kPageSize).ok());
+  }
+}
+
 TEST(page_table, refuses_what_is_wrong_and_changes_nothing) {
   for (const PageLevel top : {PageLevel::gib_512, PageLevel::tib_256}) {
     Trees trees(top);
