@@ -1,53 +1,18 @@
-// The C face on the host. Turns results into errno and a panic into a dead machine; holds no logic of its own.
+// The C face on the host: machines and pages. Turns results into errno and a panic into a dead machine; holds no logic of
+// its own.
 // SPDX-License-Identifier: MIT
-#include <cerrno>
-#include <memory>
 #include <new>
-#include <optional>
-#include <string>
 #include <vector>
 
-#include "mm/host/machine.hpp"
-#include "mm/host/mm_host.h"
-#include "mm/host/panic.hpp"
-#include "mm/mm.h"
-#include "mm/object_call.hpp"
+#include "mm/host/capi.hpp"
 #include "mm/physical/stress.hpp"
-#include "mm/table_call.hpp"
-
-struct mm_machine {
-  std::unique_ptr<memory::host::Machine> machine;
-  std::optional<std::string> panic;  // set once: the machine is dead
-};
-
-namespace {
 
 using namespace memory;
+using namespace memory::host;
 
-struct Place {  // where the calling thread stands
-  mm_machine* machine = nullptr;
-  PerCpu* former = nullptr;  // where it stood before it entered `machine`
-  Error last_error = Error::ok;
-};
-[[gnu::tls_model("initial-exec")]] constinit thread_local Place here;  // as host::current_cpu
+constinit thread_local Place memory::host::here;
 
-int negative(Error error) {
-  here.last_error = error;
-  return -errno_of(error);
-}
-
-// Runs body(Machine&) on the entered machine; a panic kills it.
-template <typename Body>
-auto on_machine(Body&& body) -> decltype(body(std::declval<memory::Machine&>())) {
-  if (here.machine == nullptr) return -EINVAL;
-  if (here.machine->panic.has_value()) return -ENOTRECOVERABLE;
-  try {
-    return body(**here.machine->machine);
-  } catch (const host::Panic& panic) {
-    here.machine->panic = panic.what();
-    return -ENOTRECOVERABLE;
-  }
-}
+namespace {
 
 std::vector<PhysRange> ranges_of(const mm_range* ranges, std::size_t count) {
   std::vector<PhysRange> result;
@@ -86,262 +51,7 @@ bool perform(memory::Machine& machine, mm_page_operation& operation) {
   return true;
 }
 
-// Runs body(MemoryManager&), which returns a Result<void*>; null and the error noted when there is none.
-template <typename Body>
-void* object_of(Body&& body) {
-  void* object = nullptr;
-  const int status = on_machine([&](memory::Machine& machine) {
-    const Result<void*> made = body(machine.manager());
-    if (!made.ok()) return negative(made.error());
-    object = made.take();
-    return 0;
-  });
-  return status == 0 ? object : nullptr;
-}
-
-Result<Gfp> flags_of(unsigned gfp_flags) {
-  if (gfp_flags >= kGfpEnd || !valid(Gfp{static_cast<std::uint8_t>(gfp_flags)})) return Error::invalid;
-  return Gfp{static_cast<std::uint8_t>(gfp_flags)};
-}
-
-// The cache behind a handle of the C face, whatever that is.
-Result<KmemCache*> cache_of(MemoryManager& manager, const kmem_cache* handle) {
-  KmemCache* found = nullptr;
-  manager.heap().for_each([&](KmemCache& cache) {
-    if (reinterpret_cast<const kmem_cache*>(&cache) == handle) found = manager.heap().made(cache.number());
-  });
-  if (found == nullptr) return Error::not_found;
-  return found;
-}
-
-// Runs body(MemoryManager&, KmemCache&), which returns a Result<void>.
-template <typename Body>
-int on_cache(const kmem_cache* handle, Body&& body) {
-  return on_machine([&](memory::Machine& machine) {
-    const auto cache = cache_of(machine.manager(), handle);
-    if (!cache.ok()) return negative(cache.error());
-    return negative(body(machine.manager(), *cache.take()).error());
-  });
-}
-
 }  // namespace
-
-kmem_cache* kmem_cache_create(const char* name, size_t size, size_t align, unsigned flags,
-                              void (*ctor)(void*)) {
-  return static_cast<kmem_cache*>(object_of([&](MemoryManager& manager) -> Result<void*> {
-    const std::size_t alignment = align == 0 ? SlabCut::kMinStride : align;
-    if (name == nullptr || flags > SLAB_CACHE_DMA || alignment > kPageSize) return Error::invalid;
-    if (size > SlabCut::kMaxBytes) return Error::too_big;
-    return TRY(manager.heap().create({.name = name,
-                                      .object_bytes = static_cast<std::uint32_t>(size),
-                                      .align = static_cast<std::uint32_t>(alignment),
-                                      .zone = flags == SLAB_CACHE_DMA ? Gfp::dma : Gfp::kernel,
-                                      .construct = ctor}));
-  }));
-}
-
-int kmem_cache_destroy(kmem_cache* cache) {
-  return on_cache(cache,
-                  [](MemoryManager& manager, KmemCache& found) { return manager.heap().destroy(found); });
-}
-
-void* kmem_cache_alloc(kmem_cache* cache, unsigned gfp_flags) {
-  return object_of([&](MemoryManager& manager) -> Result<void*> {
-    KmemCache* const found = TRY(cache_of(manager, cache));
-    const Gfp flags = TRY(flags_of(gfp_flags));
-    return found->allocate(flags);
-  });
-}
-
-int kmem_cache_free(kmem_cache* cache, void* object) {
-  return on_cache(
-      cache, [=](MemoryManager& manager, KmemCache& found) { return manager.cache_free(found, object); });
-}
-
-int kmem_cache_alloc_bulk(kmem_cache* cache, unsigned gfp_flags, size_t count, void** objects) {
-  return on_cache(cache, [=](MemoryManager&, KmemCache& found) -> Result<void> {
-    return found.allocate_bulk({objects, count}, TRY(flags_of(gfp_flags)));
-  });
-}
-
-int kmem_cache_free_bulk(kmem_cache* cache, size_t count, void** objects) {
-  return on_cache(cache,
-                  [=](MemoryManager&, KmemCache& found) { return found.release_bulk({objects, count}); });
-}
-
-int64_t kmem_cache_shrink(kmem_cache* cache) {
-  std::uint64_t frames = 0;
-  const int status = on_cache(cache, [&](MemoryManager&, KmemCache& found) -> Result<void> {
-    frames = found.shrink();
-    return {};
-  });
-  return status < 0 ? status : static_cast<int64_t>(frames);
-}
-
-void* kmalloc(size_t size, unsigned gfp_flags) {
-  return object_of([&](MemoryManager& manager) -> Result<void*> {
-    return manager.kmalloc().allocate(size, TRY(flags_of(gfp_flags)));
-  });
-}
-
-void* kzalloc(size_t size, unsigned gfp_flags) {
-  return object_of([&](MemoryManager& manager) -> Result<void*> {
-    return manager.kmalloc().allocate_zeroed(size, TRY(flags_of(gfp_flags)));
-  });
-}
-
-void* kcalloc(size_t count, size_t size, unsigned gfp_flags) {
-  return object_of([&](MemoryManager& manager) -> Result<void*> {
-    return manager.kmalloc().allocate_array(count, size, TRY(flags_of(gfp_flags)));
-  });
-}
-
-void* kmalloc_array(size_t count, size_t size, unsigned gfp_flags) {
-  std::size_t product = 0;
-  if (__builtin_mul_overflow(count, size, &product)) product = ~std::size_t{0};  // too big for anybody
-  return kmalloc(product, gfp_flags);
-}
-
-void* krealloc(void* object, size_t size, unsigned gfp_flags) {
-  return object_of([&](MemoryManager& manager) -> Result<void*> {
-    return manager.krealloc(object, size, TRY(flags_of(gfp_flags)));
-  });
-}
-
-int kfree(void* object) {
-  return on_machine(
-      [=](memory::Machine& machine) { return negative(machine.manager().kfree(object).error()); });
-}
-
-int kfree_sized(void* object, size_t size) {
-  return on_machine([=](memory::Machine& machine) {
-    return negative(machine.manager().kfree_sized(object, size).error());
-  });
-}
-
-size_t ksize(const void* object) {
-  std::size_t bytes = 0;
-  (void)on_machine([&](memory::Machine& machine) {
-    const auto usable = machine.manager().kmalloc().usable_bytes(object);
-    if (usable.ok()) bytes = usable.take();
-    return negative(usable.error());
-  });
-  return bytes;
-}
-
-int64_t mm_run_objects(mm_object_call* calls, size_t count) {
-  int64_t done = 0;
-  const int64_t status = on_machine([&](memory::Machine& machine) -> int64_t {
-    for (std::size_t n = 0; n < count; ++n) {
-      mm_object_call& call = calls[n];
-      const char letter = call.letter < 128 ? static_cast<char>(call.letter) : '\0';
-      if (!is_object_call(letter)) return 0;
-      const auto outcome = perform(machine.manager(), ObjectCall{letter, call.first, call.second});
-      call.error = static_cast<std::uint32_t>(outcome.error());
-      call.result = outcome.ok() ? outcome.take() : 0;
-      if (!outcome.ok()) (void)negative(outcome.error());
-      ++done;
-    }
-    return 0;
-  });
-  return status < 0 && done == 0 ? status : done;
-}
-
-int64_t mm_run_tables(mm_table_call* calls, size_t count) {
-  int64_t done = 0;
-  const int64_t status = on_machine([&](memory::Machine& machine) -> int64_t {
-    for (std::size_t n = 0; n < count; ++n) {
-      mm_table_call& call = calls[n];
-      TableCall one{.letter = call.letter < 128 ? static_cast<char>(call.letter) : '\0'};
-      if (!table_numbers(one.letter)) return 0;
-      std::copy(std::begin(call.numbers), std::end(call.numbers), one.numbers.begin());
-      const auto outcome = perform(machine.manager(), one);
-      call.error = static_cast<std::uint32_t>(outcome.error());
-      call.result = outcome.ok() ? outcome.take() : 0;
-      if (!outcome.ok()) (void)negative(outcome.error());
-      ++done;
-    }
-    return 0;
-  });
-  return status < 0 && done == 0 ? status : done;
-}
-
-uint64_t pgd_alloc(void) {
-  uint64_t root = 0;
-  (void)on_machine([&](memory::Machine& machine) {
-    const auto made = machine.manager().directories().create();
-    if (made.ok()) root = made.take()->root().table.value;
-    return negative(made.error());
-  });
-  return root;
-}
-
-int pgd_free(uint64_t pgd) {
-  return on_machine([=](memory::Machine& machine) {
-    return negative(machine.manager().directories().destroy(PhysAddr{pgd}).error());
-  });
-}
-
-namespace {
-
-// Runs body(PageTables&), which returns a Result<void>.
-template <typename Body>
-int on_tables(uint64_t pgd, Body&& body) {
-  return on_machine([&](memory::Machine& machine) {
-    const auto tables = machine.manager().directories().find(PhysAddr{pgd});
-    if (!tables.ok()) return negative(tables.error());
-    return negative(body(*tables.take()).error());
-  });
-}
-
-}  // namespace
-
-int map_page(uint64_t pgd, uint64_t virt, uint64_t phys, uint64_t flags) {
-  return on_tables(pgd, [=](PageTables& tables) -> Result<void> {
-    const std::uint64_t bytes = bytes_at((flags & PTE_HUGE) != 0 ? PageLevel::two_mib : PageLevel::page);
-    const VirtAddr at{virt};
-    const PhysAddr to{phys};
-    if (!at.aligned_to(bytes) || !to.aligned_to(bytes)) return Error::invalid;
-    const Protection how = TRY(PteFlags{flags & ~PTE_HUGE}.protection());
-    return tables.map(at, to, bytes, how);
-  });
-}
-
-int unmap_page(uint64_t pgd, uint64_t virt) {
-  return on_tables(pgd, [=](PageTables& tables) -> Result<void> {
-    const VirtAddr at{virt};
-    const std::uint64_t bytes = bytes_at(TRY(tables.query(at)).level);
-    if (!at.aligned_to(bytes)) return Error::invalid;
-    FlushBatch flush(tables);
-    return tables.unmap(at, bytes, flush);
-  });
-}
-
-int64_t virt_to_phys_pgtable(uint64_t pgd, uint64_t virt) {
-  std::uint64_t physical = 0;
-  const int status = on_tables(pgd, [&](PageTables& tables) -> Result<void> {
-    physical = TRY(tables.query(VirtAddr{virt})).physical.value;
-    return {};
-  });
-  return status < 0 ? status : static_cast<int64_t>(physical);
-}
-
-unsigned mm_cache_number(const kmem_cache* cache) {
-  unsigned number = 0;
-  (void)on_cache(cache, [&](MemoryManager&, KmemCache& found) -> Result<void> {
-    number = found.number();
-    return {};
-  });
-  return number;
-}
-
-kmem_cache* mm_cache(unsigned number) {
-  return static_cast<kmem_cache*>(object_of([=](MemoryManager& manager) -> Result<void*> {
-    KmemCache* const found = number < kCacheSlots ? manager.heap().made(number) : nullptr;
-    if (found == nullptr) return Error::not_found;
-    return static_cast<void*>(found);
-  }));
-}
 
 int64_t alloc_pages(unsigned order, unsigned gfp_flags) {
   return on_machine([&](memory::Machine& machine) -> int64_t {
@@ -355,12 +65,9 @@ int free_pages(uint64_t pfn, unsigned order) {
 }
 
 int64_t mm_run_pages(mm_page_operation* operations, size_t count) {
-  int64_t done = 0;
-  const int64_t status = on_machine([&](memory::Machine& machine) -> int64_t {
-    for (std::size_t n = 0; n < count && perform(machine, operations[n]); ++n) ++done;
-    return 0;
+  return run_calls(operations, count, [](memory::Machine& machine, mm_page_operation& operation) {
+    return perform(machine, operation);
   });
-  return status < 0 && done == 0 ? status : done;
 }
 
 const char* mm_error_text(unsigned error) {
@@ -368,47 +75,6 @@ const char* mm_error_text(unsigned error) {
 }
 
 int mm_error_number(unsigned error) { return error < kErrors ? errno_of(static_cast<Error>(error)) : 0; }
-
-int mm_shrink(void) {
-  return on_machine([](memory::Machine& machine) {
-    (void)machine.manager().heap().shrink();
-    return 0;
-  });
-}
-
-namespace {
-
-int answer(const Result<void*>& made, uint64_t* address) {
-  if (made.ok()) *address = reinterpret_cast<uint64_t>(made.take());
-  return negative(made.error());
-}
-
-}  // namespace
-
-int mm_heap_malloc(uint64_t bytes, uint64_t align, uint64_t* address) {
-  return on_machine([&](memory::Machine& machine) {
-    MemoryManager& manager = machine.manager();
-    return answer(align == 0 ? manager.heap_malloc(bytes) : manager.heap_memalign(align, bytes), address);
-  });
-}
-
-int mm_heap_realloc(uint64_t payload, uint64_t bytes, uint64_t* address) {
-  return on_machine([&](memory::Machine& machine) {
-    return answer(machine.manager().heap_realloc(reinterpret_cast<void*>(payload), bytes), address);
-  });
-}
-
-int mm_heap_free(uint64_t payload) {
-  return on_machine([&](memory::Machine& machine) {
-    return negative(machine.manager().heap_free(reinterpret_cast<void*>(payload)).error());
-  });
-}
-
-int64_t mm_heap_shrink(void) {
-  return on_machine([](memory::Machine& machine) -> int64_t {
-    return static_cast<int64_t>(machine.manager().kernel_heap().shrink());
-  });
-}
 
 int mm_machine_create(const mm_shape* shape, mm_machine** out) {
   const std::vector<PhysRange> memory_list = ranges_of(shape->memory, shape->memory_ranges);
