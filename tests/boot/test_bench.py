@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from coronel.artifact import Artifact
 from coronel.bench import profile
 from coronel.bench.guest import machine
 from coronel.bench.rows import ROWS, GuestCase
@@ -226,10 +229,29 @@ def test_a_profile_holds_every_instruction_of_the_case(release: Path) -> None:
     for counts in (taken.by_function(places), taken.by_line(places)):
         assert sum(counts.values()) == taken.total
         assert not any("?" in where for where in counts)
+    rows = profile.rows_of(release, taken.counts)  # what stands in where addr2line finds nothing
+    assert rows.keys() == taken.counts.keys()
+    ours = {at: row for at, row in rows.items() if row.startswith(("kernel/", "mm/"))}
+    assert len(ours) > len(rows) / 2
+    assert ours == {at: places[at].line for at in ours}
     functions = taken.by_function(places)
     assert functions["memory::FrameCaches::take"] >= 100
     assert not any(name.startswith("std::") for name in functions)
     assert any(line.startswith("mm/physical/magazine.hpp:") for line in taken.by_line(places))
+
+
+def test_what_addr2line_does_not_find_is_in_the_line_table(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As binutils 2.44: it knows the function, and not the line."""
+    clock = Artifact.open(release).symbol(profile.CLOCK).address
+    wanted = profile.places_of(release, [clock, clock + 2])
+    lossy = tmp_path / "addr2line"
+    lossy.write_text(f"#!/bin/sh\n{shutil.which('addr2line')} \"$@\" | sed '3s/.*/??:?/'\n", encoding="utf-8")
+    lossy.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert profile.places_of(release, [clock, clock + 2]) == wanted
+    assert wanted[clock].line.startswith("kernel/shell/commands_bench.cpp:")
 
 
 def test_a_case_that_is_none_is_refused(release: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,8 @@ counted: the two are compared, and a profile that is not exact is an error.
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import os
 import re
 import subprocess
@@ -18,6 +20,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from elftools.dwarf.compileunit import CompileUnit
+from elftools.dwarf.lineprogram import LineProgram
+from elftools.elf.elffile import ELFFile
 
 from coronel.artifact import Artifact
 from coronel.bench.guest import machine, run_case
@@ -167,10 +173,48 @@ def places_of(elf: Path, addresses: Iterable[int]) -> dict[int, Place]:
         ]  # innermost first
         ours = (place for place in chain if not place.function.startswith("std::"))
         places[int(lines[head], 16)] = next(ours, chain[0])
-    return places
+    lost = [address for address, place in places.items() if place.line.startswith("??")]
+    found = rows_of(elf, lost) if lost else {}
+    return places | {address: Place(places[address].function, row) for address, row in found.items()}
+
+
+def rows_of(elf: Path, addresses: Iterable[int]) -> dict[int, str]:
+    """file:line of addresses by the rows of the line table alone, whatever was inlined there; those that no
+    row covers are left out. For what addr2line of binutils 2.44 does not find: the first row of some
+    sequences.
+    """
+    ordered, found = sorted(addresses), {}
+    with elf.open("rb") as file:
+        dwarf = ELFFile(file).get_dwarf_info()
+        for unit in dwarf.iter_CUs():
+            program = dwarf.line_program_for_CU(unit)
+            if program is None:
+                continue
+            states = [entry.state for entry in program.get_entries() if entry.state is not None]
+            for row, following in itertools.pairwise(states):
+                if row.end_sequence:
+                    continue
+                first = bisect.bisect_left(ordered, row.address)
+                for address in ordered[first : bisect.bisect_left(ordered, following.address)]:
+                    found[address] = f"{_short_file(_file_name(unit, program, row.file))}:{row.line}"
+    return found
+
+
+def _file_name(unit: CompileUnit, program: LineProgram, number: int) -> str:
+    """The path of a file of a line table: DWARF 5, section 6.2.4, and before it."""
+    header = program.header
+    base = str(unit.get_top_DIE().attributes["DW_AT_comp_dir"].value.decode())
+    entry = header.file_entry[number if header.version >= 5 else number - 1]
+    folders = [base, *(name.decode() for name in header.include_directory)]
+    folder = folders[entry.dir_index + (1 if header.version >= 5 else 0)]
+    return os.path.join(base, folder, entry.name.decode())
 
 
 def _short(where: str) -> str:
     """file:line without the way to the checkout and without what addr2line adds."""
     file, _, line = where.partition(" (")[0].rpartition(":")
-    return f"{os.path.normpath(file).removeprefix(f'{ROOT}/')}:{line}"
+    return f"{_short_file(file)}:{line}"
+
+
+def _short_file(path: str) -> str:
+    return os.path.normpath(path).removeprefix(f"{ROOT}/")
