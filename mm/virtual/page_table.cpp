@@ -29,6 +29,8 @@
 #include <algorithm>
 
 #include "mm/base/check.hpp"
+#include "mm/virtual/block_dropper.hpp"
+#include "mm/virtual/map_source.hpp"
 #include "mm/virtual/table_cursor.hpp"
 
 namespace memory {
@@ -53,47 +55,6 @@ TableRun run_at(PageLevel level, VirtAddr at, std::uint64_t left) {
       std::min<std::uint64_t>(kTableEntries - index_at(level, at), left >> shift_at(level));
   return {level, static_cast<unsigned>(pages)};
 }
-
-// What is mapped: memory in a row, by the largest pages that fit ...
-struct Row {
-  PhysAddr to;
-  PageLevel largest;
-  PageLevel level_for(VirtAddr at, std::uint64_t offset, std::uint64_t left) const {
-    for (PageLevel level = largest; level != PageLevel::page; level = below(level)) {
-      const std::uint64_t size = bytes_at(level);
-      if (left >= size && at.aligned_to(size) && (to + offset).aligned_to(size)) return level;
-    }
-    return PageLevel::page;
-  }
-  PhysAddr address(std::uint64_t offset) const { return to + offset; }
-};
-
-// ... or frames in runs, asked for from the first to the last ...
-class Runs {
- public:
-  explicit Runs(std::span<const FrameRun> runs) : runs_(runs) {}
-  PageLevel level_for(VirtAddr, std::uint64_t, std::uint64_t) const { return PageLevel::page; }
-  PhysAddr address(std::uint64_t offset) const {
-    const std::uint64_t page = offset >> kPageShift;
-    while (page - before_ >= runs_[at_].end - runs_[at_].first) {
-      before_ += runs_[at_].end - runs_[at_].first;
-      ++at_;
-    }
-    return address_of(FrameNumber{runs_[at_].first} + (page - before_));
-  }
-
- private:
-  std::span<const FrameRun> runs_;
-  mutable std::size_t at_ = 0;        // the run that was asked for last,
-  mutable std::uint64_t before_ = 0;  // and the frames before it
-};
-
-// ... or from a list.
-struct List {
-  std::span<const FrameNumber> frames;
-  PageLevel level_for(VirtAddr, std::uint64_t, std::uint64_t) const { return PageLevel::page; }
-  PhysAddr address(std::uint64_t offset) const { return address_of(frames[offset >> kPageShift]); }
-};
 
 // The next run to map. The cursor stands at its first entry, or above, where tables are missing or a page is in the way.
 template <typename Source>
@@ -171,43 +132,6 @@ void add_live_entries(Frame& table, std::int32_t entries) {
   const std::uint32_t live = table.mappings() + static_cast<std::uint32_t>(entries);
   table.uses.store(Frame::uses_of(table.references(), live), std::memory_order_relaxed);
 }
-
-// Gives the frames behind entries that are taken out to the batch, a block at a time: its first frame knows how many the
-// next entries must show.
-class BlockDropper {
- public:
-  BlockDropper(const FrameTable& frames, FlushBatch& flush) : frames_(frames), flush_(flush) {}
-  BlockDropper(const BlockDropper&) = delete;
-  BlockDropper& operator=(const BlockDropper&) = delete;
-
-  // Takes out these, which map pages of 4 KiB.
-  void take_out(std::span<AtomicEntry> entries) {
-    for (std::size_t page = 0; page < entries.size();) {
-      if (left_ == 0) begin(frame_at(entries[page].load().address()));
-      const std::size_t end = page + std::min<std::size_t>(left_, entries.size() - page);
-      left_ -= static_cast<std::uint32_t>(end - page);
-      std::uint32_t number = next_;
-      for (; page < end; ++page, ++number)
-        CHECK(raw(frame_at(entries[page].exchange(PageEntry{}).address())) == number);
-      next_ = number;
-    }
-  }
-  bool between_blocks() const { return left_ == 0; }
-
- private:
-  void begin(FrameNumber first) {
-    const Frame& frame = frames_[first];
-    CHECK(frame.state() == FrameState::allocated);
-    next_ = raw(first);
-    left_ = static_cast<std::uint32_t>(frames_in(frame.order()));
-    flush_.drop(first, frame.order());
-  }
-
-  const FrameTable& frames_;
-  FlushBatch& flush_;
-  std::uint32_t next_ = 0;  // the frame that the next entry maps, of the block that is being taken out
-  std::uint32_t left_ = 0;  // frames of it that are still mapped
-};
 
 bool all_present(std::span<const AtomicEntry> entries) {
   std::uint64_t common = ~std::uint64_t{0};
@@ -346,11 +270,11 @@ Result<void> PageTables::map_from(VirtAddr at, std::uint64_t bytes, Protection h
 Result<void> PageTables::map(VirtAddr at, PhysAddr to, std::uint64_t bytes, Protection how) {
   if (!to.aligned_to(kPageSize) || to.value >= kPhysicalEnd || bytes > kPhysicalEnd - to.value)
     return Error::invalid;
-  return map_from(at, bytes, how, Row{to, largest_});
+  return map_from(at, bytes, how, map_source::Row{to, largest_});
 }
 
 Result<void> PageTables::map_pages(VirtAddr at, std::span<const FrameNumber> frames, Protection how) {
-  return map_from(at, frames.size() * kPageSize, how, List{frames});
+  return map_from(at, frames.size() * kPageSize, how, map_source::List{frames});
 }
 
 Result<void> PageTables::map_runs(VirtAddr at, std::span<const FrameRun> runs, std::uint64_t frames,
@@ -360,7 +284,7 @@ Result<void> PageTables::map_runs(VirtAddr at, std::span<const FrameRun> runs, s
     const Spin<Rank::page_table>::Hold hold(lock_);
     if (is_at_hand(at, bytes)) return map_at_hand(at, runs, frames, how);
   }
-  return map_from(at, bytes, how, Runs(runs));
+  return map_from(at, bytes, how, map_source::Runs(runs));
 }
 
 // ---- unmap and protect --------------------------------------------------------------------------------------------
