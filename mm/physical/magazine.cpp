@@ -26,6 +26,14 @@ constexpr auto kind_of = FrameCache::kind_of;
 
 constexpr std::uint64_t first_limit(Order order) { return std::max(8u >> raw(order), 1u); }
 
+// The same by place: a drain looks at every pair of every CPU, most of them empty.
+constexpr auto kFirstLimits = [] {
+  std::array<std::uint8_t, FrameCache::kPairs> limits{};
+  for (std::size_t place = 0; place < limits.size(); ++place)
+    limits[place] = static_cast<std::uint8_t>(first_limit(order_of(place)));
+  return limits;
+}();
+
 // Two magazines of each CPU hold at most a 256th of a zone, and at least a block; of the large orders a 64th, or none.
 std::uint64_t most_for(std::uint64_t zone_frames, Order order) {
   constexpr std::uint64_t kShare = 512;
@@ -119,11 +127,12 @@ std::uint64_t FrameCaches::send_home(FrameCache& cache) {
   std::uint64_t frames = 0;
   for (std::size_t place = 0; place < FrameCache::kPairs; ++place) {
     MagazinePair& pair = cache.pairs[place];
+    pair.limit = std::min<std::uint64_t>(pair.limit, kFirstLimits[place]);
+    if ((count_of(*pair.loaded) | count_of(*pair.previous)) == 0) continue;
     for (Magazine* const magazine : {pair.loaded, pair.previous}) {
       frames += count_of(*magazine) << raw(order_of(place));
       send_home(*magazine, place);
     }
-    pair.limit = std::min(pair.limit, first_limit(order_of(place)));
   }
   return frames;
 }
