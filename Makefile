@@ -54,11 +54,13 @@ endif
 # ---- which goal needs what ---------------------------------------------------------------------------------------------
 build_goals := all debug release image unit run
 goals := $(or $(MAKECMDGOALS),help)
+# Of which there are artifacts in build/NAME.
+clang_goals := $(strip $(foreach goal,analyze fuzz,$(if $(filter $(goal) build/$(goal)/%,$(goals)),$(goal))))
 setup_goals := $(strip \
   $(if $(filter setup profile $(build_goals) build/%,$(goals)),run) \
   $(if $(filter test gdb mutate format,$(goals)),test) \
   $(if $(filter test_python install uninstall,$(goals)),build) \
-  $(filter analyze fuzz valgrind bench coverage,$(goals)))
+  $(clang_goals) $(filter valgrind bench coverage,$(goals)))
 
 .PHONY: help setup all debug release run test test_python unit image gdb analyze fuzz valgrind bench profile coverage \
   mutate install uninstall format clean doctor force
@@ -221,7 +223,7 @@ $(if $(call wants,test unit mutate),$(eval $(call unit_profile,tsan,$(tsan_flags
 $(if $(call wants,valgrind),$(eval $(call unit_profile,valgrind,$(valgrind_flags))))
 $(if $(call wants,coverage),$(eval $(gcov_profile)))
 
-ifneq ($(filter analyze fuzz,$(goals)),)
+ifneq ($(clang_goals),)
 clang := $(shell sh tools/bootstrap.sh --clang-version)
 CLANGXX := clang++-$(clang)
 endif

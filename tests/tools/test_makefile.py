@@ -143,6 +143,10 @@ def test_each_goal_asks_for_its_own_set_up(tree: Path) -> None:
     assert asked("test_python") == asked("install") == asked("uninstall") == "setup build"
     assert asked("valgrind") == "setup valgrind"
     assert asked("coverage") == "setup coverage"
+    (tree / "tests/fuzz").mkdir()
+    (tree / "tests/fuzz/buddy_fuzz.cpp").touch()
+    assert asked("fuzz") == "setup --clang-version\nsetup fuzz"
+    assert asked("build/fuzz/buddy_fuzz") == "setup --clang-version\nsetup run fuzz"
 
 
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
