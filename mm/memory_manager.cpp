@@ -51,6 +51,7 @@ MemoryManager::MemoryManager(const Storage& storage, std::span<PerCpu* const> cp
                       .heap = &heap_.record(),
                       .kernel_heap = &kernel_heap_.state(),
                       .home = home} {
+  last_misuse_.with([this](const MisuseReport& report) { manager_record_.misuse = &report; });
   record.cpus = stats::table_of(cpus);
   record.manager = reinterpret_cast<std::uint64_t>(&manager_record_);
 }
@@ -78,23 +79,43 @@ void MemoryManager::set_cpus(std::span<PerCpu* const> cpus) {
   platform::panic(why.view());
 }
 
-// Names what the address is, as far as it is known.
-[[gnu::noinline]] void MemoryManager::meet_misuse(Error error, const void* object) const {
-  if (!is_misuse(error) || on_misuse_ != MisusePolicy::panic) return;
-  TextBuffer<160> why;
-  why.text(text_of(error)).text(": ").address(reinterpret_cast<std::uint64_t>(object));
-  if (const KmemCache* const cache = heap_.owner_of(object); cache != nullptr)
-    why.text(", in a slab of cache ").text(cache->name()).text(", objects of ").number(cache->object_bytes());
-  platform::panic(why.view());
+// Who asked is known by where this returns to: the face inlines.
+[[gnu::noinline]] Error MemoryManager::meet_misuse(Error error, const void* object, Asked asked) {
+  if (!is_misuse(error)) return error;
+  MisuseReport report = report_on_object(heap_, error, object);
+  report.name_receiver(asked.cache != nullptr ? asked.cache->name() : "kmalloc");
+  report.told = asked.bytes;
+  tell(report, reinterpret_cast<std::uint64_t>(__builtin_return_address(0)));
+  return error;
 }
 
-[[gnu::noinline]] void MemoryManager::meet_heap_misuse(Error error) const {
-  if (!is_misuse(error) || on_misuse() == MisusePolicy::refuse) return;
-  const HeapFault fault = kernel_heap_.last_fault();
-  TextBuffer<160> why;
-  why.text(text_of(error)).text(": kernel heap");
-  if (fault.address != 0) why.text(", address ").hex(fault.address);
-  if (fault.place != 0) why.text(is_corruption(error) ? ", overwritten at " : ", block at ").hex(fault.place);
+// An address that is in no block of the heap may be an object, or in a range that the heap has given back.
+[[gnu::noinline]] Error MemoryManager::meet_heap_misuse(Error error, const void* payload) {
+  if (!is_misuse(error)) return error;
+  const Error other = error == Error::wild_object ? kmalloc_.misuse_of(payload) : error;
+  if (other == Error::ok || other == Error::wrong_cache) {
+    error = Error::wrong_cache;
+  } else if (other == Error::double_free) {
+    error = other;
+  }
+  const bool of_the_heap = kernel_heap_.last_fault().error == error && error != Error::wild_object;
+  MisuseReport report =
+      of_the_heap ? report_on_block(kernel_heap_, error) : report_on_object(heap_, error, payload);
+  report.name_receiver("kernel heap");
+  tell(report, reinterpret_cast<std::uint64_t>(__builtin_return_address(0)));
+  return error;
+}
+
+// Writes it down; panics where the policy says so.
+[[gnu::noinline]] void MemoryManager::tell(MisuseReport& report, std::uint64_t site) {
+  report.caught = HeapCall::from(site);
+  last_misuse_.with([&report](MisuseReport& last) {
+    report.number = last.number + 1;
+    last = report;
+  });
+  if (on_misuse_ != MisusePolicy::panic) return;
+  TextBuffer<400> why;
+  report.write(why);
   platform::panic(why.view());
 }
 

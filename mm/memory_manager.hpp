@@ -8,6 +8,7 @@
 #include "mm/heap/heap.hpp"
 #include "mm/heap/kernel_heap.hpp"
 #include "mm/heap/kmalloc.hpp"
+#include "mm/heap/misuse_report.hpp"
 #include "mm/physical/physical.hpp"
 #include "mm/stats/record.hpp"
 #include "mm/stats/stats.hpp"
@@ -30,6 +31,7 @@ struct ManagerRecord {
   const HeapState* kernel_heap = nullptr;
   const void* home = nullptr;            // what the home has of its own, as its rows say; null: nothing
   const RangesRecord* ranges = nullptr;  // null: no kernel addresses are handed out
+  const MisuseReport* misuse = nullptr;  // the last of the heap; changes under a lock of the manager
 };
 
 class MemoryManager {
@@ -103,32 +105,52 @@ class MemoryManager {
     return released;
   }
 
-  // The face of the floor of objects: as KmemCache::release, Kmalloc::release and Kmalloc::release_sized, and a misuse is
-  // met with the policy. A null object is nothing to do.
+  // The face of the floor of objects: as KmemCache::release, Kmalloc::release and Kmalloc::release_sized. A misuse is
+  // written down (last_misuse), its site the line that called this, and met with the policy. A null object is nothing
+  // to do.
   [[gnu::always_inline]] Result<void> cache_free(KmemCache& cache, void* object) {
-    return met(object == nullptr ? Result<void>() : cache.release(object), object);
+    const Result<void> released = object == nullptr ? Result<void>() : cache.release(object);
+    if (!released.ok()) [[unlikely]]
+      return meet_misuse(released.error(), object, {.cache = &cache});
+    return released;
   }
   [[gnu::always_inline]] Result<void> kfree(void* object) {
-    return met(object == nullptr ? Result<void>() : kmalloc_.release(object), object);
+    const Result<void> released = object == nullptr ? Result<void>() : kmalloc_.release(object);
+    if (!released.ok()) [[unlikely]]
+      return meet_misuse(released.error(), object, {});
+    return released;
   }
-  Result<void> kfree_sized(void* object, std::size_t bytes) {
-    return met(object == nullptr ? Result<void>() : kmalloc_.release_sized(object, bytes), object);
+  [[gnu::always_inline]] Result<void> kfree_sized(void* object, std::size_t bytes) {
+    const Result<void> released = object == nullptr ? Result<void>() : kmalloc_.release_sized(object, bytes);
+    if (!released.ok()) [[unlikely]]
+      return meet_misuse(released.error(), object, {.bytes = bytes});
+    return released;
   }
-  // As Kmalloc::resize, and a misuse is met with the policy.
-  Result<void*> krealloc(void* object, std::size_t bytes, Gfp flags = Gfp::kernel) {
-    const auto resized = kmalloc_.resize(object, bytes, flags);
-    if (!resized.ok()) (void)met(resized.error(), object);
+  // As Kmalloc::resize, likewise.
+  [[gnu::always_inline]] Result<void*> krealloc(void* object, std::size_t bytes, Gfp flags = Gfp::kernel) {
+    const Result<void*> resized = kmalloc_.resize(object, bytes, flags);
+    if (!resized.ok()) [[unlikely]]
+      return meet_misuse(resized.error(), object, {});
     return resized;
   }
   // The kernel heap's face, likewise. Sizes of any magnitude; may sleep.
-  Result<void*> heap_malloc(std::size_t bytes) { return meet(kernel_heap_.malloc(bytes)); }
-  Result<void*> heap_memalign(std::size_t align, std::size_t bytes) {
-    return meet(kernel_heap_.memalign(align, bytes));
+  [[gnu::always_inline]] Result<void*> heap_malloc(std::size_t bytes) {
+    return meet(kernel_heap_.malloc(bytes), nullptr);
   }
-  Result<void*> heap_realloc(void* payload, std::size_t bytes) {
-    return meet(kernel_heap_.realloc(payload, bytes));
+  [[gnu::always_inline]] Result<void*> heap_memalign(std::size_t align, std::size_t bytes) {
+    return meet(kernel_heap_.memalign(align, bytes), nullptr);
   }
-  Result<void> heap_free(void* payload) { return meet(kernel_heap_.free(payload)); }
+  [[gnu::always_inline]] Result<void*> heap_realloc(void* payload, std::size_t bytes) {
+    return meet(kernel_heap_.realloc(payload, bytes), payload);
+  }
+  [[gnu::always_inline]] Result<void> heap_free(void* payload) {
+    return meet(kernel_heap_.free(payload), payload);
+  }
+
+  // The last misuse of the heap; its number is 0 when there was none.
+  MisuseReport last_misuse() const {
+    return last_misuse_.with([](const MisuseReport& report) { return report; });
+  }
 
   MisusePolicy on_misuse() const { return on_misuse_; }
   void set_on_misuse(MisusePolicy policy) { on_misuse_ = policy; }
@@ -145,18 +167,19 @@ class MemoryManager {
 
  private:
   void meet_misuse(Error error, FrameNumber number, Order order) const;
-  void meet_misuse(Error error, const void* object) const;
-  [[gnu::always_inline]] Result<void> met(Result<void> released, const void* object) const {
-    if (!released.ok()) [[unlikely]]
-      meet_misuse(released.error(), object);
-    return released;
-  }
-  void meet_heap_misuse(Error error) const;
+  // What was asked besides the address: the cache that was to have it, the size that it was said to have.
+  struct Asked {
+    const KmemCache* cache = nullptr;
+    std::size_t bytes = 0;
+  };
+  Error meet_misuse(Error error, const void* object, Asked asked);
+  Error meet_heap_misuse(Error error, const void* payload);
+  void tell(MisuseReport& report, std::uint64_t site);
   void meet_range_misuse(Error error, VirtAddr at) const;
   template <typename Outcome>
-  Outcome meet(Outcome outcome) const {
+  [[gnu::always_inline]] Outcome meet(Outcome outcome, const void* payload) {
     if (!outcome.ok()) [[unlikely]]
-      meet_heap_misuse(outcome.error());
+      return meet_heap_misuse(outcome.error(), payload);
     return outcome;
   }
 
@@ -170,6 +193,7 @@ class MemoryManager {
   std::span<PerCpu* const> cpus_;
   stats::Record& record_;
   MisusePolicy on_misuse_;
+  mutable Guarded<MisuseReport, IrqSpin<Rank::log>> last_misuse_;
   ManagerRecord manager_record_;
 };
 

@@ -48,8 +48,9 @@ Status run_uptime(Call& call);
 Status run_panic(Call& call);
 Status run_reboot(Call& call);
 Status run_poweroff(Call& call);
-Status run_break(Call& call);  // faults.cpp
-Status run_cpus(Call& call);   // commands_cpus.cpp
+Status run_break(Call& call);       // faults.cpp
+Status run_break_heap(Call& call);  // heap_faults.cpp: `break heap ...`
+Status run_cpus(Call& call);        // commands_cpus.cpp
 Status run_threads(Call& call);
 Status run_locks(Call& call);
 Status run_ktest(Call& call);  // ktest.cpp

@@ -404,6 +404,11 @@ Status list_faults(Call& call) {
 
 Status run_break(Call& call) {
   if (call.arguments() == 0) return list_faults(call);
+  if (call.argument(0) == "heap") return run_break_heap(call);
+  if (call.arguments() > 1) {
+    call.error().text("only 'break heap' takes more words");
+    return Status::invalid;
+  }
   for (const Fault& fault : kFaults) {
     if (fault.name == call.argument(0)) return cause(call, fault);
   }

@@ -90,11 +90,6 @@ KmemCache* Heap::made(unsigned number) const {
   return found != nullptr && made_caches_.misuse_of(found) == Error::ok ? found : nullptr;
 }
 
-const KmemCache* Heap::owner_of(const void* address) const {
-  const Slab* const slab = magazines_.slab_at(address);
-  return slab == nullptr ? nullptr : slab->cache;
-}
-
 KmemCache& Heap::records_for(std::uint32_t objects) {
   std::size_t room = 0;
   while (kRecordObjects[room] < objects) ++room;

@@ -104,18 +104,9 @@ FrameNumber Kmalloc::large_frame(const void* object) const {
 Error Kmalloc::misuse_of(const void* object) const {
   if (large_frame(object) != kNoFrame) return Error::ok;
   const Error error = caches_[0].misuse_of(object);  // any cache: it knows whose an object is
-  if (error == Error::wrong_cache) {
-    const Slab* const slab = caches_[0].slab_at(object);
-    if (slab->number - first_number_ < kCaches) return slab->cache->misuse_of(object);
-  }
-  if (error != Error::wild_object) return error;
-  // In no slab: inside a large object, perhaps.
-  const FrameTable& frames = heap_.physical().frames();
-  const FrameNumber frame = frames.frame_behind(reinterpret_cast<std::uint64_t>(object));
-  const FrameNumber head = frame == kNoFrame ? kNoFrame : frames.block_around(frame);
-  if (head != kNoFrame && frames[head].tag.load(std::memory_order_relaxed) == kLarge)
-    return Error::interior_object;
-  return error;
+  if (error != Error::wrong_cache) return error;
+  const Slab* const slab = caches_[0].slab_at(object);
+  return slab->number - first_number_ < kCaches ? slab->cache->misuse_of(object) : error;
 }
 
 Result<std::size_t> Kmalloc::usable_bytes(const void* object) const {

@@ -156,11 +156,25 @@ Slab* KmemCache::slab_at(const void* address) const {
   return reinterpret_cast<Slab*>(frames[frame].owner.load(std::memory_order_relaxed));
 }
 
+// What a release of an address that lies in no slab is. In free memory it is one too many: the slab is gone, or the large
+// object was.
+Error KmemCache::judge_elsewhere(std::uint64_t address) const {
+  const FrameTable& frames = heap_.physical().frames();
+  const FrameNumber frame = frames.frame_behind(address);
+  if (frame == kNoFrame) return Error::wild_object;
+  if (frames.is_free(frame)) return Error::double_free;
+  const FrameNumber head = frames.block_around(frame);
+  if (head == kNoFrame ||
+      frames[head].tag.load(std::memory_order_relaxed) != static_cast<std::uint8_t>(FrameTag::large_object))
+    return Error::wild_object;
+  return frame == head && address % kPageSize == 0 ? Error::wrong_cache : Error::interior_object;
+}
+
 // What a release of `object` is: ok, with its slab and index, or the misuse.
 Error KmemCache::judge(const void* object, Slab*& slab, std::uint64_t& index) const {
   slab = slab_at(object);
-  if (slab == nullptr) return Error::wild_object;
   const auto address = reinterpret_cast<std::uint64_t>(object);
+  if (slab == nullptr) return judge_elsewhere(address);
   index = slab->index_of(address);
   if (index >= slab->objects) {
     const std::uint64_t offset = address - reinterpret_cast<std::uint64_t>(slab->first);

@@ -102,8 +102,9 @@ class KmemCache {
   // from interrupt handlers, with no lock held below rank cache, standing on a CPU of the heap's machine.
   [[gnu::always_inline]] Result<void*> allocate(Gfp flags = Gfp::kernel);
 
-  // Takes an object back. Fails, and nothing changed, with double_free when it is free already; interior_object,
-  // wild_object or wrong_cache when `object` is no start of an object of this cache. Exact for every address there is.
+  // Takes an object back. Fails, and nothing changed, with double_free when it is free already, its slab given back or
+  // not; interior_object, wild_object or wrong_cache when `object` is no start of an object of this cache. Exact for
+  // every address there is.
   // (Two CPUs that release one object at the same instant may both pass: then the second that is given it stops the
   // machine.)
   [[gnu::always_inline]] Result<void> release(void* object);
@@ -160,6 +161,7 @@ class KmemCache {
   Slab* slab_at(const void* address) const;
   Slab* slab_of_object(const void* object) const;
   Error judge(const void* object, Slab*& slab, std::uint64_t& index) const;
+  Error judge_elsewhere(std::uint64_t address) const;
 
   ObjectMagazine* load_pair(Gfp flags);
   ObjectMagazine* make_magazine(Gfp flags);

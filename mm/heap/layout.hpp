@@ -3,6 +3,7 @@
 #pragma once
 #include "mm/heap/heap.hpp"
 #include "mm/heap/kernel_heap.hpp"
+#include "mm/heap/misuse_report.hpp"
 
 #define LAYOUT_DEF "mm/heap/layout.def"
 #define LAYOUT_FLOOR heap

@@ -1,5 +1,6 @@
 // The C face's floor of objects: caches, kmalloc, the kernel heap.
 // SPDX-License-Identifier: MIT
+#include "mm/heap_break.hpp"
 #include "mm/host/capi.hpp"
 #include "mm/object_call.hpp"
 
@@ -198,5 +199,20 @@ int mm_heap_free(uint64_t payload) {
 int64_t mm_heap_shrink(void) {
   return on_machine([](memory::Machine& machine) -> int64_t {
     return static_cast<int64_t>(machine.manager().kernel_heap().shrink());
+  });
+}
+
+int mm_break_heap(const char* kind, unsigned cache, uint64_t bytes, unsigned object, uint64_t offset,
+                  unsigned site, mm_broken_heap* broken) {
+  return on_machine([&](memory::Machine& machine) {
+    const auto known = heap_break_kind(kind);
+    if (!known) return negative(Error::invalid);
+    const auto done = break_heap(
+        machine.manager(),
+        {.kind = *known, .cache = cache, .bytes = bytes, .object = object, .offset = offset, .site = site});
+    if (!done.ok()) return negative(done.error());
+    const BrokenHeap& what = done.take();
+    *broken = {.object = what.object, .address = what.address, .error = static_cast<uint32_t>(what.answer)};
+    return 0;
   });
 }

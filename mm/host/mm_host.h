@@ -122,6 +122,20 @@ int mm_heap_free(uint64_t payload);
 /* Gives back pages that the heap has no use for; how many, or a negative errno. */
 int64_t mm_heap_shrink(void);
 
+/* What mm_break_heap() did: which object it misused, the address that it freed wrongly, and what the heap answered, a
+ * number for mm_error_text(). */
+struct mm_broken_heap {
+  uint64_t object;
+  uint64_t address;
+  uint32_t error;
+};
+
+/* The kernel's `break heap`: an error in the use of the heap, made on purpose, its kind by name ("double_free"). `cache`:
+ * the number of one, 0 for kmalloc, 240 for the kernel heap. The rest is as in mm/heap_break.hpp. 0 or a negative errno;
+ * under the policy `panic` it kills the machine. The report is in the machine's memory. */
+int mm_break_heap(const char* kind, unsigned cache, uint64_t bytes, unsigned object, uint64_t offset,
+                  unsigned site, struct mm_broken_heap* broken);
+
 /* Sends home what all CPUs' magazines hold: then levels, counters and a walk agree. Precondition: nobody else is on the
  * machine. 0 or a negative errno. */
 int mm_quiesce(void);

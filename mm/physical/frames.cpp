@@ -99,4 +99,11 @@ FrameNumber FrameTable::block_around(FrameNumber frame) const {
   return kNoFrame;
 }
 
+bool FrameTable::is_free(FrameNumber frame) const {
+  const std::uint32_t number = raw(frame);
+  if (block(number / Pageblock::kFrames).is_free(number % Pageblock::kFrames)) return true;
+  const FrameNumber head = block_around(frame);
+  return head != kNoFrame && (*this)[head].state() == FrameState::cached;
+}
+
 }  // namespace memory

@@ -230,6 +230,9 @@ class FrameTable {
   }
   // The first frame of the allocated or cached block that the frame lies in, or kNoFrame. Exact when memory stands still.
   FrameNumber block_around(FrameNumber frame) const;
+  // Whether nobody has the frame: it is in its zone, or in a magazine. Exact when memory stands still. Precondition:
+  // has(frame).
+  bool is_free(FrameNumber frame) const;
   // The only way from a frame to its bytes. Precondition: it is in the direct map, or show_beyond() was called.
   Window open(FrameNumber number) const {
     if (!in_direct_map(number)) [[unlikely]]

@@ -232,6 +232,33 @@ def test_the_release_kernel_detects_it_too(artifact: Build, fault: str) -> None:
     assert backtrace(text)
 
 
+# Of the heap, where misuse panics: what the reason says, and the call that did it in the backtrace.
+FOREIGN = "freed to another cache than it was allocated from"
+HEAP_BREAKS = {
+    "double_free kmalloc 100 3 0": rf"double free: cache kmalloc-112, address {STACK}, "
+    rf"object at {STACK} of 112 bytes",
+    "late_double_free heap 100 3 0": rf"double free: kernel heap, address {STACK}, block at {STACK}",
+    "interior_free kmalloc 64 3 9": rf"free of the inside of an object: cache kmalloc-64, address {STACK}, "
+    rf"object at {STACK} of 64 bytes",
+    "wild_free kmalloc 8 3 100": rf"free of an address that is no object: address {STACK}, given to kmalloc",
+    "foreign_free kmalloc 20000 3 0": rf"{FOREIGN}: kmalloc, address {STACK}, "
+    rf"object at {STACK} of 32768 bytes, given to stranger",
+    "wrong_size_free kmalloc 64 3 100": "freed with another size than it was allocated with: "
+    rf"cache kmalloc-64, address {STACK}, object at {STACK} of 64 bytes, told 100",
+}
+
+
+@pytest.mark.parametrize("error", HEAP_BREAKS)
+def test_a_misuse_of_the_heap_stops_the_kernel(guest: Guest, error: str) -> None:
+    _, text = provoke(guest, f"break heap {error} 5")
+    reason = text.splitlines()[1].removeprefix("panic: ")
+    found = re.fullmatch(rf"{HEAP_BREAKS[error]}, caught at ({STACK}) by CPU 0, \d+ us", reason)
+    assert found, reason
+    lines = backtrace(text)
+    in_order(lines, ("MemoryManager::tell", "heap_site<7u>", "Breaker::run", "break_heap", *COMMAND))
+    assert any(found[1] in line for line in lines), "the report names the call in the backtrace"
+
+
 def test_every_fault_of_the_kernel_is_tested(shell: Shell, channel: Channel) -> None:
     listed = {row["fault"] for row in channel.call("break")["faults"]}
     assert listed == set(FAULTS) | OTHER_ENDS | SEVERAL_CPUS

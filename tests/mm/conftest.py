@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from coronel.artifact import Artifact
 from coronel.guest import Guest
 from coronel.mm.guest_mm import GuestKernelMM
 from coronel.mm.host import HostLibrary, HostMachine
@@ -72,6 +73,20 @@ def body(request: pytest.FixtureRequest, open_body: OpenBody) -> Iterator[Body]:
 def mm(body: Body) -> KernelMM:
     """Its memory manager."""
     return body.mm
+
+
+@pytest.fixture(scope="module", params=["host", "guest"])
+def release_mm(request: pytest.FixtureRequest, artifact: Build) -> Iterator[KernelMM]:
+    """The memory manager of a body of the release profile, one for the module."""
+    build = sibling(artifact, "release")
+    with (_host if request.param == "host" else _guest)(build) as made:
+        yield made.mm
+
+
+def sibling(build: Build, profile: str) -> Build:
+    """Another profile's build beside this one."""
+    folder = build.elf.parent.parent / profile
+    return Build(Artifact.open(folder / build.elf.name), folder / build.iso.name, profile)
 
 
 @pytest.fixture

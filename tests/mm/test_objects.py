@@ -89,7 +89,7 @@ class Model:
         inside, wild = "free of the inside of an object", "free of an address that is no object"
         wrong = "freed to another cache than it was allocated from"
         assert words[0] == inside
-        assert words[1] == (wrong if one.cache or one.size <= 8192 else wild)
+        assert words[1] == wrong
         assert words[2:4] == [wild, wild]
         assert words[4:] == [wrong] * len(words[4:])
 

@@ -126,11 +126,11 @@ TEST(kmalloc, every_misuse_has_its_name_and_changes_nothing) {
     EXPECT_EQ(kmalloc.release(large + at).error(), Error::interior_object);
   EXPECT_EQ(kmalloc.release(foreign).error(), Error::wrong_cache);
   EXPECT_EQ(cache.release(small).error(), Error::wrong_cache);
-  EXPECT_EQ(cache.release(large).error(), Error::wild_object);
+  EXPECT_EQ(cache.release(large).error(), Error::wrong_cache);
   EXPECT_EQ(kmalloc.release(bytes).error(), Error::wild_object);
   EXPECT_EQ(kmalloc.release(bytes + 64).error(), Error::wild_object);
   EXPECT_EQ(kmalloc.release(&global).error(), Error::wild_object);
-  EXPECT_EQ(kmalloc.release(large + 17 * kPageSize).error(), Error::wild_object);
+  EXPECT_EQ(kmalloc.release(large + 17 * kPageSize).error(), Error::double_free);  // free memory
   EXPECT_EQ(kmalloc.release_sized(small, 90).error(), Error::wrong_size);
   EXPECT_EQ(kmalloc.release_sized(small, 113).error(), Error::wrong_size);
   EXPECT_EQ(kmalloc.release_sized(large, 100).error(), Error::wrong_size);
@@ -141,7 +141,7 @@ TEST(kmalloc, every_misuse_has_its_name_and_changes_nothing) {
   EXPECT(kmalloc.release_sized(small, 97).ok());
   EXPECT(kmalloc.release_sized(large, 50'000).ok());
   EXPECT_EQ(kmalloc.release(small).error(), Error::double_free);
-  EXPECT_EQ(kmalloc.release(large).error(), Error::wild_object);  // its frames are nobody's
+  EXPECT_EQ(kmalloc.release(large).error(), Error::double_free);  // its frames are free
   EXPECT(cache.release(foreign).ok() && world->manager().valid());
 }
 

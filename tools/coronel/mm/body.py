@@ -8,11 +8,13 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
+from coronel.artifact import Artifact
 from coronel.errors import DecodeError, MMError
 from coronel.memory import PAGE_SIZE
 from coronel.mm.host import StressReport
 from coronel.mm.kernel_mm import MemInfo, PageInfo
 from coronel.mm.magazines import read_caches
+from coronel.mm.misuse import MisuseReport, last_misuse
 from coronel.mm.objects import ObjectOperation, ObjectResult, checked_objects, operation
 from coronel.mm.pages import GFPFlags, PageOperation, PageResult, allocation, checked, release
 from coronel.mm.record import Tables
@@ -129,6 +131,22 @@ class Body(ABC):
         """As KernelMM's."""
         with self._state.still() as tables:
             return who(tables, address)
+
+    def last_misuse(self) -> MisuseReport | None:
+        """As KernelMM's."""
+        with self._state.still() as tables:
+            return last_misuse(tables)
+
+    @property
+    @abstractmethod
+    def _code(self) -> tuple[Artifact, int]:
+        """The program, and how far from its own addresses it runs."""
+
+    def function_at(self, address: int) -> str | None:
+        """As KernelMM's."""
+        program, slide = self._code
+        found = program.function_at(address - slide)
+        return found.name if found else None
 
     @abstractmethod
     def _perform_tables(self, operations: list[TableOperation]) -> list[TableResult]: ...

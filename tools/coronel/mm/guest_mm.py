@@ -15,6 +15,7 @@ from coronel.memory import PAGE_SHIFT
 from coronel.mm.body import Body
 from coronel.mm.host import StressReport
 from coronel.mm.kernel import KernelState
+from coronel.mm.misuse import Break, Broken
 from coronel.mm.objects import RETURN_ADDRESSES, ObjectOperation, ObjectResult
 from coronel.mm.pages import PageOperation, PageResult, Verb, unsigned
 from coronel.mm.tables import TableOperation, TableResult
@@ -78,6 +79,15 @@ class GuestKernelMM(Body):
     def _direct_map(self) -> int:
         with self.state.still() as tables:
             return int(Physical.of(tables).map["direct_map"])
+
+    @property
+    def _code(self) -> tuple[Artifact, int]:
+        return self.state.artifact, self.state.tables.record.slide
+
+    def break_heap(self, wanted: Break) -> Broken:
+        """As KernelMM's."""
+        done = self._call(f"break heap {wanted}", f"break {wanted}")
+        return Broken(int(done["object"], 16), int(done["address"], 16), str(done["answer"]))
 
     def create_cache(self, name: str, size: int, align: int = 8, *, dma: bool = False) -> int:
         """As KernelMM's."""

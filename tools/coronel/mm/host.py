@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import cffi
 
+from coronel.artifact import Artifact
 from coronel.checkout import (
     HEADERS,
     INSTALLED_HEADERS,
@@ -38,7 +39,8 @@ from coronel.checkout import (
 from coronel.errors import MMError, SetupError, UsageError
 from coronel.memory import PAGE_SHIFT, PAGE_SIZE
 from coronel.mm import stats
-from coronel.mm.host_memory import HostMemory
+from coronel.mm.host_memory import HostMemory, base_of
+from coronel.mm.misuse import Break, Broken
 from coronel.mm.objects import ObjectOperation, ObjectResult
 from coronel.mm.pages import PageOperation, PageResult, unsigned
 from coronel.mm.record import Tables
@@ -151,6 +153,16 @@ class HostLibrary:
     def error_numbers(self) -> list[int]:
         """The errno of each number of an error."""
         return [int(self.call.mm_error_number(error)) for error in range(len(self.error_texts))]
+
+    @functools.cached_property
+    def artifact(self) -> Artifact:
+        """Its file, with its symbols."""
+        return Artifact.open(self.path)
+
+    @functools.cached_property
+    def base(self) -> int:
+        """Where it is loaded."""
+        return base_of(self.path)
 
     @classmethod
     @functools.cache
@@ -360,6 +372,16 @@ class HostMachine:
     def heap_shrink(self) -> int:
         """Lets the heap give back what it can; how many pages that were."""
         return self._check(int(self._enter().mm_heap_shrink()), "heap_shrink")
+
+    def break_heap(self, wanted: Break) -> Broken:
+        """Makes an error in the use of the heap, on purpose (`coronel.mm.misuse`). MMError when it makes no
+        sense, and where the policy is `panic`.
+        """
+        made = self.library.ffi.new("struct mm_broken_heap *")
+        kind, *numbers = wanted.kind.encode(), wanted.cache, wanted.size, wanted.object, wanted.offset
+        status = int(self._enter().mm_break_heap(kind, *numbers, wanted.site, made))
+        self._check(status, f"break {wanted}")
+        return Broken(int(made.object), int(made.address), self.library.error_texts[made.error])
 
     def add_memory_range(self, first: int, end: int) -> None:
         """Puts frames [first, end) into service; MMError when it cannot be, and nothing has changed."""

@@ -70,3 +70,14 @@ def _extents(storage: int, library: Path) -> list[tuple[int, int]]:
                 first = found.pop()[0]
             found.append((first, end))
     return found
+
+
+def base_of(library: Path) -> int:
+    """Where this process has loaded the library: its lowest mapping. DecodeError where it has not."""
+    wanted = os.path.realpath(library)
+    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:
+        for line in maps:
+            words = line.split(maxsplit=5)
+            if len(words) > 5 and words[5].strip() == wanted:
+                return int(words[0].split("-")[0], 16)
+    raise DecodeError(f"{library} is not loaded here")

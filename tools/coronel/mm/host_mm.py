@@ -5,8 +5,10 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from coronel.artifact import Artifact
 from coronel.mm.body import Body
 from coronel.mm.host import HostMachine, StressReport
+from coronel.mm.misuse import Break, Broken
 from coronel.mm.objects import ObjectOperation, ObjectResult
 from coronel.mm.pages import PageOperation, PageResult
 from coronel.mm.tables import TableOperation, TableResult
@@ -41,6 +43,14 @@ class HostKernelMM(Body):
 
     def _perform_tables(self, operations: list[TableOperation]) -> list[TableResult]:
         return self.machine.run_tables(operations)
+
+    @property
+    def _code(self) -> tuple[Artifact, int]:
+        return self.machine.library.artifact, self.machine.library.base
+
+    def break_heap(self, wanted: Break) -> Broken:
+        """As KernelMM's."""
+        return self.machine.break_heap(wanted)
 
     def create_cache(self, name: str, size: int, align: int = 8, *, dma: bool = False) -> int:
         """As KernelMM's."""

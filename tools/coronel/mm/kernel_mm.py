@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from coronel.mm.host import StressReport
+from coronel.mm.misuse import Break, Broken, MisuseReport
 from coronel.mm.objects import ObjectOperation, ObjectResult
 from coronel.mm.pages import GFPFlags, PageOperation, PageResult
 from coronel.mm.tables import TableOperation, TableResult
@@ -126,6 +127,17 @@ class KernelMM(Protocol):
         """Whose an address is, as Python finds it in memory (`coronel.mm.who`); DecodeError where nothing is
         mapped.
         """
+
+    def break_heap(self, wanted: Break) -> Broken:
+        """Makes an error in the use of the heap, on purpose. MMError when it makes no sense; under the policy
+        `panic` as every misuse.
+        """
+
+    def last_misuse(self) -> MisuseReport | None:
+        """What the heap reported last, as it stands in memory."""
+
+    def function_at(self, address: int) -> str | None:
+        """The ELF name of the function of the manager's program that covers an address."""
 
     def get_slab_stats(self) -> dict[str, dict[str, int]]:
         """Of each cache by name: objects allocated, cached in magazines and in all, slabs, bytes of an

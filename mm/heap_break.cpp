@@ -1,0 +1,201 @@
+// HeapBreak: the sites, and what is done at them.
+// SPDX-License-Identifier: MIT
+#include "mm/heap_break.hpp"
+
+#include <array>
+#include <utility>
+
+namespace memory {
+
+namespace {
+
+// A call of the face.
+struct SiteCall {
+  enum class Verb : std::uint8_t {
+    cache_alloc,
+    cache_free,
+    kmalloc,
+    kfree,
+    kfree_sized,
+    heap_malloc,
+    heap_free
+  };
+  Verb verb;
+  KmemCache* cache = nullptr;
+  void* object = nullptr;
+  std::size_t bytes = 0;
+};
+
+Result<std::uint64_t> address_of(Result<void*> made) {
+  if (!made.ok()) return made.error();
+  return reinterpret_cast<std::uint64_t>(made.take());
+}
+Result<std::uint64_t> zero_if(Result<void> released) {
+  if (!released.ok()) return released.error();
+  return std::uint64_t{0};
+}
+
+// One of the places that reports name: everything it calls inlines or returns here. The number is part of its code, or
+// the compiler would fold all of them into one.
+template <unsigned number>
+[[gnu::noinline]] Result<std::uint64_t> heap_site(MemoryManager& manager, const SiteCall& call) {
+  asm volatile("" : : "i"(number));
+  switch (call.verb) {
+    case SiteCall::Verb::cache_alloc: return address_of(call.cache->allocate());
+    case SiteCall::Verb::cache_free: return zero_if(manager.cache_free(*call.cache, call.object));
+    case SiteCall::Verb::kmalloc: return address_of(manager.kmalloc().allocate(call.bytes));
+    case SiteCall::Verb::kfree: return zero_if(manager.kfree(call.object));
+    case SiteCall::Verb::kfree_sized: return zero_if(manager.kfree_sized(call.object, call.bytes));
+    case SiteCall::Verb::heap_malloc: return address_of(manager.heap_malloc(call.bytes));
+    case SiteCall::Verb::heap_free: return zero_if(manager.heap_free(call.object));
+  }
+  return Error::invalid;
+}
+
+using Site = Result<std::uint64_t> (*)(MemoryManager&, const SiteCall&);
+template <unsigned... number>
+constexpr std::array<Site, sizeof...(number)> sites(std::integer_sequence<unsigned, number...>) {
+  return {&heap_site<number>...};
+}
+constexpr auto kSites = sites(std::make_integer_sequence<unsigned, HeapBreak::kSites>());
+
+class Breaker {
+ public:
+  Breaker(MemoryManager& manager, const HeapBreak& wanted, KmemCache* cache, KmemCache& stranger)
+      : manager_(manager), wanted_(wanted), cache_(cache), stranger_(stranger) {}
+  Breaker(const Breaker&) = delete;
+  Breaker& operator=(const Breaker&) = delete;
+
+  Result<BrokenHeap> run();
+
+ private:
+  using Verb = SiteCall::Verb;
+  static constexpr unsigned kExtra = 1;  // allocated behind the victim
+
+  bool of_kmalloc() const { return wanted_.cache == HeapBreak::kKmalloc; }
+  bool of_kernel_heap() const { return wanted_.cache == HeapBreak::kKernelHeap; }
+  Result<std::uint64_t> at_site(unsigned which, const SiteCall& call) {
+    return kSites[(wanted_.site + which) % HeapBreak::kSites](manager_, call);
+  }
+  Error allocate_all();
+  // As its owner would; `which`: the site.
+  Error free(void* address, unsigned which);
+
+  void free_all();
+  Error free_twice();
+  Error free_to_other();
+  Error free_wildly();
+  Error misuse();
+
+  MemoryManager& manager_;
+  const HeapBreak& wanted_;
+  KmemCache* const cache_;  // null: kmalloc or the kernel heap
+  KmemCache& stranger_;
+  std::array<void*, HeapBreak::kObjects + kExtra> objects_{};
+  unsigned count_ = 0;
+  void* address_ = nullptr;
+};
+
+Error Breaker::allocate_all() {
+  const Verb verb = of_kmalloc() ? Verb::kmalloc : of_kernel_heap() ? Verb::heap_malloc : Verb::cache_alloc;
+  for (; count_ < wanted_.object + 1 + kExtra; ++count_) {
+    const auto made = at_site(0, {.verb = verb, .cache = cache_, .bytes = wanted_.bytes});
+    if (!made.ok()) return made.error();
+    objects_[count_] = reinterpret_cast<void*>(made.take());
+  }
+  return Error::ok;
+}
+
+Error Breaker::free(void* address, unsigned which) {
+  const Verb verb = of_kmalloc() ? Verb::kfree : of_kernel_heap() ? Verb::heap_free : Verb::cache_free;
+  return at_site(which, {.verb = verb, .cache = cache_, .object = address}).error();
+}
+
+void Breaker::free_all() {
+  for (unsigned n = 0; n < count_; ++n)
+    if (void* const object = std::exchange(objects_[n], nullptr); object != nullptr)
+      CHECK(free(object, 1) == Error::ok);
+}
+
+Error Breaker::free_twice() {
+  objects_[wanted_.object] = nullptr;
+  CHECK(free(address_, 1) == Error::ok);
+  if (wanted_.kind == HeapBreakKind::late_double_free) free_all();
+  return free(address_, 2);
+}
+
+Error Breaker::free_to_other() {
+  const bool odd = wanted_.offset % 2 != 0;
+  if (!odd) return at_site(2, {.verb = Verb::cache_free, .cache = &stranger_, .object = address_}).error();
+  return at_site(2, {.verb = of_kmalloc() ? Verb::heap_free : Verb::kfree, .object = address_}).error();
+}
+
+Error Breaker::free_wildly() {
+  const auto frame = manager_.alloc_pages(Order{0});
+  if (!frame.ok()) return frame.error();
+  address_ = manager_.physical().frames().open(frame.take()).bytes() + wanted_.offset % kPageSize;
+  const Error answer = free(address_, 2);
+  CHECK(manager_.free_pages(frame.take(), Order{0}).ok());
+  return answer;
+}
+
+Error Breaker::misuse() {
+  switch (wanted_.kind) {
+    case HeapBreakKind::double_free:
+    case HeapBreakKind::late_double_free: return free_twice();
+    case HeapBreakKind::interior_free:
+      address_ = static_cast<std::byte*>(address_) + wanted_.offset;
+      return free(address_, 2);
+    case HeapBreakKind::wild_free: return free_wildly();
+    case HeapBreakKind::foreign_free: return free_to_other();
+    case HeapBreakKind::wrong_size_free:
+      return at_site(2, {.verb = Verb::kfree_sized, .object = address_, .bytes = wanted_.offset}).error();
+  }
+  return Error::invalid;
+}
+
+Result<BrokenHeap> Breaker::run() {
+  if (const Error error = allocate_all(); error != Error::ok) {
+    free_all();
+    return error;
+  }
+  void* const victim = objects_[wanted_.object];
+  address_ = victim;
+  BrokenHeap broken{.object = reinterpret_cast<std::uint64_t>(victim)};
+  broken.answer = misuse();
+  broken.address = reinterpret_cast<std::uint64_t>(address_);
+  free_all();
+  return broken;
+}
+
+bool makes_sense(const HeapBreak& wanted) {
+  if (wanted.object >= HeapBreak::kObjects || wanted.site >= HeapBreak::kSites) return false;
+  const bool sized = wanted.kind == HeapBreakKind::wrong_size_free;
+  if (sized && wanted.cache != HeapBreak::kKmalloc) return false;
+  return wanted.kind != HeapBreakKind::interior_free || (wanted.offset > 0 && wanted.offset < wanted.bytes);
+}
+
+}  // namespace
+
+std::optional<HeapBreakKind> heap_break_kind(std::string_view name) {
+  for (std::size_t n = 0; n < std::size(kHeapBreaks); ++n)
+    if (kHeapBreaks[n].name == name) return static_cast<HeapBreakKind>(n);
+  return std::nullopt;
+}
+
+Result<BrokenHeap> break_heap(MemoryManager& manager, const HeapBreak& wanted) {
+  KmemCache* cache = nullptr;
+  HeapBreak made = wanted;
+  if (wanted.cache != HeapBreak::kKmalloc && wanted.cache != HeapBreak::kKernelHeap) {
+    cache = wanted.cache < kCacheSlots ? manager.heap().made(wanted.cache) : nullptr;
+    if (cache == nullptr) return Error::not_found;
+    made.bytes = cache->object_bytes();
+  }
+  if (!makes_sense(made)) return Error::invalid;
+  KmemCache* const stranger = TRY(manager.heap().create({.name = "stranger", .object_bytes = 40}));
+  const auto broken = Breaker(manager, made, cache, *stranger).run();
+  CHECK(manager.heap().destroy(*stranger).ok());
+  return broken;
+}
+
+}  // namespace memory

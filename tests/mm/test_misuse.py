@@ -1,0 +1,185 @@
+"""Errors in the use of the heap, drawn at random and made by `break heap`, against what the heap reports of
+them: on the host library and in a guest, the report read from raw memory.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from coronel.errors import MMError
+from coronel.mm.kernel_mm import KernelMM
+from coronel.mm.misuse import KERNEL_HEAP, KMALLOC, OBJECTS, SITES, Break, Broken, MisuseReport
+
+ROUNDS = 50
+LARGEST_CLASS = 8192
+KEPT = 16384  # bytes that go into a cache's magazines and depot, whatever is there already
+
+ALWAYS_ON = {
+    "double_free": {"double_free"},
+    "late_double_free": {"double_free"},
+    "interior_free": {"interior_object", "interior_free"},
+    "wild_free": {"wild_object"},
+    "foreign_free": {"wrong_cache"},
+    "wrong_size_free": {"wrong_size"},
+}
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Whose object is misused."""
+
+    cache: int
+    name: str
+    size: int
+
+
+class Dice:
+    """Draws errors; what the report must say follows from what was drawn."""
+
+    def __init__(self, mm: KernelMM, seed: int) -> None:
+        self.mm = mm
+        self.chance = random.Random(seed)
+        self.caches = {mm.create_cache(name, size): (name, size) for name, size in self._shapes()}
+        names = (re.fullmatch(r"kmalloc-(\d+)", name) for name in mm.get_slab_stats())
+        self.classes = sorted(int(name[1]) for name in names if name)
+
+    def draw(self, kind: str) -> tuple[Owner, Break]:
+        """An error of that kind, and whose object it is about."""
+        owner = self._owner(kind)
+        offset = 0
+        if kind == "interior_free":
+            offset = self.chance.randrange(1, owner.size)
+        elif kind == "wrong_size_free":
+            offset = self._other_size(owner.size)
+        elif kind in ("wild_free", "foreign_free"):
+            offset = self.chance.randrange(4096)
+        # No more than a cache keeps, so that the slabs are still there when the report is compared with them.
+        object_ = self.chance.randrange(max(1, min(OBJECTS, KEPT // owner.size)))
+        return owner, Break(kind, owner.cache, owner.size, object_, offset, self.chance.randrange(SITES))
+
+    def class_of(self, size: int) -> int:
+        """The size of kmalloc's class for a request."""
+        return min(room for room in self.classes if room >= size)
+
+    def _shapes(self) -> Iterator[tuple[str, int]]:
+        for n in range(4):
+            yield f"victim-{n}-{self.chance.randrange(1000)}", self.chance.randrange(8, 3000)
+
+    def _owner(self, kind: str) -> Owner:
+        others = [] if kind == "foreign_free" else [KERNEL_HEAP]
+        kept = [] if kind == "wrong_size_free" else [*self.caches, *others]
+        cache = self.chance.choice([KMALLOC, KMALLOC, *kept])
+        if cache in self.caches:
+            return Owner(cache, *self.caches[cache])
+        size = self.chance.choice((self.chance.randrange(2, 200), self.chance.randrange(2, LARGEST_CLASS)))
+        if cache == KERNEL_HEAP:
+            return Owner(cache, "kernel heap", size)
+        # Of a large object's double free nothing is left but free frames: whose they were is not known.
+        if kind in ("interior_free", "wrong_size_free", "foreign_free") and self.chance.random() < 0.2:
+            return Owner(cache, "kmalloc", self.chance.randrange(LARGEST_CLASS + 1, 200_000))
+        return Owner(cache, f"kmalloc-{self.class_of(size)}", size)
+
+    def _other_size(self, size: int) -> int:
+        """A size that is served by other means than `size`."""
+        room = self._room(size)
+        while True:
+            other = self.chance.randrange(1, 2 * room)
+            if room not in (self._room(other), 1 << (other - 1).bit_length()):
+                return other
+
+    def _room(self, size: int) -> int:
+        return self.class_of(size) if size <= LARGEST_CLASS else max(4096, 1 << (size - 1).bit_length())
+
+
+def site_of(mm: KernelMM, address: int) -> int:
+    """The number of the site whose call returns to that address."""
+    name = mm.function_at(address - 1) or ""
+    found = re.search(r"heap_siteILj(\d+)E", name)
+    assert found, f"{address:#x} is in {name or 'no function'}"
+    return int(found[1])
+
+
+def check_report(mm: KernelMM, owner: Owner, planted: Break, broken: Broken, report: MisuseReport) -> None:
+    """The report says what was planted."""
+    assert report.address == broken.address
+    assert site_of(mm, report.caught.site) == (planted.site + 2) % SITES
+    assert report.caught.cpu == 0
+    if planted.kind == "wild_free":
+        assert (report.keeper, report.name, report.object) == ("nobody", "", 0)
+        assert broken.address % 4096 == planted.offset
+        return
+    assert report.name == owner.name
+    assert broken.address - broken.object == (planted.offset if planted.kind == "interior_free" else 0)
+    if planted.kind == "wrong_size_free":
+        assert report.told == planted.offset
+    if report.keeper == "cache":  # what Python finds at that address without anybody's help
+        found = mm.who(broken.object)
+        assert (found["cache"], found["offset"]) == (owner.name, 0)
+    if report.keeper != "kernel_heap" or planted.kind == "interior_free":
+        assert report.object == broken.object
+        assert owner.size <= report.requested or report.keeper == "kernel_heap"
+
+
+def live_objects(mm: KernelMM) -> dict[str, int]:
+    """How many objects callers have, of each cache but those that caches need."""
+    stats = mm.get_slab_stats().items()
+    return {name: row["allocated"] for name, row in stats if name.startswith(("victim-", "kmalloc-"))}
+
+
+def run_rounds(mm: KernelMM, kind: str, errors: set[str], seed: int, rounds: int) -> None:
+    """So many errors of a kind, each reported as it was made; then everything is as before."""
+    dice = Dice(mm, seed)
+    before = live_objects(mm)
+    last = mm.last_misuse()
+    number, ns = (last.number, last.caught.ns) if last else (0, 0)
+    for turn in range(rounds):
+        owner, planted = dice.draw(kind)
+        said = f"seed {seed}, round {turn}: break heap {planted}"
+        broken = mm.break_heap(planted)
+        report = mm.last_misuse()
+        assert broken.why, f"{said}: unnoticed"
+        assert report is not None, said
+        assert report.error in errors, said
+        assert report.number == number + 1, said
+        assert report.caught.ns >= ns, said
+        try:
+            check_report(mm, owner, planted, broken, report)
+        except AssertionError as error:
+            raise AssertionError(f"{said}\n{report}\n{error}") from error
+        number, ns = report.number, report.caught.ns
+    assert live_objects(mm) == before, "an error that was refused has changed nothing"
+    mm.walk().check()
+
+
+@pytest.mark.parametrize("kind", ALWAYS_ON)
+def test_the_release_profile_reports_what_was_done(
+    release_mm: KernelMM, kind: str, coronel_seed: int
+) -> None:
+    run_rounds(release_mm, kind, ALWAYS_ON[kind], coronel_seed, ROUNDS)
+
+
+def test_the_debug_profile_does_so_too(mm: KernelMM, coronel_seed: int) -> None:
+    for kind, errors in ALWAYS_ON.items():
+        run_rounds(mm, kind, errors, coronel_seed, 8)
+
+
+def test_errors_that_make_no_sense_are_not_made(mm: KernelMM) -> None:
+    cache = mm.create_cache("sane", 100)
+    for wanted in (
+        Break("no_such_error"),
+        Break("interior_free", size=10, offset=10),
+        Break("interior_free", cache=cache, size=1000, offset=100),
+        Break("double_free", object=OBJECTS),
+        Break("double_free", site=SITES),
+        Break("double_free", cache=239),
+        Break("wrong_size_free", cache=cache, offset=5),
+    ):
+        with pytest.raises(MMError):
+            mm.break_heap(wanted)
+    assert mm.last_misuse() is None
+    mm.walk().check()
