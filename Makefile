@@ -2,7 +2,7 @@
 # header, the symbol table, the image and the artifact checks in Python.
 # SPDX-License-Identifier: MIT
 #
-#   build/release, build/debug   coronel.elf, coronel.iso, libcoronel_mm.so
+#   build/release, build/debug, build/guarded   coronel.elf, coronel.iso, libcoronel_mm.so
 #   build/asan, build/tsan       the unit tests on the host (program `unit`)
 #   build/fuzz, build/analyze    made by `make fuzz` and `make analyze`
 #
@@ -52,7 +52,7 @@ MAKEFLAGS += -j$(JOBS)
 endif
 
 # ---- which goal needs what ---------------------------------------------------------------------------------------------
-build_goals := all debug release image unit run
+build_goals := all debug release guarded image unit run
 goals := $(or $(MAKECMDGOALS),help)
 # Of which there are artifacts in build/NAME.
 clang_goals := $(strip $(foreach goal,analyze fuzz,$(if $(filter $(goal) build/$(goal)/%,$(goals)),$(goal))))
@@ -62,7 +62,7 @@ setup_goals := $(strip \
   $(if $(filter test_python install uninstall,$(goals)),build) \
   $(clang_goals) $(filter valgrind bench coverage,$(goals)))
 
-.PHONY: help setup all debug release run test test_python unit image gdb analyze fuzz valgrind bench profile coverage \
+.PHONY: help setup all debug release guarded run test test_python unit image gdb analyze fuzz valgrind bench profile coverage \
   mutate install uninstall format clean doctor force
 setup:
 	@sh tools/bootstrap.sh $(setup_goals)
@@ -150,7 +150,7 @@ endef
 # The compiler emits calls of memcpy and its family on its own, so their definitions stay real functions: not calls
 # of themselves, and not dropped by LTO before the calls exist.
 build/%: own_flags =
-$(foreach p,release debug,build/$p/kernel/kernel/runtime/%): own_flags = -fno-lto -fno-builtin \
+$(foreach p,release guarded debug,build/$p/kernel/kernel/runtime/%): own_flags = -fno-lto -fno-builtin \
   -fno-tree-loop-distribute-patterns -fno-stack-protector
 
 # GRUB's platforms that are installed: an image made before its UEFI part came is made again.
@@ -169,7 +169,7 @@ build/$1/coronel.elf: build/$1/symbols.S tools/coronel/artifact/checks.py
 	$(Q)$(CXX) $(kernel_flags) -c build/$1/symbols.S -o build/$1/symbols.o
 	$(Q)$(CXX) $(kernel_flags) $2 $(kernel_link_flags) $3 -o $$@ $$(objects_$1_kernel) build/$1/symbols.o
 	@$(PY) -m coronel.build.symbols $$@ --verify
-	@$(PY) -m coronel.artifact $$@ --profile $(if $(filter release,$1),release,debug)
+	@$(PY) -m coronel.artifact $$@ --profile $(if $(filter release guarded,$1),release,debug)
 build/$1/image.platforms: | setup
 	@mkdir -p build/$1
 	@printf '%s\n' '$(grub_platforms)' >$$@
@@ -186,6 +186,7 @@ endef
 
 # Unit tests register themselves by constructors, which the release kernel does not have: debug only.
 kernel_sources_release := $(kernel_sources)
+kernel_sources_guarded := $(kernel_sources)
 kernel_sources_debug := $(kernel_sources) $(unit_sources) $(wildcard tests/kernel/*.cpp)
 
 define kernel_profile
@@ -217,6 +218,7 @@ endef
 # Only what the goals reach is expanded, so that `make run` does not read the dependencies of the sanitizers.
 wants = $(filter $1 build/%,$(goals))
 $(if $(call wants,all release test_python install run test unit image gdb bench profile mutate),$(eval $(call kernel_profile,release,$(release_flags))))
+$(if $(call wants,all guarded test mutate),$(eval $(call kernel_profile,guarded,$(release_flags))))
 $(if $(call wants,all debug test_python coverage run test unit image gdb mutate),$(eval $(call kernel_profile,debug,$(debug_flags))))
 $(if $(call wants,test unit mutate),$(eval $(call unit_profile,asan,$(asan_flags))))
 $(if $(call wants,test unit mutate),$(eval $(call unit_profile,tsan,$(tsan_flags))))
@@ -255,17 +257,18 @@ endef
 $(if $(call wants,analyze),$(eval $(analyze_rules)))
 
 # ---- targets -------------------------------------------------------------------------------------------------------------
-all: release debug ## the kernel, its ISO image and the host library, in both profiles
+all: release debug guarded ## the kernel, its ISO image and the host library, in all profiles
 
 debug: ## the same, debug profile (checks on; the kernel carries its unit tests)
 release: ## the same, release profile (link-time optimisation)
+guarded: ## the same, with the heap's guards: red zones, poison, who allocated and freed
 
 image: build/$(profile)/coronel.iso ## the GRUB image
 
 run: build/$(profile)/coronel.iso ## boot the image in QEMU; the console is this terminal
 	@$(PY) -m coronel run $(if $(filter-out release,$(profile)),--profile $(profile)) $(if $(CPUS),--cpus $(call quote,$(CPUS))) $(ARGS)
 
-test: release debug build/asan/unit build/tsan/unit ## every test there is; PYTEST='...' passes arguments on
+test: release debug guarded build/asan/unit build/tsan/unit ## every test there is; PYTEST='...' passes arguments on
 	@$(PY) -m pytest -n $(JOBS) $(PYTEST)
 
 test_python: $(foreach p,release debug,build/$p/libcoronel_mm.so) ## only what Python tests without a machine: tools, host library

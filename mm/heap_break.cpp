@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: MIT
 #include "mm/heap_break.hpp"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -85,6 +86,9 @@ class Breaker {
   Error free_twice();
   Error free_to_other();
   Error free_wildly();
+  Error write_and_free(std::int64_t from, std::size_t bytes);
+  Error write_after_free();
+  std::size_t to_next_page() const;
   Error misuse();
 
   MemoryManager& manager_;
@@ -139,6 +143,59 @@ Error Breaker::free_wildly() {
   return answer;
 }
 
+// Bytes from the end of the victim to the next page, and 8 of that.
+std::size_t Breaker::to_next_page() const {
+  const std::uint64_t end = reinterpret_cast<std::uint64_t>(address_) + wanted_.bytes;
+  return (end + kPageSize) / kPageSize * kPageSize - end + 8;
+}
+
+// Every byte of them becomes another. What is not the victim's own is mended at once: others may be there. The rest is
+// mended when the heap has looked, which must refuse the release; where it does not, there is nothing to mend.
+[[gnu::noinline]] Error Breaker::write_and_free(std::int64_t from, std::size_t bytes) {
+  static constinit std::array<std::uint8_t, kPageSize + 16> kept{};
+  constexpr std::size_t kOwn = 16;
+  auto* const first = static_cast<std::uint8_t*>(address_) + from;
+  void* const victim = std::exchange(address_, first);
+  for (std::size_t n = 0; n < bytes; ++n) {
+    kept[n] = first[n];
+    first[n] = static_cast<std::uint8_t>(~first[n]);
+  }
+  const auto mend = [&](std::size_t start, std::size_t end) {
+    for (std::size_t n = start; n < end; ++n) first[n] = kept[n];
+  };
+  const bool noticed_later = config::debug_slab;
+  mend(noticed_later ? std::min(bytes, kOwn) : 0, bytes);
+  const Error answer = free(victim, 2);
+  if (answer == Error::ok) {
+    objects_[wanted_.object] = nullptr;
+  } else {
+    mend(0, std::min(bytes, kOwn));
+  }
+  return answer;
+}
+
+// Allocates until the victim comes by, or enough others have.
+[[gnu::noinline]] Error Breaker::write_after_free() {
+  objects_[wanted_.object] = nullptr;
+  CHECK(free(address_, 1) == Error::ok);
+  auto* const byte = static_cast<std::uint8_t*>(address_) + wanted_.offset;
+  *byte = static_cast<std::uint8_t>(~*byte);
+  address_ = byte;
+  const std::uint64_t before = manager_.last_misuse().number;
+  std::array<void*, HeapBreak::kObjects> taken{};
+  const Verb verb = of_kmalloc() ? Verb::kmalloc : Verb::cache_alloc;
+  for (void*& object : taken) {
+    const auto made = at_site(2, {.verb = verb, .cache = cache_, .bytes = wanted_.bytes});
+    if (!made.ok()) break;
+    object = reinterpret_cast<void*>(made.take());
+    if (manager_.last_misuse().number != before) break;
+  }
+  const Error answer = manager_.last_misuse().number != before ? manager_.last_misuse().error : Error::ok;
+  for (void* const object : taken)
+    if (object != nullptr) CHECK(free(object, 1) == Error::ok);
+  return answer;
+}
+
 Error Breaker::misuse() {
   switch (wanted_.kind) {
     case HeapBreakKind::double_free:
@@ -150,6 +207,15 @@ Error Breaker::misuse() {
     case HeapBreakKind::foreign_free: return free_to_other();
     case HeapBreakKind::wrong_size_free:
       return at_site(2, {.verb = Verb::kfree_sized, .object = address_, .bytes = wanted_.offset}).error();
+    case HeapBreakKind::overflow_by_1: return write_and_free(static_cast<std::int64_t>(wanted_.bytes), 1);
+    case HeapBreakKind::overflow_by_8: return write_and_free(static_cast<std::int64_t>(wanted_.bytes), 8);
+    case HeapBreakKind::overflow_into_next_page:
+      return write_and_free(static_cast<std::int64_t>(wanted_.bytes), to_next_page());
+    case HeapBreakKind::underflow: {
+      const std::uint64_t bytes = wanted_.offset % 8 + 1;
+      return write_and_free(-static_cast<std::int64_t>(bytes), bytes);
+    }
+    case HeapBreakKind::write_after_free: return write_after_free();
   }
   return Error::invalid;
 }
@@ -170,6 +236,9 @@ Result<BrokenHeap> Breaker::run() {
 
 bool makes_sense(const HeapBreak& wanted) {
   if (wanted.object >= HeapBreak::kObjects || wanted.site >= HeapBreak::kSites) return false;
+  // The kernel heap has headers, which tell on their own; writing over them is not to be tried where it lives.
+  if (wanted.kind >= HeapBreakKind::overflow_by_1 && wanted.cache == HeapBreak::kKernelHeap) return false;
+  if (wanted.kind == HeapBreakKind::write_after_free && wanted.offset >= wanted.bytes) return false;
   const bool sized = wanted.kind == HeapBreakKind::wrong_size_free;
   if (sized && wanted.cache != HeapBreak::kKmalloc) return false;
   return wanted.kind != HeapBreakKind::interior_free || (wanted.offset > 0 && wanted.offset < wanted.bytes);
@@ -183,7 +252,7 @@ std::optional<HeapBreakKind> heap_break_kind(std::string_view name) {
   return std::nullopt;
 }
 
-Result<BrokenHeap> break_heap(MemoryManager& manager, const HeapBreak& wanted) {
+[[gnu::noinline]] Result<BrokenHeap> break_heap(MemoryManager& manager, const HeapBreak& wanted) {
   KmemCache* cache = nullptr;
   HeapBreak made = wanted;
   if (wanted.cache != HeapBreak::kKmalloc && wanted.cache != HeapBreak::kKernelHeap) {

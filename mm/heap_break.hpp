@@ -17,7 +17,12 @@ namespace memory {
   BREAK(interior_free, "the inside of an object is freed", "how far inside")                           \
   BREAK(wild_free, "an address that is no object is freed", "how far into a frame that is somebody's") \
   BREAK(foreign_free, "an object is freed to somebody else", "even, odd: which of two others")         \
-  BREAK(wrong_size_free, "an object is freed with another size", "the size")
+  BREAK(wrong_size_free, "an object is freed with another size", "the size")                           \
+  BREAK(overflow_by_1, "the byte behind an object is written, then it is freed", "nothing")            \
+  BREAK(overflow_by_8, "eight bytes behind an object are written", "nothing")                          \
+  BREAK(overflow_into_next_page, "all bytes behind it up to the next page and in it", "nothing")       \
+  BREAK(underflow, "bytes before an object are written", "how many, less one, modulo 8")               \
+  BREAK(write_after_free, "a byte of an object that is free is written, then it is handed out", "where")
 
 enum class HeapBreakKind : std::uint8_t {
 #define BREAK(name, what, offset) name,

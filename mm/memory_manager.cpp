@@ -51,6 +51,7 @@ MemoryManager::MemoryManager(const Storage& storage, std::span<PerCpu* const> cp
                       .heap = &heap_.record(),
                       .kernel_heap = &kernel_heap_.state(),
                       .home = home} {
+  heap_.set_witness(*this);
   last_misuse_.with([this](const MisuseReport& report) { manager_record_.misuse = &report; });
   record.cpus = stats::table_of(cpus);
   record.manager = reinterpret_cast<std::uint64_t>(&manager_record_);

@@ -34,7 +34,7 @@ struct ManagerRecord {
   const MisuseReport* misuse = nullptr;  // the last of the heap; changes under a lock of the manager
 };
 
-class MemoryManager {
+class MemoryManager final : private MisuseWitness {
  public:
   // Where the arrays that describe memory are, as FrameTable has them.
   struct Storage {
@@ -174,7 +174,7 @@ class MemoryManager {
   };
   Error meet_misuse(Error error, const void* object, Asked asked);
   Error meet_heap_misuse(Error error, const void* payload);
-  void tell(MisuseReport& report, std::uint64_t site);
+  void tell(MisuseReport& report, std::uint64_t site) override;
   void meet_range_misuse(Error error, VirtAddr at) const;
   template <typename Outcome>
   [[gnu::always_inline]] Outcome meet(Outcome outcome, const void* payload) {

@@ -25,8 +25,8 @@ void look_into_slab(const MemoryManager& manager, const Frame& frame, VirtAddr d
   found.cache = manager.heap().cache(number);
   if (found.cache == nullptr) return;
   const SlabCut& cut = found.cache->cut();
-  const auto* const slab =
-      record_at<Slab>(frames, frame.owner.load(std::memory_order_relaxed), slab_record_bytes(cut.objects));
+  const auto* const slab = record_at<Slab>(frames, frame.owner.load(std::memory_order_relaxed),
+                                           slab_record_bytes(cut.objects, SlabCut::Records::inside));
   if (slab == nullptr || slab->number != number || slab->objects != cut.objects) return;
   found.use = FrameUse::slab;
   found.slab = slab;

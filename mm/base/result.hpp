@@ -31,6 +31,9 @@ namespace memory {
   ERROR(interior_object, 22, "free of the inside of an object")                  \
   ERROR(wrong_cache, 22, "freed to another cache than it was allocated from")    \
   ERROR(wrong_size, 22, "freed with another size than it was allocated with")    \
+  ERROR(overflow, 22, "written past the end of an object")                       \
+  ERROR(underflow, 22, "written before the start of an object")                  \
+  ERROR(use_after_free, 22, "written to an object after its release")            \
   ERROR(corrupt_header, 22, "header of a heap block overwritten")                \
   ERROR(corrupt_link, 22, "link of a free heap block overwritten")
 
@@ -51,6 +54,9 @@ constexpr bool is_misuse(Error error) { return error >= Error::double_free && er
 constexpr bool is_corruption(Error error) {
   return error == Error::corrupt_header || error == Error::corrupt_link;
 }
+
+// That somebody wrote beside an object which is his.
+constexpr bool is_overrun(Error error) { return error == Error::overflow || error == Error::underflow; }
 
 // The error's name as it is spelt here ("no_memory"), for programs.
 constexpr std::string_view name_of(Error error) {

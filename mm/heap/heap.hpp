@@ -5,6 +5,7 @@
 #include <span>
 
 #include "mm/heap/kmem_cache.hpp"
+#include "mm/heap/misuse_report.hpp"
 #include "mm/physical/physical.hpp"
 
 namespace memory {
@@ -63,6 +64,10 @@ class Heap final : private FrameReclaimer {
   // Whether an allocation of an object is to fail now.
   bool strikes() { return physical_.strikes(FailSite::cache_object); }
 
+  // Who is told of damage that no caller is to blame for. Outlives this.
+  void set_witness(MisuseWitness& witness) { witness_ = &witness; }
+  MisuseWitness* witness() const { return witness_; }
+
   bool valid() const;
   const HeapRecord& record() const { return record_; }
   void describe_slabinfo(Inspector& to) const;
@@ -86,6 +91,7 @@ class Heap final : private FrameReclaimer {
 
   Physical& physical_;
   std::span<PerCpu* const> cpus_;
+  MisuseWitness* witness_ = nullptr;                           // [I]
   std::atomic<bool> serving_{true};                            // [a]
   ObjectWindow window_;                                        // [I] after start()
   std::array<std::atomic<KmemCache*>, kCacheSlots> caches_{};  // [a]

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <utility>
 
+#include "mm/heap/large_guard.hpp"
 #include "mm/stats/inspector.hpp"
 
 namespace memory {
@@ -44,8 +45,26 @@ std::array<KmemCache, count> make(Heap& heap, const std::array<CacheShape, count
   return {{KmemCache(heap, shapes[n])...}};
 }
 
-Order order_for(std::size_t bytes) {
+// With red zones a page and its alignment do not fit into a class: frames serve more.
+constexpr std::size_t kMaxServed = config::debug_slab ? kPageSize : kMaxClassBytes;
+
+bool has_guard(std::size_t bytes) {
+  return config::debug_slab && large_guard::total(bytes) <= Kmalloc::kMaxBytes;
+}
+
+Order order_for(std::size_t requested) {
+  const std::size_t bytes = has_guard(requested) ? large_guard::total(requested) : requested;
   return Order{static_cast<std::uint8_t>(std::bit_width((bytes - 1) / kPageSize))};
+}
+
+large_guard::Block guarded_block(const void* object, const Frame& frame) {
+  return {.bytes = static_cast<std::uint8_t*>(const_cast<void*>(object)), .size = bytes_in(frame.order())};
+}
+
+// Whether somebody wrote behind that large object. One that fills the largest block has no guard.
+bool is_damaged(const large_guard::Block& block) {
+  const bool guarded = block.whole_trail() != nullptr || block.size < Kmalloc::kMaxBytes;
+  return guarded && block.damage() != nullptr;
 }
 
 }  // namespace
@@ -59,14 +78,16 @@ Kmalloc::Kmalloc(Heap& heap)
 
 // ---- allocation -------------------------------------------------------------------------------------------------
 
-Result<void*> Kmalloc::allocate_large(std::size_t bytes, Gfp flags) {
+Result<void*> Kmalloc::allocate_large(std::size_t bytes, Gfp flags, std::uint64_t site) {
   if (bytes > kMaxBytes) return Error::too_big;
   Physical& physical = heap_.physical();
   const FrameNumber number = TRY(physical.allocate(order_for(bytes), flags));
   Frame& frame = physical.frames()[number];
   frame.uses.store(Frame::uses_of(2, 0), std::memory_order_relaxed);
   frame.tag.store(kLarge, std::memory_order_relaxed);
-  return static_cast<void*>(physical.frames().open(number).bytes());
+  std::byte* const object = physical.frames().open(number).bytes();
+  if (has_guard(bytes)) guarded_block(object, frame).lay(bytes, HeapCall::from(site));
+  return static_cast<void*>(object);
 }
 
 [[gnu::noinline]] Result<void*> Kmalloc::allocate_slowly(std::size_t bytes, Gfp flags) {
@@ -76,8 +97,9 @@ Result<void*> Kmalloc::allocate_large(std::size_t bytes, Gfp flags) {
   return caches_[kClasses + power].allocate(flags);
 }
 
-Result<void*> Kmalloc::allocate_zeroed(std::size_t bytes, Gfp flags) {
-  void* const object = TRY(allocate(bytes, flags));
+[[gnu::noinline]] Result<void*> Kmalloc::allocate_zeroed(std::size_t bytes, Gfp flags) {
+  const auto site = reinterpret_cast<std::uint64_t>(__builtin_return_address(0));
+  void* const object = TRY(kGuardedHeap ? allocate_from(bytes, flags, site) : allocate(bytes, flags));
   std::memset(object, 0, usable_bytes(object).take());
   return object;
 }
@@ -109,49 +131,115 @@ Error Kmalloc::misuse_of(const void* object) const {
   return slab->number - first_number_ < kCaches ? slab->cache->misuse_of(object) : error;
 }
 
-Result<std::size_t> Kmalloc::usable_bytes(const void* object) const {
+// What serves the object.
+Result<std::size_t> Kmalloc::room_bytes(const void* object) const {
   if (const FrameNumber frame = large_frame(object); frame != kNoFrame)
     return bytes_in(heap_.physical().frames()[frame].order());
   if (const Error error = misuse_of(object); error != Error::ok) return error;
   return std::size_t{caches_[0].slab_at(object)->cache->object_bytes()};
 }
 
+Result<std::size_t> Kmalloc::usable_bytes(const void* object) const {
+  const std::size_t room = TRY(room_bytes(object));
+  if constexpr (config::debug_slab) {
+    if (const FrameNumber frame = large_frame(object); frame != kNoFrame) {
+      const auto* const trail = guarded_block(object, heap_.physical().frames()[frame]).whole_trail();
+      return trail != nullptr ? trail->track.requested : room;
+    }
+    return std::size_t{
+        KmemCache::track_of(*caches_[0].slab_at(object), reinterpret_cast<std::uint64_t>(object))->requested};
+  }
+  return room;
+}
+
 // ---- release ----------------------------------------------------------------------------------------------------
+
+Result<void> Kmalloc::release_large(FrameNumber number) {
+  Frame& frame = heap_.physical().frames()[number];
+  frame.tag.store(0, std::memory_order_relaxed);
+  frame.uses.store(Frame::kReference, std::memory_order_relaxed);
+  return heap_.physical().release(number, frame.order());
+}
 
 // Large objects, those outside the window, and what is wrong.
 [[gnu::noinline]] Result<void> Kmalloc::release_slowly(void* object) {
-  if (const FrameNumber number = large_frame(object); number != kNoFrame) {
-    Frame& frame = heap_.physical().frames()[number];
-    frame.tag.store(0, std::memory_order_relaxed);
-    frame.uses.store(Frame::kReference, std::memory_order_relaxed);
-    return heap_.physical().release(number, frame.order());
-  }
+  if (const FrameNumber number = large_frame(object); number != kNoFrame) return release_large(number);
   if (const Error error = misuse_of(object); error != Error::ok) return error;
   return caches_[0].slab_at(object)->cache->release(object);
 }
 
-Result<void> Kmalloc::release_sized(void* object, std::size_t bytes) {
-  const std::size_t room = TRY(usable_bytes(object));
-  const bool large = room > kMaxClassBytes;
+[[gnu::noinline]] Result<void> Kmalloc::release_sized(void* object, std::size_t bytes) {
+  const std::size_t room = TRY(room_bytes(object));
+  const bool large = large_frame(object) != kNoFrame;
   const bool fits =
-      large ? bytes > kMaxClassBytes && bytes <= room && bytes_in(order_for(bytes)) == room
+      large ? bytes > kMaxServed && bytes <= room && bytes_in(order_for(bytes)) == room
             : bytes <= room && (kSizeClasses[size_class(bytes)] == room || std::bit_ceil(bytes) == room);
   if (!fits) return Error::wrong_size;
+  if constexpr (kGuardedHeap)
+    return release_from(object, reinterpret_cast<std::uint64_t>(__builtin_return_address(0)));
   return release(object);
 }
 
-Result<void*> Kmalloc::resize(void* object, std::size_t bytes, Gfp flags) {
-  if (object == nullptr) return allocate(bytes, flags);
+[[gnu::noinline]] Result<void*> Kmalloc::resize(void* object, std::size_t bytes, Gfp flags) {
+  const auto site = reinterpret_cast<std::uint64_t>(__builtin_return_address(0));
+  if (object == nullptr) return kGuardedHeap ? allocate_from(bytes, flags, site) : allocate(bytes, flags);
   const std::size_t room = TRY(usable_bytes(object));
-  if (bytes <= room && bytes > room / 2) return object;
-  const auto moved = allocate(bytes, flags);
+  if (bytes <= room && bytes > room / 2) {
+    if constexpr (config::debug_slab) settle(object, bytes);
+    return object;
+  }
+  const auto moved = kGuardedHeap ? allocate_from(bytes, flags, site) : allocate(bytes, flags);
   if (!moved.ok()) {
     if (bytes <= room && moved.error() == Error::no_memory) return object;  // no need to fail
     return moved.error();
   }
   std::memcpy(moved.take(), object, std::min(bytes, room));
-  CHECK(release(object).ok());
+  const Result<void> released = kGuardedHeap ? release_from(object, site) : release(object);
+  if (kGuardedHeap && !released.ok()) {  // somebody wrote around it: it stays what it was
+    CHECK(release(moved.take()).ok());
+    return released.error();
+  }
+  CHECK(released.ok());
   return moved.take();
+}
+
+// ---- with guards ------------------------------------------------------------------------------------------------
+
+[[gnu::noinline]] Result<void*> Kmalloc::allocate_guarded(std::size_t bytes, Gfp flags) {
+  return allocate_from(bytes, flags, reinterpret_cast<std::uint64_t>(__builtin_return_address(0)));
+}
+
+[[gnu::noinline]] Result<void> Kmalloc::release_guarded(void* object) {
+  return release_from(object, reinterpret_cast<std::uint64_t>(__builtin_return_address(0)));
+}
+
+Result<void*> Kmalloc::allocate_from(std::size_t bytes, Gfp flags, std::uint64_t site) {
+  if (!memory::valid(flags) || has(flags, Gfp::highmem)) return Error::invalid;
+  if (bytes > kMaxServed) return allocate_large(bytes, flags, site);
+  const std::size_t power = std::bit_width((std::max<std::size_t>(bytes, 8) - 1) / 8);
+  KmemCache& cache = caches_[has(flags, Gfp::dma) ? kClasses + power : size_class(bytes)];
+  return cache.allocate_watched(flags, std::max<std::size_t>(bytes, 1), site);
+}
+
+Result<void> Kmalloc::release_from(void* object, std::uint64_t site) {
+  if (const FrameNumber number = large_frame(object); number != kNoFrame) {
+    if (config::debug_slab && is_damaged(guarded_block(object, heap_.physical().frames()[number])))
+      return Error::overflow;
+    return release_large(number);
+  }
+  if (const Error error = misuse_of(object); error != Error::ok) return error;
+  return caches_[0].slab_at(object)->cache->release_watched(object, site);
+}
+
+// An object that stays has `bytes` from now on, no more than before.
+void Kmalloc::settle(void* object, std::size_t bytes) {
+  if (const FrameNumber number = large_frame(object); number != kNoFrame) {
+    const large_guard::Block block = guarded_block(object, heap_.physical().frames()[number]);
+    if (const auto* const trail = block.whole_trail(); trail != nullptr)
+      block.lay(bytes, trail->track.allocated);
+    return;
+  }
+  caches_[0].slab_at(object)->cache->resize_watched(object, std::max<std::size_t>(bytes, 1));
 }
 
 // ---- for people -------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ class Kmalloc {
   // `bytes` bytes or a few more: usable_bytes() says how many. 0 bytes are served as one. Fails with no_memory; too_big
   // above kMaxBytes; invalid for flags that make no sense.
   [[gnu::always_inline]] Result<void*> allocate(std::size_t bytes, Gfp flags = Gfp::kernel) {
+    if constexpr (kGuardedHeap) return allocate_guarded(bytes, flags);
     if (bytes > kMaxClassBytes || has(flags, Gfp::dma | Gfp::highmem)) [[unlikely]]
       return allocate_slowly(bytes, flags);
     const unsigned which = size_class(bytes);
@@ -38,8 +39,10 @@ class Kmalloc {
   Result<void*> allocate_array(std::size_t count, std::size_t bytes, Gfp flags = Gfp::kernel);
 
   // Takes back what allocate() or a sister returned. Fails, and nothing changed, with double_free, interior_object,
-  // wild_object, or wrong_cache when it is the object of a cache that is not kmalloc's.
+  // wild_object, or wrong_cache when it is the object of a cache that is not kmalloc's; in a guarded profile also with
+  // overflow or underflow.
   [[gnu::always_inline]] Result<void> release(void* object) {
+    if constexpr (kGuardedHeap) return release_guarded(object);
     unsigned number = 0;
     std::uint8_t* const state = KmemCache::find_allocated(
         caches_[0].record_.window, reinterpret_cast<std::uint64_t>(object), [this, &number](unsigned tag) {
@@ -61,7 +64,7 @@ class Kmalloc {
   // allocate(). Fails as allocate() and release() do; then `object` is as it was.
   Result<void*> resize(void* object, std::size_t bytes, Gfp flags = Gfp::kernel);
 
-  // Bytes that may be used at `object`; the misuse that release() would say.
+  // Bytes that may be used at `object`, in a guarded profile just those that were asked for; the misuse that release() would say.
   Result<std::size_t> usable_bytes(const void* object) const;
   Error misuse_of(const void* object) const;
 
@@ -75,7 +78,16 @@ class Kmalloc {
 
   Result<void*> allocate_slowly(std::size_t bytes, Gfp flags);
   Result<void> release_slowly(void* object);
-  Result<void*> allocate_large(std::size_t bytes, Gfp flags);
+  Result<void*> allocate_large(std::size_t bytes, Gfp flags, std::uint64_t site = 0);
+  Result<void> release_large(FrameNumber number);
+  Result<std::size_t> room_bytes(const void* object) const;
+
+  // With guards. `site`: who asked.
+  Result<void*> allocate_guarded(std::size_t bytes, Gfp flags);
+  Result<void> release_guarded(void* object);
+  Result<void*> allocate_from(std::size_t bytes, Gfp flags, std::uint64_t site);
+  Result<void> release_from(void* object, std::uint64_t site);
+  void settle(void* object, std::size_t bytes);
   FrameNumber large_frame(const void* object) const;
 
   Heap& heap_;

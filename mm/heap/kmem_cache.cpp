@@ -130,12 +130,16 @@ Result<void> KmemCache::release_bulk(std::span<void* const> objects) {
     Slab* slab = nullptr;
     std::uint64_t index = 0;
     error = judge(objects[done], slab, index);
+    if constexpr (kGuardedHeap)
+      if (error == Error::ok && watched()) error = inspect(objects[done]);
     if (error == Error::ok) set_object(slab->states()[index], ObjectState::cached), ++done;
   }
   for (std::size_t n = 0; n < done; ++n) {
     Slab* const slab = slab_at(objects[n]);
     std::uint8_t& state = slab->states()[slab->index_of(reinterpret_cast<std::uint64_t>(objects[n]))];
     if (error == Error::ok) {
+      if constexpr (kGuardedHeap)
+        if (watched()) bury(objects[n], reinterpret_cast<std::uint64_t>(__builtin_return_address(0)));
       put(objects[n], state);
     } else {
       set_object(state, ObjectState::allocated);

@@ -6,6 +6,7 @@
 
 #include "mm/base/sync.hpp"
 #include "mm/heap/depot.hpp"
+#include "mm/heap/object_guard.hpp"
 #include "mm/heap/slab.hpp"
 #include "mm/physical/gfp.hpp"
 
@@ -100,14 +101,21 @@ class KmemCache {
   // An object; its contents are undefined. Fails with no_memory when there is none and no slab can be made, not even
   // with what magazines elsewhere hold; invalid when `flags` ask for another zone than the cache's. From any CPU and
   // from interrupt handlers, with no lock held below rank cache, standing on a CPU of the heap's machine.
-  [[gnu::always_inline]] Result<void*> allocate(Gfp flags = Gfp::kernel);
+  [[gnu::always_inline]] Result<void*> allocate(Gfp flags = Gfp::kernel) {
+    if constexpr (kGuardedHeap) return allocate_guarded(flags);
+    return take(flags);
+  }
 
   // Takes an object back. Fails, and nothing changed, with double_free when it is free already, its slab given back or
   // not; interior_object, wild_object or wrong_cache when `object` is no start of an object of this cache. Exact for
   // every address there is.
+  // In a guarded profile also with overflow or underflow when what lies around the object was written to.
   // (Two CPUs that release one object at the same instant may both pass: then the second that is given it stops the
   // machine.)
-  [[gnu::always_inline]] Result<void> release(void* object);
+  [[gnu::always_inline]] Result<void> release(void* object) {
+    if constexpr (kGuardedHeap) return release_guarded(object);
+    return give(object);
+  }
 
   // The same many times over: all of them, or none and no_memory. `objects` is undefined after a failure.
   Result<void> allocate_bulk(std::span<void*> objects, Gfp flags = Gfp::kernel);
@@ -127,6 +135,11 @@ class KmemCache {
 
   // The callers' objects, as many as `some` has room for; how many there are. Precondition: nobody allocates.
   std::uint64_t live_objects(std::span<const void*> some) const;
+
+  // With config::debug_slab: what is written down of the object that `address` lies in, and the first byte around it that
+  // somebody wrote to; null where there is none.
+  static const ObjectTrack* track_of(const Slab& slab, std::uint64_t address);
+  static const std::uint8_t* damage_at(const Slab& slab, std::uint64_t address);
 
   // What release() would say of that address, changing nothing.
   Error misuse_of(const void* object) const;
@@ -151,6 +164,22 @@ class KmemCache {
   void release_slowly(void* object, std::uint8_t& state, MagazineSlot& slot, std::uintptr_t word);
   Result<void> release_anywhere(void* object);
 
+  // Without guards.
+  Result<void*> take(Gfp flags);
+  Result<void> give(void* object);
+
+  // kmem_cache_guard.cpp. `site`: who asked, for how many bytes.
+  Result<void*> allocate_guarded(Gfp flags);
+  Result<void> release_guarded(void* object);
+  Result<void*> allocate_watched(Gfp flags, std::size_t requested, std::uint64_t site);
+  Result<void> release_watched(void* object, std::uint64_t site);
+  Error inspect(const void* object) const;
+  void bury(void* object, std::uint64_t site);
+  void guard_new(Slab& slab);
+  void resize_watched(void* object, std::size_t requested);
+  bool watched() const { return records_ == SlabCut::Records::outside; }
+  static object_guard::Place place_of(const Slab& slab, std::uint64_t index);
+
   // The fast paths, for Kmalloc, too.
   static void* take_loaded(SlotHold& hold);
   static bool put_loaded(SlotHold& hold, void* object, std::uint8_t& state);
@@ -172,6 +201,7 @@ class KmemCache {
   struct Objects;
   std::uint32_t take_many(Gfp flags, void** objects, std::uint8_t** states, std::uint32_t count);
   void take_from(SlabLists& lists, Slab& slab, Objects& out);
+  static void shuffle(Objects& taken);
   void give_back(void* const* objects, std::uint8_t* const* states, std::uint32_t count);
   void give_one(SlabLists& lists, Slab& slab, std::uint64_t index, SlabLists::Slabs& spare);
 
@@ -264,7 +294,7 @@ template <typename Wanted>
   return object_is(state, ObjectState::allocated) ? &state : nullptr;
 }
 
-[[gnu::always_inline]] inline Result<void*> KmemCache::allocate(Gfp flags) {
+[[gnu::always_inline]] inline Result<void*> KmemCache::take(Gfp flags) {
   SlotHold hold(record_.number);
   if (!has(flags, Gfp::dma)) [[likely]] {
     if (void* const object = take_loaded(hold); object != nullptr) [[likely]] {
@@ -276,7 +306,7 @@ template <typename Wanted>
   return allocate_slowly(flags, hold.slot, hold.word);
 }
 
-[[gnu::always_inline]] inline Result<void> KmemCache::release(void* object) {
+[[gnu::always_inline]] inline Result<void> KmemCache::give(void* object) {
   const unsigned number = record_.number;
   std::uint8_t* const state = find_allocated(record_.window, reinterpret_cast<std::uint64_t>(object),
                                              [number](unsigned tag) { return tag == number; });

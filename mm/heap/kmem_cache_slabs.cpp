@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: MIT
 #include <algorithm>
 #include <new>
+#include <utility>
 
 #include "mm/base/bits.hpp"
 #include "mm/heap/heap.hpp"
@@ -39,6 +40,15 @@ void KmemCache::take_from(SlabLists& lists, Slab& slab, Objects& out) {
   lists.taken += taken;
 }
 
+// Fisher and Yates: what was taken from a slab in the order of its addresses is handed out in any.
+void KmemCache::shuffle(Objects& taken) {
+  for (std::uint32_t left = taken.have; left > 1; --left) {
+    const auto other = static_cast<std::uint32_t>(platform::random() % left);
+    std::swap(taken.objects[left - 1], taken.objects[other]);
+    std::swap(taken.states[left - 1], taken.states[other]);
+  }
+}
+
 // Up to `count` objects, `cached`, out of slabs; makes a slab when there is none with room. How many there were.
 std::uint32_t KmemCache::take_many(Gfp flags, void** objects, std::uint8_t** states, std::uint32_t count) {
   Objects out{objects, states, count};
@@ -65,6 +75,7 @@ std::uint32_t KmemCache::take_many(Gfp flags, void** objects, std::uint8_t** sta
       take(lists);
     });
   }
+  if constexpr (config::random_slab_order) shuffle(out);
   return out.have;
 }
 
@@ -150,6 +161,8 @@ Result<Slab*> KmemCache::make_slab(Gfp flags) {
   if (construct_ != nullptr)
     for (std::uint32_t index = 0; index < cut.objects; ++index)
       construct_(slab->first + std::size_t{index} * cut.stride);
+  if constexpr (kGuardedHeap)
+    if (watched()) guard_new(*slab);
   return slab;
 }
 

@@ -7,6 +7,7 @@
 #include "mm/base/platform.hpp"
 #include "mm/heap/heap.hpp"
 #include "mm/heap/kernel_heap.hpp"
+#include "mm/heap/large_guard.hpp"
 #include "mm/stats/inspector.hpp"
 
 namespace memory {
@@ -41,6 +42,32 @@ std::uint64_t object_around(const Slab& slab, std::uint64_t address) {
   return index < slab.objects ? first + index * stride : 0;
 }
 
+// What the guarded profile knows of the object, and where its damage begins.
+void add_track(MisuseReport& report, const Slab& slab) {
+  if constexpr (!config::debug_slab) return;
+  if (report.object == 0) return;
+  const ObjectTrack* const track = KmemCache::track_of(slab, report.object);
+  if (track == nullptr) return;
+  report.allocated = track->allocated;
+  report.freed = track->freed;
+  if (track->requested != 0) report.requested = track->requested;
+  if (!is_overrun(report.error)) return;
+  if (const std::uint8_t* const wrong = KmemCache::damage_at(slab, report.object); wrong != nullptr)
+    report.address = reinterpret_cast<std::uint64_t>(wrong);
+}
+
+void add_trail(MisuseReport& report) {
+  const large_guard::Block block{.bytes = reinterpret_cast<std::uint8_t*>(report.object),
+                                 .size = report.requested};
+  if (const large_guard::Trail* const trail = block.whole_trail(); trail != nullptr) {
+    report.allocated = trail->track.allocated;
+    report.requested = trail->track.requested;
+  }
+  if (!is_overrun(report.error)) return;
+  if (const std::uint8_t* const wrong = block.damage(); wrong != nullptr)
+    report.address = reinterpret_cast<std::uint64_t>(wrong);
+}
+
 }  // namespace
 
 std::string_view name_of(Keeper keeper) {
@@ -72,6 +99,7 @@ MisuseReport report_on_object(const Heap& heap, Error error, const void* address
     report.name_keeper(Keeper::cache, slab->cache->name());
     report.object = object_around(*slab, report.address);
     if (report.object != 0) report.requested = slab->cache->object_bytes();
+    add_track(report, *slab);
     return report;
   }
   const FrameTable& frames = heap.physical().frames();
@@ -82,6 +110,7 @@ MisuseReport report_on_object(const Heap& heap, Error error, const void* address
     report.name_keeper(Keeper::large, "kmalloc");
     report.object = reinterpret_cast<std::uint64_t>(frames.map().direct_map) + address_of(head).value;
     report.requested = bytes_in(frames[head].order());
+    if constexpr (config::debug_slab) add_trail(report);
   }
   return report;
 }

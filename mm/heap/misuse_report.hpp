@@ -6,6 +6,7 @@
 
 #include "mm/base/format.hpp"
 #include "mm/base/result.hpp"
+#include "mm/heap/object_track.hpp"
 
 namespace memory {
 
@@ -19,16 +20,6 @@ enum class Keeper : std::uint8_t {
   cache,   // a KmemCache, kmalloc's size classes included
   large,   // kmalloc, in frames of its own
   kernel_heap,
-};
-
-// A call of the heap: from where, by which CPU, when. Standard layout.
-struct HeapCall {
-  std::uint64_t site = 0;  // an address in the program, behind the call; 0: the profile does not record this
-  std::uint64_t ns = 0;    // platform::now_ns()
-  std::uint32_t cpu = 0;
-  std::uint32_t unused = 0;
-
-  static HeapCall from(std::uint64_t site);
 };
 
 // Standard layout: outside readers find the last one of a machine at ManagerRecord::misuse.
@@ -55,6 +46,17 @@ struct MisuseReport {
   // One line: "double free: cache kmalloc-64, address 0x..., object at 0x... of 64 bytes, ...".
   void write(Writer& out) const;
   void describe(Inspector& to) const;
+};
+
+// Who is told of damage that the heap finds where nobody's call is wrong, and applies the policy. Declared here, implemented
+// by the memory manager.
+class MisuseWitness {
+ public:
+  // `site`: the call that came upon it. May panic.
+  virtual void tell(MisuseReport& report, std::uint64_t site) = 0;
+
+ protected:
+  ~MisuseWitness() = default;
 };
 
 // What the floor of objects knows of `address`, whose release failed with `error`. Takes no lock.

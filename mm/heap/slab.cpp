@@ -18,6 +18,7 @@
 #include <bit>
 
 #include "mm/base/check.hpp"
+#include "mm/heap/object_guard.hpp"
 
 namespace memory {
 
@@ -39,12 +40,17 @@ constexpr std::uint32_t up(std::uint32_t bytes, std::uint32_t align) {
 
 // Where the first object begins when the record of `objects` objects precedes it.
 std::uint32_t first_behind(std::uint32_t objects, std::uint32_t align) {
-  return up(static_cast<std::uint32_t>(slab_record_bytes(objects)), align);
+  return up(static_cast<std::uint32_t>(slab_record_bytes(objects, SlabCut::Records::inside)), align);
+}
+
+// Bytes in front of the first object that are its red zone, at the objects' alignment.
+std::uint32_t zone_before(std::uint32_t align, SlabCut::Records records) {
+  return records == SlabCut::Records::outside ? up(object_guard::kBefore, align) : 0;
 }
 
 std::uint32_t objects_in(std::uint32_t bytes, std::uint32_t stride, std::uint32_t align,
                          SlabCut::Records records) {
-  std::uint32_t objects = std::min(bytes / stride, SlabCut::kMaxObjects);
+  std::uint32_t objects = std::min((bytes - zone_before(align, records)) / stride, SlabCut::kMaxObjects);
   if (records == SlabCut::Records::inside)
     while (objects > 0 && first_behind(objects, align) + objects * stride > bytes) --objects;
   return objects;
@@ -55,7 +61,8 @@ std::uint32_t objects_in(std::uint32_t bytes, std::uint32_t stride, std::uint32_
 // The smallest block of which at most an eighth is wasted and that holds a few objects; else the one that wastes least.
 Result<SlabCut> SlabCut::of(std::uint32_t object_bytes, std::uint32_t align, Records records) {
   constexpr std::uint32_t kFew = 8;
-  const std::uint32_t stride = std::max(up(object_bytes, align), kMinStride);
+  const std::uint32_t zones = records == Records::outside ? object_guard::kBefore + object_guard::kBehind : 0;
+  const std::uint32_t stride = std::max(up(object_bytes + zones, align), kMinStride);
   SlabCut best;
   std::uint32_t best_share = ~0u;  // wasted, in 1024ths
   for (std::uint8_t order = 0; order <= kMaxOrder; ++order) {
@@ -68,7 +75,7 @@ Result<SlabCut> SlabCut::of(std::uint32_t object_bytes, std::uint32_t align, Rec
     best_share = share;
     best.order = order;
     best.objects = objects;
-    best.first = records == Records::inside ? first_behind(objects, align) : 0;
+    best.first = records == Records::inside ? first_behind(objects, align) : zone_before(align, records);
     if (objects >= kFew && share <= 128) break;
   }
   if (best.objects == 0) return Error::too_big;

@@ -6,9 +6,11 @@
 #include <cstdint>
 #include <span>
 
+#include "mm/base/config.hpp"
 #include "mm/base/list.hpp"
 #include "mm/base/result.hpp"
 #include "mm/base/types.hpp"
+#include "mm/heap/object_track.hpp"
 #include "mm/physical/frames.hpp"
 
 namespace memory {
@@ -48,15 +50,17 @@ struct SlabCut {
     inside,   // in the slab's first bytes: for the slabs of those caches
   };
 
+  // With config::debug_slab, red zones around each object unless the record lies inside: see object_guard.hpp.
   // Precondition: 0 < object_bytes <= kMaxBytes, align a power of two from kMinStride to kPageSize. Fails with too_big
   // when not one object fits.
   static Result<SlabCut> of(std::uint32_t object_bytes, std::uint32_t align, Records records);
 };
 
 // Bytes that the record of a slab of `objects` objects takes.
-constexpr std::size_t slab_record_bytes(std::uint32_t objects);
+constexpr std::size_t slab_record_bytes(std::uint32_t objects,
+                                        SlabCut::Records records = SlabCut::Records::outside);
 
-// Standard layout. Its states and its bits of free objects lie right behind it. Legend: [I] immutable while the slab
+// Standard layout. Its states and its bits of free objects lie right behind it, then the objects' tracks, if it has them. Legend: [I] immutable while the slab
 // exists; [c] its cache's lock; [a] atomic.
 struct Slab {
   ListNode node;          // [c] on the list of its cache that fits `taken`
@@ -82,6 +86,12 @@ struct Slab {
   }
   std::span<const std::uint64_t> free_bits() const { return const_cast<Slab*>(this)->free_bits(); }
 
+  // Precondition: config::debug_slab, and the record lies outside. Each object's; written by whoever holds the object.
+  ObjectTrack& track(std::uint64_t index) {
+    return reinterpret_cast<ObjectTrack*>(free_bits().data() + free_bits().size())[index];
+  }
+  const ObjectTrack& track(std::uint64_t index) const { return const_cast<Slab*>(this)->track(index); }
+
   // The index of the object that begins at `address`; `objects` or more where none does.
   std::uint64_t index_of(std::uint64_t address) const {
     const std::uint64_t product = (address - reinterpret_cast<std::uint64_t>(first)) * inverse;
@@ -95,8 +105,10 @@ struct Slab {
 };
 static_assert(sizeof(Slab) == 64 && std::is_standard_layout_v<Slab>);
 
-constexpr std::size_t slab_record_bytes(std::uint32_t objects) {
-  return sizeof(Slab) + Slab::states_bytes(objects) + Slab::words_for(objects) * 8;
+constexpr std::size_t slab_record_bytes(std::uint32_t objects, SlabCut::Records records) {
+  const bool tracked = config::debug_slab && records == SlabCut::Records::outside;
+  return sizeof(Slab) + Slab::states_bytes(objects) + Slab::words_for(objects) * 8 +
+         (tracked ? objects * sizeof(ObjectTrack) : 0);
 }
 
 }  // namespace memory

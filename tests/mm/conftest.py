@@ -78,8 +78,14 @@ def mm(body: Body) -> KernelMM:
 @pytest.fixture(scope="module", params=["host", "guest"])
 def release_mm(request: pytest.FixtureRequest, artifact: Build) -> Iterator[KernelMM]:
     """The memory manager of a body of the release profile, one for the module."""
-    build = sibling(artifact, "release")
-    with (_host if request.param == "host" else _guest)(build) as made:
+    with (_host if request.param == "host" else _guest)(sibling(artifact, "release")) as made:
+        yield made.mm
+
+
+@pytest.fixture(scope="module", params=["host", "guest"])
+def guarded_mm(request: pytest.FixtureRequest, artifact: Build) -> Iterator[KernelMM]:
+    """The same of the guarded profile."""
+    with (_host if request.param == "host" else _guest)(sibling(artifact, "guarded")) as made:
         yield made.mm
 
 

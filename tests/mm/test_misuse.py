@@ -16,7 +16,8 @@ from coronel.mm.kernel_mm import KernelMM
 from coronel.mm.misuse import KERNEL_HEAP, KMALLOC, OBJECTS, SITES, Break, Broken, MisuseReport
 
 ROUNDS = 50
-LARGEST_CLASS = 8192
+LARGE_GUARD = 80  # bytes that a large object's red zone and track take at least
+SMALL_ONLY = {"double_free", "late_double_free", "wild_free", "underflow", "write_after_free"}
 KEPT = 16384  # bytes that go into a cache's magazines and depot, whatever is there already
 
 ALWAYS_ON = {
@@ -27,6 +28,13 @@ ALWAYS_ON = {
     "foreign_free": {"wrong_cache"},
     "wrong_size_free": {"wrong_size"},
 }
+OVERRUNS = {
+    "overflow_by_1": {"overflow"},
+    "overflow_by_8": {"overflow"},
+    "overflow_into_next_page": {"overflow"},
+    "underflow": {"underflow"},
+}
+GUARDED = {**ALWAYS_ON, **OVERRUNS, "write_after_free": {"use_after_free"}}
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,10 @@ class Dice:
         self.mm = mm
         self.chance = random.Random(seed)
         self.caches = {mm.create_cache(name, size): (name, size) for name, size in self._shapes()}
+        with mm.still() as tables:
+            self.guarded = bool(tables.option("debug_slab"))
+        # Where a red zone and a page's alignment do not fit into a class, frames serve.
+        self.largest = 4096 if self.guarded else 8192
         names = (re.fullmatch(r"kmalloc-(\d+)", name) for name in mm.get_slab_stats())
         self.classes = sorted(int(name[1]) for name in names if name)
 
@@ -54,9 +66,11 @@ class Dice:
         offset = 0
         if kind == "interior_free":
             offset = self.chance.randrange(1, owner.size)
+        elif kind == "write_after_free":
+            offset = self.chance.randrange(owner.size)
         elif kind == "wrong_size_free":
             offset = self._other_size(owner.size)
-        elif kind in ("wild_free", "foreign_free"):
+        elif kind in ("wild_free", "foreign_free", "underflow"):
             offset = self.chance.randrange(4096)
         # No more than a cache keeps, so that the slabs are still there when the report is compared with them.
         object_ = self.chance.randrange(max(1, min(OBJECTS, KEPT // owner.size)))
@@ -71,17 +85,18 @@ class Dice:
             yield f"victim-{n}-{self.chance.randrange(1000)}", self.chance.randrange(8, 3000)
 
     def _owner(self, kind: str) -> Owner:
-        others = [] if kind == "foreign_free" else [KERNEL_HEAP]
+        others = [KERNEL_HEAP] if kind in ALWAYS_ON and kind != "foreign_free" else []
         kept = [] if kind == "wrong_size_free" else [*self.caches, *others]
         cache = self.chance.choice([KMALLOC, KMALLOC, *kept])
         if cache in self.caches:
             return Owner(cache, *self.caches[cache])
-        size = self.chance.choice((self.chance.randrange(2, 200), self.chance.randrange(2, LARGEST_CLASS)))
+        size = self.chance.choice((self.chance.randrange(2, 200), self.chance.randrange(2, self.largest)))
         if cache == KERNEL_HEAP:
             return Owner(cache, "kernel heap", size)
         # Of a large object's double free nothing is left but free frames: whose they were is not known.
-        if kind in ("interior_free", "wrong_size_free", "foreign_free") and self.chance.random() < 0.2:
-            return Owner(cache, "kmalloc", self.chance.randrange(LARGEST_CLASS + 1, 200_000))
+        # And before its first byte is somebody else's page.
+        if kind not in SMALL_ONLY and self.chance.random() < 0.2:
+            return Owner(cache, "kmalloc", self.chance.randrange(self.largest + 1, 200_000))
         return Owner(cache, f"kmalloc-{self.class_of(size)}", size)
 
     def _other_size(self, size: int) -> int:
@@ -93,7 +108,9 @@ class Dice:
                 return other
 
     def _room(self, size: int) -> int:
-        return self.class_of(size) if size <= LARGEST_CLASS else max(4096, 1 << (size - 1).bit_length())
+        if size <= self.largest:
+            return self.class_of(size)
+        return 1 << (size + (LARGE_GUARD if self.guarded else 0) - 1).bit_length()
 
 
 def site_of(mm: KernelMM, address: int) -> int:
@@ -104,7 +121,18 @@ def site_of(mm: KernelMM, address: int) -> int:
     return int(found[1])
 
 
-def check_report(mm: KernelMM, owner: Owner, planted: Break, broken: Broken, report: MisuseReport) -> None:
+def distance(owner: Owner, planted: Break) -> int:
+    """From the object to the byte that is to be reported."""
+    if planted.kind in ("interior_free", "write_after_free"):
+        return planted.offset
+    if planted.kind == "underflow":
+        return -(planted.offset % 8 + 1)
+    return owner.size if planted.kind in OVERRUNS else 0
+
+
+def check_report(
+    mm: KernelMM, owner: Owner, planted: Break, broken: Broken, report: MisuseReport, *, guarded: bool
+) -> None:
     """The report says what was planted."""
     assert report.address == broken.address
     assert site_of(mm, report.caught.site) == (planted.site + 2) % SITES
@@ -114,7 +142,7 @@ def check_report(mm: KernelMM, owner: Owner, planted: Break, broken: Broken, rep
         assert broken.address % 4096 == planted.offset
         return
     assert report.name == owner.name
-    assert broken.address - broken.object == (planted.offset if planted.kind == "interior_free" else 0)
+    assert broken.address - broken.object == distance(owner, planted)
     if planted.kind == "wrong_size_free":
         assert report.told == planted.offset
     if report.keeper == "cache":  # what Python finds at that address without anybody's help
@@ -123,6 +151,15 @@ def check_report(mm: KernelMM, owner: Owner, planted: Break, broken: Broken, rep
     if report.keeper != "kernel_heap" or planted.kind == "interior_free":
         assert report.object == broken.object
         assert owner.size <= report.requested or report.keeper == "kernel_heap"
+    if guarded and report.keeper != "kernel_heap":
+        assert report.requested == owner.size
+        assert site_of(mm, report.allocated.site) == planted.site
+        assert report.allocated.ns <= report.caught.ns
+        freed = planted.kind in ("double_free", "late_double_free", "write_after_free")
+        assert bool(report.freed.site) == freed
+        if freed:
+            assert site_of(mm, report.freed.site) == (planted.site + 1) % SITES
+            assert report.allocated.ns <= report.freed.ns <= report.caught.ns
 
 
 def live_objects(mm: KernelMM) -> dict[str, int]:
@@ -148,7 +185,7 @@ def run_rounds(mm: KernelMM, kind: str, errors: set[str], seed: int, rounds: int
         assert report.number == number + 1, said
         assert report.caught.ns >= ns, said
         try:
-            check_report(mm, owner, planted, broken, report)
+            check_report(mm, owner, planted, broken, report, guarded=dice.guarded)
         except AssertionError as error:
             raise AssertionError(f"{said}\n{report}\n{error}") from error
         number, ns = report.number, report.caught.ns
@@ -161,6 +198,11 @@ def test_the_release_profile_reports_what_was_done(
     release_mm: KernelMM, kind: str, coronel_seed: int
 ) -> None:
     run_rounds(release_mm, kind, ALWAYS_ON[kind], coronel_seed, ROUNDS)
+
+
+@pytest.mark.parametrize("kind", GUARDED)
+def test_the_guarded_profile_reports_all_eleven(guarded_mm: KernelMM, kind: str, coronel_seed: int) -> None:
+    run_rounds(guarded_mm, kind, GUARDED[kind], coronel_seed, ROUNDS)
 
 
 def test_the_debug_profile_does_so_too(mm: KernelMM, coronel_seed: int) -> None:

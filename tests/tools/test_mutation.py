@@ -35,7 +35,7 @@ def tree(tmp_path: Path) -> Path:
         "from pathlib import Path\ndef test_it():\n    assert 'true' in Path('code.txt').read_text()\n",
         encoding="utf-8",
     )
-    for target in ("release", "debug"):
+    for target in ("release", "debug", "guarded"):
         with (tmp_path / "Makefile").open("a") as file:
             file.write(f"{target}: ;\n")
     (tmp_path / ".venv").mkdir()

@@ -14,8 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 DEBUG_DEFAULTS: Mapping[str, str] = {"debug": "true", "poison_frames": "true"}
+GUARDED_DEFAULTS: Mapping[str, str] = {
+    "poison_frames": "true",
+    "debug_slab": "true",
+    "init_on_alloc": "true",
+    "random_slab_order": "true",
+}
 PROFILE_DEFAULTS: Mapping[str, Mapping[str, str]] = {
     "release": {},
+    "guarded": GUARDED_DEFAULTS,
     "debug": DEBUG_DEFAULTS,
     "asan": DEBUG_DEFAULTS,
     "tsan": DEBUG_DEFAULTS,

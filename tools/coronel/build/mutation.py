@@ -23,7 +23,7 @@ from coronel.errors import UsageError
 _FIELDS = {"name", "file", "old", "new", "test"}
 _KINDS = ("unit", "tsan", "pytest")
 _NOT_COPIED = shutil.ignore_patterns("__pycache__", ".*_cache", "*.egg-info")
-_BUILDS = ("asan", "tsan", "release", "debug")
+_BUILDS = ("asan", "tsan", "release", "debug", "guarded")
 BUILD_LIMIT = 600.0
 
 
@@ -166,7 +166,11 @@ class Copy:
             raise NotTriedError(f"the test fails without the defect too:\n{output_without}")
 
     def _build(self, mutation: Mutation) -> None:
-        targets = {"unit": ["build/asan/unit"], "tsan": ["build/tsan/unit"], "pytest": ["release", "debug"]}
+        targets = {
+            "unit": ["build/asan/unit"],
+            "tsan": ["build/tsan/unit"],
+            "pytest": ["release", "debug", "guarded"],
+        }
         # -o setup: the set-up is the original's.
         command = ["make", "-o", "setup", f"-j{self._jobs}", *targets[mutation.kind]]
         code, output = self._run(command, BUILD_LIMIT)

@@ -61,6 +61,10 @@ class Body(ABC):
     def valid(self) -> bool:
         """As KernelMM's."""
 
+    def still(self) -> AbstractContextManager[Tables]:
+        """As KernelMM's."""
+        return self._state.still()
+
     def alloc_pages(self, order: int, gfp_flags: int = GFPFlags.KERNEL) -> int | None:
         """As KernelMM's."""
         wanted = allocation(order, gfp_flags)

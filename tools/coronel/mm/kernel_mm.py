@@ -11,6 +11,7 @@ kernel. What is written against it runs on both.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,6 +19,7 @@ from coronel.mm.host import StressReport
 from coronel.mm.misuse import Break, Broken, MisuseReport
 from coronel.mm.objects import ObjectOperation, ObjectResult
 from coronel.mm.pages import GFPFlags, PageOperation, PageResult
+from coronel.mm.record import Tables
 from coronel.mm.tables import TableOperation, TableResult
 
 if TYPE_CHECKING:
@@ -178,6 +180,9 @@ class KernelMM(Protocol):
         """What was refused when the armed failure came, in words; None while it is still to come, or none is
         armed.
         """
+
+    def still(self) -> AbstractContextManager[Tables]:
+        """The tables that describe the manager's memory, while nothing changes in it."""
 
     def walk(self) -> Walk:
         """What Python finds in the manager's memory, without asking it; see `coronel.mm.walker`."""

@@ -1,0 +1,135 @@
+// KmemCache: what the guarded profile does at each allocation and release, and where it finds what was damaged.
+// SPDX-License-Identifier: MIT
+//
+// Theory. A release proves that nobody wrote around the object while it was somebody's; the next allocation proves that
+// nobody wrote into it while it was nobody's. A damaged object that is released is refused, for its owner is to blame and is
+// named by its track; damage to a free object is told to the witness (the memory manager), and mended if the policy lets
+// the machine go on, because whoever allocates now did nothing wrong.
+//
+// Invariants, while the profile has debug_slab:
+//   G1  the zones of an allocated object begin at the byte behind what was requested, those of a free one at its end
+//   G2  a free object without a constructor holds poison
+//   G3  a track lies in its slab's record, out of reach of what runs over an object's end
+#include <cstring>
+
+#include "mm/heap/heap.hpp"
+#include "mm/heap/kmem_cache.hpp"
+
+namespace memory {
+
+object_guard::Place KmemCache::place_of(const Slab& slab, std::uint64_t index) {
+  const CacheRecord& record = slab.cache->record_;
+  return {.object = reinterpret_cast<std::uint8_t*>(slab.first) + index * record.cut.stride,
+          .bytes = record.object_bytes,
+          .zone_end = record.cut.stride - object_guard::kBefore};
+}
+
+const ObjectTrack* KmemCache::track_of(const Slab& slab, std::uint64_t address) {
+  if constexpr (!config::debug_slab) return nullptr;
+  const std::uint64_t index =
+      (address + object_guard::kBefore - reinterpret_cast<std::uint64_t>(slab.first)) /
+      slab.cache->cut().stride;
+  return slab.cache->watched() && index < slab.objects ? &slab.track(index) : nullptr;
+}
+
+const std::uint8_t* KmemCache::damage_at(const Slab& slab, std::uint64_t address) {
+  if constexpr (!config::debug_slab) return nullptr;
+  const std::uint64_t index = slab.index_of(address);
+  if (!slab.cache->watched() || index >= slab.objects) return nullptr;
+  const object_guard::Place place = place_of(slab, index);
+  const bool allocated = object_is(slab.states()[index], ObjectState::allocated);
+  if (const std::uint8_t* const wrong = place.damage_before(); wrong != nullptr) return wrong;
+  if (!allocated && slab.cache->construct_ == nullptr)
+    if (const std::uint8_t* const wrong = place.damage_inside(); wrong != nullptr) return wrong;
+  return place.damage_behind(allocated ? slab.track(index).requested : place.bytes);
+}
+
+void KmemCache::guard_new(Slab& slab) {
+  for (std::uint64_t index = 0; index < slab.objects; ++index) {
+    const object_guard::Place place = place_of(slab, index);
+    if constexpr (config::debug_slab) {
+      slab.track(index) = {};
+      place.lay_zones(place.bytes);
+      if (construct_ == nullptr) place.poison();
+    } else if constexpr (config::init_on_free) {
+      if (construct_ == nullptr) std::memset(place.object, 0, place.bytes);
+    }
+  }
+}
+
+Result<void*> KmemCache::allocate_watched(Gfp flags, std::size_t requested, std::uint64_t site) {
+  void* const object = TRY(take(flags));
+  if (!watched()) return object;
+  if constexpr (config::debug_slab) {
+    Slab& slab = *slab_at(object);
+    const std::uint64_t index = slab.index_of(reinterpret_cast<std::uint64_t>(object));
+    const object_guard::Place place = place_of(slab, index);
+    const std::uint8_t* wrong = place.damage_before();
+    if (wrong == nullptr && construct_ == nullptr) wrong = place.damage_inside();
+    if (wrong == nullptr) wrong = place.damage_behind(place.bytes);
+    if (wrong != nullptr && heap_.witness() != nullptr) {
+      MisuseReport report = report_on_object(heap_, Error::use_after_free, object);
+      report.address = reinterpret_cast<std::uint64_t>(wrong);
+      heap_.witness()->tell(report, site);
+    }
+    slab.track(index) = {.allocated = HeapCall::from(site), .freed = {}, .requested = requested};
+    place.lay_zones(requested);
+  }
+  if constexpr (config::init_on_alloc)
+    if (construct_ == nullptr) std::memset(object, 0, requested);
+  return object;
+}
+
+// Ok, or what was done to an allocated object.
+Error KmemCache::inspect(const void* object) const {
+  if constexpr (!config::debug_slab) return Error::ok;
+  const Slab& slab = *slab_at(object);
+  const std::uint64_t index = slab.index_of(reinterpret_cast<std::uint64_t>(object));
+  const object_guard::Place place = place_of(slab, index);
+  if (place.damage_before() != nullptr) return Error::underflow;
+  return place.damage_behind(slab.track(index).requested) != nullptr ? Error::overflow : Error::ok;
+}
+
+// An object is nobody's from now on.
+void KmemCache::bury(void* object, std::uint64_t site) {
+  Slab& slab = *slab_at(object);
+  const std::uint64_t index = slab.index_of(reinterpret_cast<std::uint64_t>(object));
+  const object_guard::Place place = place_of(slab, index);
+  if constexpr (config::debug_slab) {
+    slab.track(index).freed = HeapCall::from(site);
+    place.lay_zones(place.bytes);
+    if (construct_ == nullptr) place.poison();
+  } else if constexpr (config::init_on_free) {
+    if (construct_ == nullptr) std::memset(object, 0, place.bytes);
+  }
+}
+
+Result<void> KmemCache::release_watched(void* object, std::uint64_t site) {
+  if (!watched()) return give(object);
+  Slab* slab = nullptr;
+  std::uint64_t index = 0;
+  if (const Error error = judge(object, slab, index); error != Error::ok) return error;
+  if (const Error error = inspect(object); error != Error::ok) return error;
+  bury(object, site);
+  put(object, slab->states()[index]);
+  return {};
+}
+
+// The object's owner has another number of bytes from now on.
+void KmemCache::resize_watched(void* object, std::size_t requested) {
+  Slab& slab = *slab_at(object);
+  const std::uint64_t index = slab.index_of(reinterpret_cast<std::uint64_t>(object));
+  slab.track(index).requested = requested;
+  place_of(slab, index).lay_zones(requested);
+}
+
+[[gnu::noinline]] Result<void*> KmemCache::allocate_guarded(Gfp flags) {
+  return allocate_watched(flags, record_.object_bytes,
+                          reinterpret_cast<std::uint64_t>(__builtin_return_address(0)));
+}
+
+[[gnu::noinline]] Result<void> KmemCache::release_guarded(void* object) {
+  return release_watched(object, reinterpret_cast<std::uint64_t>(__builtin_return_address(0)));
+}
+
+}  // namespace memory
