@@ -285,11 +285,17 @@ valgrind: build/valgrind/unit ## the unit tests on the host under valgrind's mem
 	  --fair-sched=yes build/valgrind/unit --deadline=900 $(if $(SEED),--seed=$(SEED)) $(UNIT)
 
 # The library as any program uses it, and the same work for malloc.
-host_benches := build/bench/pages_bench build/bench/objects_bench
+host_benches := build/bench/pages_bench build/bench/objects_bench build/bench/tables_bench
 $(host_benches): build/bench/%: bench/host/%.cpp bench/host/harness.hpp build/release/libcoronel_mm.so
 	@mkdir -p $(@D)
 	$(if $(V),,@echo '  CXX   $<')
-	$(Q)$(CXX) $(host_flags) -O2 -o $@ $< -Lbuild/release -l:libcoronel_mm.so -Wl,-rpath,'$$ORIGIN/../release'
+	$(Q)$(CXX) $(host_flags) -O2 -o $@ $(filter %.cpp %.o,$^) \
+	  -Lbuild/release -l:libcoronel_mm.so -Wl,-rpath,'$$ORIGIN/../release'
+build/bench/tables_bench: build/bench/table_loops.o bench/host/table_loops.h
+build/bench/table_loops.o: bench/host/table_loops.c bench/host/table_loops.h mm/mm.h
+	@mkdir -p $(@D)
+	$(if $(V),,@echo '  CC    $<')
+	$(Q)$(subst g++,gcc,$(CXX)) -std=c11 -O2 -Wall -Wextra -Werror -I. -c -o $@ $<
 
 bench: release $(host_benches) ## measure everything: a table with targets and peers, build/bench/result.json
 	@$(PY) -m coronel bench $(ARGS)
@@ -320,7 +326,7 @@ uninstall: | setup ## what the last install put there
 
 format: | setup ## rewrite C++ and Python in the one form that the tests accept
 	@.venv/bin/ruff format -q . && .venv/bin/ruff check -q --fix --exit-zero .
-	@.venv/bin/clang-format -i $(foreach d,boot kernel mm user tests bench,$(call rwildcard,$d,*.cpp *.hpp *.h))
+	@.venv/bin/clang-format -i $(foreach d,boot kernel mm user tests bench,$(call rwildcard,$d,*.cpp *.hpp *.c *.h))
 
 clean: ## remove build/ (not .venv)
 	rm -rf build

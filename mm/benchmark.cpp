@@ -22,6 +22,7 @@ std::span<const BenchmarkSet> benchmark_sets() {
       BenchmarkSet{"pages", frame_benchmark_cases()},
       BenchmarkSet{"heap", heap_benchmark_cases()},
       BenchmarkSet{"vmalloc", vmalloc_benchmark_cases()},
+      BenchmarkSet{"tables", table_benchmark_cases()},
   };
   return kSets;
 }

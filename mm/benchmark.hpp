@@ -63,5 +63,6 @@ std::span<const BenchmarkSet> benchmark_sets();
 std::span<const BenchmarkCase> frame_benchmark_cases();    // frame_benchmark.cpp
 std::span<const BenchmarkCase> heap_benchmark_cases();     // heap_benchmark.cpp
 std::span<const BenchmarkCase> vmalloc_benchmark_cases();  // vmalloc_benchmark.cpp
+std::span<const BenchmarkCase> table_benchmark_cases();    // table_benchmark.cpp
 
 }  // namespace memory

@@ -104,7 +104,7 @@ int pgd_free(uint64_t pgd);
 int map_page(uint64_t pgd, uint64_t virt, uint64_t phys, uint64_t flags);
 
 /* Takes away the page of any size that begins at `virt`, flushes it where the tree is in use, and gives back tables that
- * became empty. 0; -ENOENT when nothing is mapped there, -EINVAL inside of a page or for a bad pgd. */
+ * became empty. 0; -ENOENT when nothing is mapped there, -EINVAL inside of a page, beyond the lower half or for a bad pgd. */
 int unmap_page(uint64_t pgd, uint64_t virt);
 
 /* The physical address that `virt` leads to; -ENOENT when nothing is mapped there, -EINVAL as above. */

@@ -37,7 +37,9 @@ std::optional<std::size_t> table_numbers(char letter) {
     case 'd': return 1;
     case 'm': return 5;
     case 'u': return 3;
-    case 'p': return 4;
+    case 'p':
+    case 'M': return 4;
+    case 'U':
     case 'q':
     case 'l': return 2;
     default: return std::nullopt;
@@ -82,10 +84,30 @@ Result<std::uint64_t> perform(MemoryManager& manager, const TableCall& call) {
     case 'm':
     case 'u':
     case 'p': return change(*TRY(directories.find(root)), call);
+    case 'M':
+      TRY(map_page(manager, root, VirtAddr{call.numbers[1]}, PhysAddr{call.numbers[2]},
+                   PteFlags{call.numbers[3]}));
+      return std::uint64_t{0};
+    case 'U': TRY(unmap_page(manager, root, VirtAddr{call.numbers[1]})); return std::uint64_t{0};
     case 'q':
     case 'l': return look(*TRY(directories.look(root)), call);
     default: return Error::invalid;
   }
+}
+
+Result<void> map_page(MemoryManager& manager, PhysAddr root, VirtAddr at, PhysAddr to, PteFlags flags) {
+  PageTables& tables = *TRY(manager.directories().find(root));
+  const std::uint64_t bytes =
+      bytes_at((flags.bits & PteFlags::kHuge) != 0 ? PageLevel::two_mib : PageLevel::page);
+  if (!at.aligned_to(bytes) || !to.aligned_to(bytes)) return Error::invalid;
+  return tables.map(at, to, bytes, TRY(PteFlags{flags.bits & ~PteFlags::kHuge}.protection()));
+}
+
+Result<void> unmap_page(MemoryManager& manager, PhysAddr root, VirtAddr at) {
+  PageTables& tables = *TRY(manager.directories().find(root));
+  FlushBatch flush(tables);
+  TRY(tables.unmap_page(at, flush));
+  return {};
 }
 
 }  // namespace memory

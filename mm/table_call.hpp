@@ -18,6 +18,8 @@ struct PteFlags {
                                           PageEntry::kWriteThrough | PageEntry::kCacheDisable |
                                           PageEntry::kGlobal | PageEntry::kLargePat | PageEntry::kNoExecute;
 
+  static constexpr std::uint64_t kHuge = PageEntry::kLarge;  // of map_page() alone: a page of 2 MiB
+
   // Fails with invalid where bits mean nothing, where a page would be written and executed, or where it would be a user's in
   // every space.
   Result<Protection> protection() const;
@@ -33,6 +35,8 @@ struct PteFlags {
   CALL('m', map_range, "mROOT/AT/BYTES/TO/FLAGS: 0")        \
   CALL('u', unmap_range, "uROOT/AT/BYTES: 0")               \
   CALL('p', protect_range, "pROOT/AT/BYTES/FLAGS: 0")       \
+  CALL('M', map_page, "MROOT/AT/TO/FLAGS: 0")               \
+  CALL('U', unmap_page, "UROOT/AT: 0")                      \
   CALL('q', virt_to_phys, "qROOT/AT: the physical address") \
   CALL('l', look, "lROOT/AT: flags, no-execute in bit 9, from bit 13 on the level")
 
@@ -48,5 +52,9 @@ std::optional<std::size_t> table_numbers(char letter);
 
 // Precondition: table_numbers(call.letter). Fails as the call does, and then nothing has changed.
 Result<std::uint64_t> perform(MemoryManager& manager, const TableCall& call);
+
+// KOS's calls, as mm.h says them: one page of the tree at `root`.
+Result<void> map_page(MemoryManager& manager, PhysAddr root, VirtAddr at, PhysAddr to, PteFlags flags);
+Result<void> unmap_page(MemoryManager& manager, PhysAddr root, VirtAddr at);
 
 }  // namespace memory

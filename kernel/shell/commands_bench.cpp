@@ -32,6 +32,8 @@ constexpr std::uint64_t kMostRounds = 1'000'000'000;
 constexpr std::string_view kFragmentation = "fragmentation";
 constexpr std::string_view kCpus = "cpus";
 constexpr std::string_view kRounds = "rounds=";
+constexpr std::string_view kClock = "clock=";
+constexpr std::string_view kNanoseconds = "ns";
 
 std::int64_t signed_of(std::uint64_t number) { return static_cast<std::int64_t>(number); }
 
@@ -58,9 +60,7 @@ bool ticks_are_instructions() {
   return true;
 }
 
-void describe_unit(memory::Inspector& out) {
-  out.text("unit", ticks_are_instructions() ? "instructions" : "TSC ticks");
-}
+std::string_view unit_of_ticks() { return ticks_are_instructions() ? "instructions" : "TSC ticks"; }
 
 void describe(memory::Inspector& out, const BenchmarkCase& which, memory::Measurement spent) {
   const std::uint64_t each =
@@ -149,6 +149,7 @@ struct BenchOptions {
   const BenchmarkSet* set = nullptr;
   const BenchmarkCase* only = nullptr;
   std::uint64_t rounds = 0;
+  std::uint64_t (*clock)() = read_ticks;
 };
 
 template <typename Named>
@@ -170,6 +171,12 @@ std::optional<BenchOptions> parse_bench(Call& call) {
       const auto rounds = call.number_in(word.substr(kRounds.size()), "rounds", 1, kMostRounds);
       if (!rounds) return std::nullopt;
       options.rounds = *rounds;
+    } else if (word.starts_with(kClock)) {
+      if (word.substr(kClock.size()) != kNanoseconds) {
+        call.error().text("expected clock=ns, not ").quoted(word);
+        return std::nullopt;
+      }
+      options.clock = memory::platform::now_ns;
     } else {
       options.only = find(options.set->cases, word);
       if (options.only == nullptr || n > 1) {
@@ -182,12 +189,12 @@ std::optional<BenchOptions> parse_bench(Call& call) {
 }
 
 // Runs the cases one after the other. Not inlined, so that the command's frame stays small.
-[[gnu::noinline]] Status measure(Call& call, std::span<const BenchmarkCase> cases, std::uint64_t rounds,
-                                 std::span<memory::Measurement> spent) {
+[[gnu::noinline]] Status measure(Call& call, std::span<const BenchmarkCase> cases,
+                                 const BenchOptions& options, std::span<memory::Measurement> spent) {
   CHECK(cases.size() <= spent.size());
   for (std::size_t n = 0; n < cases.size(); ++n) {
     const Changing changing;
-    Benchmark benchmark(memory::manager(), read_ticks, rounds);
+    Benchmark benchmark(memory::manager(), options.clock, options.rounds);
     const auto ran = cases[n].run(benchmark);
     if (!ran.ok()) return call.fail(ran.error(), memory::text_of(ran.error()));
     spent[n] = benchmark.spent();
@@ -205,10 +212,9 @@ Status run_bench(Call& call) {
   if (!options) return Status::invalid;
   const auto cases = options->only != nullptr ? std::span(options->only, 1) : options->set->cases;
   std::array<memory::Measurement, kMostCases> spent{};
-  if (const Status status = measure(call, cases, options->rounds, spent); status != Status::success)
-    return status;
+  if (const Status status = measure(call, cases, *options, spent); status != Status::success) return status;
   call.out().begin_object("", Layout::lines);
-  describe_unit(call.out());
+  call.out().text("unit", options->clock == read_ticks ? unit_of_ticks() : kNanoseconds);
   call.out().begin_array("cases", Layout::table);
   for (std::size_t n = 0; n < cases.size(); ++n) describe(call.out(), cases[n], spent[n]);
   call.out().end_array();
@@ -245,7 +251,7 @@ Status run_latency(Call& call) {
     return Status::interrupted;
   }
   call.out().begin_object("", Layout::lines);
-  describe_unit(call.out());
+  call.out().text("unit", unit_of_ticks());
   call.out().hex("seed", seed);
   call.out().number("operations", signed_of(operations), Unit::none);
   latency.describe(call.out());

@@ -34,46 +34,26 @@ int pgd_free(uint64_t pgd) {
   });
 }
 
-namespace {
-
-// Runs body(PageTables&), which returns a Result<void>.
-template <typename Body>
-int on_tables(uint64_t pgd, Body&& body) {
-  return on_machine([&](memory::Machine& machine) {
-    const auto tables = machine.manager().directories().find(PhysAddr{pgd});
-    if (!tables.ok()) return negative(tables.error());
-    return negative(body(*tables.take()).error());
-  });
-}
-
-}  // namespace
-
 int map_page(uint64_t pgd, uint64_t virt, uint64_t phys, uint64_t flags) {
-  return on_tables(pgd, [=](PageTables& tables) -> Result<void> {
-    const std::uint64_t bytes = bytes_at((flags & PTE_HUGE) != 0 ? PageLevel::two_mib : PageLevel::page);
-    const VirtAddr at{virt};
-    const PhysAddr to{phys};
-    if (!at.aligned_to(bytes) || !to.aligned_to(bytes)) return Error::invalid;
-    const Protection how = TRY(PteFlags{flags & ~PTE_HUGE}.protection());
-    return tables.map(at, to, bytes, how);
+  return on_machine([=](memory::Machine& machine) {
+    return negative(
+        memory::map_page(machine.manager(), PhysAddr{pgd}, VirtAddr{virt}, PhysAddr{phys}, PteFlags{flags})
+            .error());
   });
 }
 
 int unmap_page(uint64_t pgd, uint64_t virt) {
-  return on_tables(pgd, [=](PageTables& tables) -> Result<void> {
-    const VirtAddr at{virt};
-    const std::uint64_t bytes = bytes_at(TRY(tables.query(at)).level);
-    if (!at.aligned_to(bytes)) return Error::invalid;
-    FlushBatch flush(tables);
-    return tables.unmap(at, bytes, flush);
+  return on_machine([=](memory::Machine& machine) {
+    return negative(memory::unmap_page(machine.manager(), PhysAddr{pgd}, VirtAddr{virt}).error());
   });
 }
 
 int64_t virt_to_phys_pgtable(uint64_t pgd, uint64_t virt) {
-  std::uint64_t physical = 0;
-  const int status = on_tables(pgd, [&](PageTables& tables) -> Result<void> {
-    physical = TRY(tables.query(VirtAddr{virt})).physical.value;
-    return {};
+  return on_machine([=](memory::Machine& machine) -> int64_t {
+    const auto tables = machine.manager().directories().find(PhysAddr{pgd});
+    if (!tables.ok()) return negative(tables.error());
+    const auto found = tables.take()->query(VirtAddr{virt});
+    if (!found.ok()) return negative(found.error());
+    return static_cast<int64_t>(found.take().physical.value);
   });
-  return status < 0 ? status : static_cast<int64_t>(physical);
 }

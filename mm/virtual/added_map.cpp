@@ -6,6 +6,10 @@
 
 namespace memory {
 
+// What is added shows in every tree, because the entry of a root for each of these windows is there from the boot on.
+static_assert(config::max_memory_gib * 1_GiB <= bytes_at(PageLevel::gib_512));
+static_assert(config::max_memory_gib * 1_GiB / kPageSize * sizeof(Frame) <= bytes_at(PageLevel::gib_512));
+
 namespace {
 
 class AddedFrames final : public TableFrames {

@@ -6,7 +6,7 @@
 
 #include "mm/base/check.hpp"
 #include "mm/virtual/entry.hpp"
-#include "mm/virtual/flush_batch.hpp"
+#include "mm/virtual/page_table.hpp"
 
 namespace memory {
 
@@ -46,5 +46,11 @@ class BlockDropper {
   std::uint32_t next_ = 0;  // the frame that the next entry maps, of the block that is being taken out
   std::uint32_t left_ = 0;  // frames of it that are still mapped
 };
+
+// Takes out entries for pages of 4 KiB, which are present.
+inline void take_out_pages(std::span<AtomicEntry> entries, BlockDropper& dropper, Unmapped what) {
+  if (what == Unmapped::drop) return dropper.take_out(entries);
+  for (AtomicEntry& entry : entries) entry.exchange(PageEntry{});
+}
 
 }  // namespace memory

@@ -17,6 +17,8 @@
 // too. Three kinds stay although they are empty: the root; what was made at boot (`reserved`); and, in the kernel's half,
 // what a root points to, because other roots have a copy of that entry.
 //
+// Most changes are of a few pages beside the last one, or of one page alone: table_at_hand.cpp has their short ways.
+//
 // Invariants, proved by valid():
 //   T1  an entry that points leads to a table of the next lower level, marked so, of this tree, from one place only
 //   T2  a table's live count is the number of its present entries
@@ -31,6 +33,7 @@
 #include "mm/base/check.hpp"
 #include "mm/virtual/block_dropper.hpp"
 #include "mm/virtual/map_source.hpp"
+#include "mm/virtual/table_checks.hpp"
 #include "mm/virtual/table_cursor.hpp"
 
 namespace memory {
@@ -38,16 +41,6 @@ namespace memory {
 namespace {
 
 constexpr std::uint64_t kPhysicalEnd = PageEntry::kAddress + kPageSize;
-
-constexpr bool in_upper_half(VirtAddr at) { return at.value >> 63 != 0; }
-
-constexpr bool whole_pages(VirtAddr at, std::uint64_t bytes) {
-  return bytes != 0 && (at.value | bytes) % kPageSize == 0;
-}
-
-constexpr bool allowed(Protection how, VirtAddr at) {
-  return how.sensible() && (how.user == User::no || !in_upper_half(at));
-}
 
 // From `at` to the end of a table of that level, or of the range.
 TableRun run_at(PageLevel level, VirtAddr at, std::uint64_t left) {
@@ -121,89 +114,6 @@ void PageTables::leave() {
   cpus_.fetch_and(~(std::uint64_t{1} << platform::percpu().number), std::memory_order_seq_cst);
 }
 
-// ---- the table at hand -------------------------------------------------------------------------------------------
-
-namespace {
-
-constexpr std::uint64_t place_of_table(VirtAddr at) { return at.value >> shift_at(PageLevel::two_mib); }
-
-// Changed under the tree's lock only, so one CPU at a time writes it.
-void add_live_entries(Frame& table, std::int32_t entries) {
-  const std::uint32_t live = table.mappings() + static_cast<std::uint32_t>(entries);
-  table.uses.store(Frame::uses_of(table.references(), live), std::memory_order_relaxed);
-}
-
-// Atomic loads are not vectorised; unrolled, the loop's own steps are a quarter.
-bool all_present(std::span<const AtomicEntry> entries) {
-  std::uint64_t common = ~std::uint64_t{0};
-#pragma GCC unroll 4
-  for (const AtomicEntry& entry : entries) common &= entry.load().bits();
-  return PageEntry(common).present();
-}
-bool some_present(std::span<const AtomicEntry> entries) {
-  std::uint64_t any = 0;
-#pragma GCC unroll 4
-  for (const AtomicEntry& entry : entries) any |= entry.load().bits();
-  return PageEntry(any).present();
-}
-
-// Takes out entries for pages of 4 KiB, which are present.
-void take_out_pages(std::span<AtomicEntry> entries, BlockDropper& dropper, Unmapped what) {
-  if (what == Unmapped::drop) return dropper.take_out(entries);
-  for (AtomicEntry& entry : entries) entry.exchange(PageEntry{});
-}
-
-}  // namespace
-
-bool PageTables::is_at_hand(VirtAddr at, std::uint64_t bytes) const {
-  return place_of_table(at) == last_.place && bytes <= bytes_at(PageLevel::two_mib) &&
-         place_of_table(at + (bytes - 1)) == last_.place;
-}
-
-void PageTables::remember(const TableCursor& cursor) {
-  if (cursor.level() == PageLevel::page) last_ = {place_of_table(cursor.at()), cursor.table()};
-}
-
-Result<void> PageTables::map_at_hand(VirtAddr at, std::span<const FrameRun> runs, std::uint64_t frames,
-                                     Protection how) {
-  const Window table = physical_.frames().open(last_.number);
-  const std::span entries(reinterpret_cast<AtomicEntry*>(table.bytes()) + index_at(PageLevel::page, at),
-                          frames);
-  if (some_present(entries)) return Error::exists;
-  const std::uint64_t rights = PageEntry::leaf(PhysAddr{0}, PageLevel::page, how).bits();
-  AtomicEntry* entry = entries.data();
-  for (const FrameRun run : runs) {
-    const std::uint64_t end = rights | address_of(FrameNumber{run.end}).value;
-    for (std::uint64_t bits = rights | address_of(FrameNumber{run.first}).value; bits != end;
-         bits += kPageSize)
-      (entry++)->set(PageEntry(bits));
-  }
-  add_live_entries(physical_.frames()[last_.number], static_cast<std::int32_t>(frames));
-  return {};
-}
-
-Result<void> PageTables::unmap_at_hand(VirtAddr at, std::uint64_t bytes, FlushBatch& flush, Unmapped what) {
-  const FrameTable& frames = physical_.frames();
-  const auto pages = static_cast<unsigned>(bytes / kPageSize);
-  {
-    const Window table = frames.open(last_.number);
-    const std::span entries(reinterpret_cast<AtomicEntry*>(table.bytes()) + index_at(PageLevel::page, at),
-                            pages);
-    if (!all_present(entries)) return Error::not_found;
-    BlockDropper dropper(frames, flush);
-    take_out_pages(entries, dropper, what);
-    CHECK(dropper.between_blocks());
-    flush.add(at, pages, kPageSize);
-    add_live_entries(frames[last_.number], -static_cast<std::int32_t>(pages));
-  }
-  if (frames[last_.number].mappings() == 0) {
-    TableCursor cursor(frames, root_);
-    cursor.seek(at, PageLevel::page);
-    prune(cursor, flush);
-  }
-  return {};
-}
-
 // ---- map --------------------------------------------------------------------------------------------------------
 
 Error PageTables::check(VirtAddr at, std::uint64_t bytes) const {
@@ -217,6 +127,8 @@ Error PageTables::check(VirtAddr at, std::uint64_t bytes) const {
 // Puts tables out of the stock where they are missing on the way to a run.
 void PageTables::reach(TableCursor& cursor, VirtAddr at, PageLevel level, TableStock& stock) {
   while (cursor.level() != level) {
+    const bool copies_miss_it = is_copied_ && cursor.level() == root_.top && in_upper_half(at);
+    CHECK(!copies_miss_it);
     const FrameNumber table = stock.take();
     mark_table(physical_.frames()[table], below(cursor.level()), root_, 0);
     const User user = in_upper_half(at) ? User::no : User::yes;
@@ -273,7 +185,14 @@ Result<void> PageTables::map_from(VirtAddr at, std::uint64_t bytes, Protection h
 Result<void> PageTables::map(VirtAddr at, PhysAddr to, std::uint64_t bytes, Protection how) {
   if (!to.aligned_to(kPageSize) || to.value >= kPhysicalEnd || bytes > kPhysicalEnd - to.value)
     return Error::invalid;
-  return map_from(at, bytes, how, map_source::Row{to, largest_});
+  const map_source::Row row{to, largest_};
+  if (whole_pages(at, bytes) && allowed(how, at)) {
+    const Spin<Rank::page_table>::Hold hold(lock_);
+    if (is_at_hand(at, bytes)) return map_row_at_hand(at, to, bytes, how);
+    const PageLevel level = row.level_for(at, 0, bytes);
+    if (bytes == bytes_at(level) && check(at, bytes) == Error::ok && map_one(at, to, level, how)) return {};
+  }
+  return map_from(at, bytes, how, row);
 }
 
 Result<void> PageTables::map_pages(VirtAddr at, std::span<const FrameNumber> frames, Protection how) {
@@ -285,7 +204,7 @@ Result<void> PageTables::map_runs(VirtAddr at, std::span<const FrameRun> runs, s
   const std::uint64_t bytes = frames * kPageSize;
   if (whole_pages(at, bytes) && allowed(how, at)) {
     const Spin<Rank::page_table>::Hold hold(lock_);
-    if (is_at_hand(at, bytes)) return map_at_hand(at, runs, frames, how);
+    if (is_at_hand(at, bytes)) return map_runs_at_hand(at, runs, frames, how);
   }
   return map_from(at, bytes, how, map_source::Runs(runs));
 }

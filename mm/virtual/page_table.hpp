@@ -93,11 +93,16 @@ class PageTables {
   Result<void> unmap(VirtAddr at, std::uint64_t bytes, FlushBatch& flush, Unmapped what = Unmapped::keep);
   Result<void> protect(VirtAddr at, std::uint64_t bytes, Protection how, FlushBatch& flush);
 
+  // Unmaps the page of any size that begins at `at`, as unmap(); how large it was. Fails with not_found, and with invalid
+  // inside of a page.
+  Result<PageLevel> unmap_page(VirtAddr at, FlushBatch& flush);
+
   // Takes every table below the root out of a tree that is not the kernel's, whatever they map, and empties the root: all
   // that may follow is free_root(). No CPU has it, or will.
   void clear(FlushBatch& flush);
 
-  // A new tree's root shows what the kernel's does in its half.
+  // A new tree's root shows what the kernel's does in its half. The kernel's gets no further entry there from now on, since
+  // nobody would copy it: mapping where one would be needed panics.
   void show_kernel(const PageTables& kernel);
 
   // Fails with not_found, or invalid where the address is not canonical.
@@ -133,8 +138,13 @@ class PageTables {
   void prune(TableCursor& cursor, FlushBatch& flush) REQUIRES(lock_);
   bool is_at_hand(VirtAddr at, std::uint64_t bytes) const REQUIRES(lock_);
   void remember(const TableCursor& cursor) REQUIRES(lock_);
-  Result<void> map_at_hand(VirtAddr at, std::span<const FrameRun> runs, std::uint64_t frames, Protection how)
-      REQUIRES(lock_);
+  template <typename Rows>
+  Result<void> map_at_hand(VirtAddr at, std::uint64_t pages, Protection how, Rows&& rows) REQUIRES(lock_);
+  Result<void> map_row_at_hand(VirtAddr at, PhysAddr to, std::uint64_t bytes, Protection how) REQUIRES(lock_);
+  Result<void> map_runs_at_hand(VirtAddr at, std::span<const FrameRun> runs, std::uint64_t frames,
+                                Protection how) REQUIRES(lock_);
+  // False, and nothing is changed, where it takes more than writing one absent entry.
+  bool map_one(VirtAddr at, PhysAddr to, PageLevel level, Protection how) REQUIRES(lock_);
   Result<void> unmap_at_hand(VirtAddr at, std::uint64_t bytes, FlushBatch& flush, Unmapped what)
       REQUIRES(lock_);
   unsigned own_entries() const;
@@ -153,6 +163,7 @@ class PageTables {
     FrameNumber number = kNoFrame;
   };
   LastTable last_ GUARDED_BY(lock_);
+  mutable bool is_copied_ GUARDED_BY(lock_) = false;  // whether other roots show the upper half of this one
 };
 
 }  // namespace memory

@@ -148,6 +148,7 @@ void PageTables::clear(FlushBatch& flush) {
 void PageTables::show_kernel(const PageTables& kernel) {
   CHECK(space_ != SpaceId::kernel && kernel.root_.top == root_.top);
   const Spin<Rank::page_table>::Hold hold(kernel.lock_);
+  kernel.is_copied_ = true;
   TableCursor from(physical_.frames(), kernel.root_);
   TableCursor to(physical_.frames(), root_);
   std::int32_t shown = 0;

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ import pytest
 
 from coronel.artifact import Artifact
 from coronel.bench import profile
-from coronel.bench.guest import machine
-from coronel.bench.rows import ROWS, GuestCase
+from coronel.bench.guest import machine, measure_rates
+from coronel.bench.rows import ROWS, GuestCase, GuestRate
 from coronel.cli import main
 from coronel.errors import MMError
 from coronel.guest import Channel, Guest, Shell
@@ -123,6 +124,38 @@ def test_without_icount_the_unit_says_so(release: Path) -> None:
     with machine(release, memory="64M", icount=None) as guest:
         assert guest.channel.call("bench", "pages", "pair-0", rounds=10)["unit"] == "TSC ticks"
         assert guest.channel.call("latency", 100)["unit"] == "TSC ticks"
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_page_tables_are_measured_and_come_back(channel: Channel) -> None:
+    channel.call("bench", "tables", rounds=1)  # the first tree's record keeps its slab
+    channel.call("quiesce")
+    before = channel.call("stats")
+    found = {row["case"]: row for row in channel.call("bench", "tables", rounds=ROUNDS)["cases"]}
+    after = channel.call("stats")
+    for name, row in found.items():
+        assert row["operations"] == ROUNDS * (512 if name.startswith("batch") else 1)
+        assert 50 < row["each"] < 20_000
+    assert found["pair-4k"]["each"] < found["pair-2m"]["each"] < found["pair-alone"]["each"]
+    made = after["frame_allocations"] - before["frame_allocations"]
+    assert made > 3 * ROUNDS, "a page that is alone takes three tables each time"
+
+
+def test_rates_are_by_the_guests_clock(release: Path) -> None:
+    rows = [row for row in ROWS if isinstance(row.source, GuestRate)]
+    few = [replace(row, source=replace(row.source, rounds=2000)) for row in rows]
+    measured = measure_rates(few, release)
+    assert set(measured) == set(few)
+    assert all(found.value > 0 and not found.peers for found in measured.values())
+    with machine(release, memory="64M", icount=None) as guest:
+        answer = guest.channel.call("bench", "tables", "pair-4k", rounds=2000, clock="ns")
+        assert answer["unit"] == "ns"
+        (row,) = answer["cases"]
+        assert row["operations"] == 2000
+        assert 0 < row["ticks"] < 60_000_000_000, "nanoseconds, and the command did not take a minute"
+        for words in (("clock=s",), ("clock=",), ("clock",)):
+            with pytest.raises(MMError, match="clock"):
+                guest.channel.call("bench", "tables", *words)
 
 
 def test_cpus_at_once(release: Path) -> None:

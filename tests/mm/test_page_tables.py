@@ -174,7 +174,7 @@ def test_letters_are_the_kernels(mm: KernelMM) -> None:
     pgd = make(mm)
     for name, letter in LETTERS.items():
         if name != "pgd_alloc":
-            numbers = (0,) * {"d": 1, "m": 5, "u": 3, "p": 4, "q": 2, "l": 2}[letter]
+            numbers = (0,) * {"d": 1, "m": 5, "u": 3, "p": 4, "M": 4, "U": 2, "q": 2, "l": 2}[letter]
             assert mm.run_tables([TableOperation(letter, numbers)])[0].why == "invalid argument", name
     mm.pgd_free(pgd)
 

@@ -14,7 +14,7 @@ import pytest
 
 from coronel.bench import guest, host, profile, render
 from coronel.bench.result import Figure, Measured, Result, Share, shares
-from coronel.bench.rows import ROWS, GuestCase, HostCase, Row, Sense, Target, guest_case
+from coronel.bench.rows import ROWS, GuestCase, GuestRate, HostCase, Row, Sense, Target, guest_case
 from coronel.bench.run import chosen
 from coronel.cli import main
 from coronel.errors import ArtifactError, UsageError, ValidationError
@@ -46,8 +46,8 @@ def test_no_two_rows_are_the_same() -> None:
     assert max(Counter((row.group, row.name) for row in ROWS).values()) == 1
     assert max(Counter(row.source for row in ROWS).values()) == 1
     assert {row.unit for row in ROWS if isinstance(row.source, GuestCase)} == {
-        "instructions/pair", "instructions/frame", "instructions/call", "instructions/object"
-    }  # fmt: skip
+        f"instructions/{one}" for one in ("pair", "frame", "call", "object", "page")
+    }
 
 
 def test_rows_are_chosen_by_a_word_of_their_group_name_or_case() -> None:
@@ -61,6 +61,16 @@ def test_rows_are_chosen_by_a_word_of_their_group_name_or_case() -> None:
 def test_a_case_is_found_by_its_name_with_and_without_its_set() -> None:
     assert guest_case("batch-free") == guest_case("pages/batch-free") == GuestCase("pages", "batch-free", 10)
     assert guest_case("slab/pair-64") == GuestCase("slab", "pair-64")
+
+
+def test_rates_are_beside_koss_and_peers_only_where_they_have_the_case() -> None:
+    rates = [row for row in ROWS if row.unit == "pairs/s"]
+    assert {type(row.source) for row in rates} == {GuestRate, HostCase}
+    for row in rates:
+        assert (row.target, row.peers) == (Target(100_000, Sense.at_least), (("KOS", 100_000),))
+    ours, malloc = host.allocators()[:2]
+    figures = {ours.name: {"map-4k": 7.126}, malloc.name: {}}
+    assert host._beside("map-4k", ours, [malloc], figures) == Measured(7.13)
 
 
 # ---- results

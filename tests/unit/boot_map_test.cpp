@@ -41,11 +41,12 @@ struct Ram {
     return value;
   }
 
-  Found walk(PhysAddr root, std::uint64_t at) const {
+  // `top`: the shift of the root's entries, 39 or, with five levels, 48.
+  Found walk(PhysAddr root, std::uint64_t at, int top = 39) const {
     constexpr std::uint64_t kAddress = 0x000f'ffff'ffff'f000;
     std::uint64_t table = root.value;
     Found found{.write = true, .execute = true};
-    for (int shift = 39; shift >= 12; shift -= 9) {
+    for (int shift = top; shift >= 12; shift -= 9) {
       const std::uint64_t word = entry(table, at >> shift & 511);
       if ((word & 1) == 0) return {};
       found.write = found.write && (word & 2) != 0;
@@ -319,6 +320,65 @@ TEST(boot_map, refuses_parts_of_pages) {
   EXPECT_PANIC((void)made.map(VirtAddr{0x1000}, PhysAddr{0x10}, 4_KiB, Access::read), "aligned");
   EXPECT_PANIC((void)made.map(VirtAddr{0x1000}, PhysAddr{0}, 100, Access::read), "bytes");
   EXPECT_PANIC((void)made.back(VirtAddr{0x1000}, 100), "bytes");
+}
+
+TEST(boot_map, five_levels_put_one_table_above_the_same_map) {
+  static constexpr PhysRange kMemory[] = {{PhysAddr{0x1000}, PhysAddr{0x9f000}},
+                                          {PhysAddr{1_MiB}, PhysAddr{9_MiB}}};
+  BootInfo* const info = info_with(kMemory);
+  Ram four(64), five(64);
+  ASSERT(four.ok() && five.ok() && info != nullptr);
+  auto lower = BootMap::create(*four.early, four.bytes, PageLevel::two_mib);
+  auto higher = BootMap::create(*five.early, five.bytes, PageLevel::two_mib, PageLevel::tib_256);
+  ASSERT(lower.ok() && higher.ok());
+  BootMap with_four = lower.take();
+  BootMap with_five = higher.take();
+  ASSERT(with_four.map_kernel(kImage, *info, kAll).ok() && with_five.map_kernel(kImage, *info, kAll).ok());
+  EXPECT(with_five.tree().top == PageLevel::tib_256 && with_four.tree().top == PageLevel::gib_512);
+  EXPECT_EQ(five.early->allocated_frames(), four.early->allocated_frames() + 1);
+
+  const std::uint64_t root = with_five.root().value;
+  for (unsigned index = 0; index < 511; ++index) EXPECT_EQ(five.entry(root, index), 0u);
+  const std::uint64_t below = five.entry(root, 511);  // everything from 0xff00'0000'0000'0000 on
+  EXPECT((below & 1) != 0 && (below & 0x80) == 0 && below >> 63 == 0);
+  Sums first, second;
+  sum_table(four, with_four.root().value, 39, 0, first);
+  sum_table(five, below & 0x000f'ffff'ffff'f000, 39, 0, second);
+  EXPECT(first.direct == second.direct && first.image == second.image && first.frames == second.frames &&
+         first.blocks == second.blocks && second.elsewhere + second.write_and_execute == 0);
+
+  Random random{unit::seed()};
+  constexpr VirtAddr kWindows[] = {kernel_space::kDirectMap, kernel_space::kFrameArray,
+                                   kernel_space::kPageblocks, VirtAddr{kText}};
+  for (unsigned n = 0; n < 400; ++n) {
+    const std::uint64_t at = kWindows[n % 4].value + random.below(n % 4 == 0 ? 10_MiB : 64_KiB);
+    const Found here = four.walk(with_four.root(), at);
+    const Found there = five.walk(with_five.root(), at, 48);
+    EXPECT(here.present == there.present && here.page == there.page && here.write == there.write &&
+           here.execute == there.execute);
+    if (n % 4 == 0 || n % 4 == 3)
+      EXPECT_EQ(here.physical, there.physical);  // the others are backed by any frame
+  }
+}
+
+// What the kernel maps later must show in trees that copied its root: every window has its entry there.
+TEST(boot_map, every_window_has_its_entry_in_the_root) {
+  static constexpr PhysRange kMemory[] = {{PhysAddr{1_MiB}, PhysAddr{3_MiB}}};
+  for (const int top : {39, 48}) {
+    Ram ram(64);
+    BootInfo* const info = info_with(kMemory);
+    ASSERT(ram.ok() && info != nullptr);
+    auto map = BootMap::create(*ram.early, ram.bytes, PageLevel::two_mib,
+                               top == 48 ? PageLevel::tib_256 : PageLevel::gib_512);
+    ASSERT(map.ok());
+    BootMap made = map.take();
+    ASSERT(made.map_kernel(kImage, *info, kAll).ok());
+    for (const VirtAddr window :
+         {kernel_space::kDirectMap, kernel_space::kVmalloc, kernel_space::kVmallocEnd - 1,
+          kernel_space::kFrameArray, kernel_space::kPageblocks, kernel_space::kImage, kernel_space::kDevices,
+          kernel_space::kStacks, kernel_space::kScratch, kernel_space::kWindows, kernel_space::kSlot})
+      EXPECT((ram.entry(made.root().value, window.value >> top & 511) & 1) != 0);
+  }
 }
 
 // With 0, 1, 2 ... frames to be had: out of memory at every allocation there is, then success with exactly as

@@ -1,108 +1,10 @@
 // Page tables: ranges that are mapped, unmapped and protected, read back by a walker of the test's own.
 // SPDX-License-Identifier: MIT
 #include "mm/virtual/page_table.hpp"
-
-#include "mm/base/random.hpp"
-#include "mm/virtual/table_cursor.hpp"
-#include "tests/unit/world.hpp"
+#include "tests/unit/table_world.hpp"
 
 using namespace memory;
-
-namespace {
-
-constexpr PhysRange kMemory[] = {unit::frames(0, 1024)};
-constexpr PhysAddr kDevice{0x12'3456'7000};  // memory that no Frame describes
-constexpr VirtAddr kHigh{0xffff'c000'0000'0000};
-constexpr VirtAddr kLow{0x5000'0000'0000};
-constexpr Protection kData{.access = Access::read_write};
-constexpr Protection kUserData{.access = Access::read_write, .user = User::yes, .scope = Scope::local};
-
-// What the words of the tables say about an address. Intel SDM volume 3A, section 4.5.4.
-struct Found {
-  bool present = false;
-  std::uint64_t physical = 0;
-  std::uint64_t page = 0;  // bytes
-  std::uint64_t entry = 0;
-  bool write = true;
-  bool execute = true;
-  bool user = true;
-};
-
-struct Trees {
-  unit::World world{{.memory = kMemory}};
-  PageTables* tables = nullptr;
-  std::uint64_t free_before = 0;
-
-  explicit Trees(PageLevel top = PageLevel::gib_512, PageLevel largest = PageLevel::one_gib) {
-    if (!world.ok()) return;
-    free_before = free();
-    const auto root = PageTables::new_root(world->physical(), top);
-    if (root.ok()) tables = unit::fresh<PageTables>(world->physical(), root.take(), largest);
-  }
-  bool ok() const { return tables != nullptr; }
-  PageTables* operator->() const { return tables; }
-  std::uint64_t free() { return world->physical().levels().free; }
-  std::uint64_t taken() { return free_before - free(); }  // frames that are tables
-
-  std::uint64_t* words(std::uint64_t table) {
-    return reinterpret_cast<std::uint64_t*>(world->frames().open(frame_at(PhysAddr{table})).bytes());
-  }
-  Found walk(VirtAddr at) {
-    Found found;
-    std::uint64_t table = tables->root().table.value;
-    for (int shift = tables->root().top == PageLevel::tib_256 ? 48 : 39; shift >= 12; shift -= 9) {
-      const std::uint64_t word = words(table)[at.value >> shift & 511];
-      if ((word & 1) == 0) return {};
-      found.write = found.write && (word & 2) != 0;
-      found.user = found.user && (word & 4) != 0;
-      found.execute = found.execute && word >> 63 == 0;
-      if (shift == 12 || (word & 0x80) != 0) {
-        found.present = true;
-        found.entry = word;
-        found.page = std::uint64_t{1} << shift;
-        found.physical = (word & 0x000f'ffff'ffff'f000 & ~(found.page - 1)) | (at.value & (found.page - 1));
-        return found;
-      }
-      table = word & 0x000f'ffff'ffff'f000;
-    }
-    return {};
-  }
-  // The word that maps `at`.
-  std::uint64_t& word_of(VirtAddr at) {
-    std::uint64_t table = tables->root().table.value;
-    for (int shift = 39;; shift -= 9) {
-      std::uint64_t& word = words(table)[at.value >> shift & 511];
-      if (shift == 12 || (word & 0x80) != 0) return word;
-      table = word & 0x000f'ffff'ffff'f000;
-    }
-  }
-  // Equal trees are equal numbers.
-  std::uint64_t fingerprint(std::uint64_t table, int level) {
-    std::uint64_t sum = 0x1234;
-    for (unsigned index = 0; index < 512; ++index) {
-      const std::uint64_t word = words(table)[index];
-      sum = (sum ^ word) * 0x9e37'79b9'7f4a'7c15;
-      sum ^= sum >> 29;
-      if ((word & 1) != 0 && level > 0 && (word & 0x80) == 0)
-        sum ^= fingerprint(word & 0x000f'ffff'ffff'f000, level - 1);
-    }
-    return sum;
-  }
-  std::uint64_t fingerprint() {
-    return fingerprint(tables->root().table.value, static_cast<int>(raw(tables->root().top)));
-  }
-
-  Result<void> unmap(VirtAddr at, std::uint64_t bytes, Unmapped what = Unmapped::keep) {
-    FlushBatch flush(*tables);
-    return tables->unmap(at, bytes, flush, what);
-  }
-  Result<void> protect(VirtAddr at, std::uint64_t bytes, Protection how) {
-    FlushBatch flush(*tables);
-    return tables->protect(at, bytes, how, flush);
-  }
-};
-
-}  // namespace
+using namespace unit;
 
 TEST(page_table, maps_pages_and_finds_them) {
   for (const PageLevel top : {PageLevel::gib_512, PageLevel::tib_256}) {
@@ -421,201 +323,46 @@ TEST(page_table, smaller_pages_go_where_a_table_is) {
   table.set(FrameState::allocated);
 }
 
-TEST(page_table, adopts_tables_that_others_made) {
-  Trees trees;
-  ASSERT(trees.ok());
-  ASSERT(trees->map(kHigh, kDevice, 5 * kPageSize, kData).ok());
-  ASSERT(trees->map(kHigh + 1_GiB, PhysAddr{0}, 4_MiB, kData).ok());
-  const TablePath path = trees->path(kHigh).take();
-  ASSERT(path.count == 4);
-  EXPECT_EQ(path.steps[3].live, 5u);
-  for (std::size_t n = 0; n < path.count; ++n) {  // as boot leaves them
-    Frame& frame = trees.world->frames()[frame_at(path.steps[n].table)];
-    unmark_table(frame);
-    frame.uses = Frame::uses_of(frame.references(), 0);
+TEST(page_table, a_page_alone_of_any_size_goes_by_its_first_address) {
+  for (const std::uint64_t size : {4_KiB, 2_MiB, 1_GiB}) {
+    Trees trees;
+    ASSERT(trees.ok());
+    const std::uint64_t tables = size == 4_KiB ? 4 : size == 2_MiB ? 3 : 2;
+    ASSERT(trees->map(kLow, PhysAddr{8_GiB}, size, kUserData).ok());
+    ASSERT(trees->map(kLow + size, PhysAddr{16_GiB}, size, kUserData).ok());
+    EXPECT_EQ(trees->map(kLow + size, PhysAddr{8_GiB}, size, kUserData).error(), Error::exists);
+    EXPECT_EQ(trees.taken(), tables);
+    FlushBatch flush(*trees.tables);
+    EXPECT_EQ(trees->unmap_page(kLow + size / 2, flush).error(), Error::invalid);
+    EXPECT_EQ(trees->unmap_page(kLow + 1, flush).error(), Error::invalid);
+    EXPECT_EQ(trees->unmap_page(kLow - 1, flush).error(), Error::not_found);
+    EXPECT_EQ(trees->unmap_page(kLow + 2 * size, flush).error(), Error::not_found);
+    EXPECT_EQ(trees->unmap_page(VirtAddr{0x0100'0000'0000'0000}, flush).error(), Error::invalid);
+    EXPECT(flush.pages() == 0u && trees->valid());
+    const auto first = trees->unmap_page(kLow, flush);
+    EXPECT(first.ok() && bytes_at(first.take()) == size);
+    EXPECT(!trees.walk(kLow).present && trees.walk(kLow + size).physical == 16_GiB);
+    EXPECT(flush.pages() == 1u && flush.dropped_blocks() == 0u && trees->valid());
+    EXPECT(trees->unmap_page(kLow + size, flush).ok());
+    EXPECT_EQ(trees->unmap_page(kLow + size, flush).error(), Error::not_found);
+    EXPECT(flush.pages() == 2u && flush.dropped_blocks() == tables - 1 && trees->valid());
   }
-  EXPECT(!trees->valid());
-  trees->adopt();
-  EXPECT(trees->valid());
-  EXPECT(trees->path(kHigh).take().steps[3].live == 5u);
-  EXPECT(trees->path(kHigh).take().steps[1].live == 2u);
 }
 
-TEST(page_table, the_path_shows_every_level) {
-  Trees trees(PageLevel::tib_256);
-  ASSERT(trees.ok());
-  ASSERT(trees->map(kHigh, PhysAddr{2_MiB}, 2_MiB, kData).ok());
-  const TablePath path = trees->path(kHigh + 12345).take();
-  ASSERT(path.count == 4);
-  EXPECT(path.steps[0].level == PageLevel::tib_256 && path.steps[0].table == trees->root().table);
-  EXPECT_EQ(path.steps[0].index, 511u);
-  EXPECT(path.steps[3].level == PageLevel::two_mib && path.steps[3].entry.large());
-  const TablePath absent = trees->path(kLow).take();
-  EXPECT(absent.count == 1 && !absent.steps[0].entry.present());
-}
-
-TEST(page_table, a_root_that_maps_something_is_not_given_back) {
+TEST(page_table, a_page_goes_wherever_the_last_change_was) {
   Trees trees;
   ASSERT(trees.ok());
-  ASSERT(trees->map(kLow, kDevice, kPageSize, kData).ok());
-  EXPECT_PANIC(PageTables::free_root(trees.world->physical(), trees->root()), "release(table");
-}
-
-TEST(page_table, a_root_goes_back_when_nothing_is_mapped) {
-  Trees trees;
-  ASSERT(trees.ok());
-  ASSERT(trees->map(kLow, kDevice, kPageSize, kData).ok());
-  ASSERT(trees.unmap(kLow, kPageSize).ok());
-  PageTables::free_root(trees.world->physical(), trees->root());
-  EXPECT_EQ(trees.taken(), 0u);
-  EXPECT(trees.world->manager().valid());
-}
-
-// ---- out of memory --------------------------------------------------------------------------------------------------
-
-namespace {
-
-// Runs `call` with the n-th allocation failing, for each n until it succeeds: so many allocations it has. Whenever it
-// fails nothing has changed.
-template <typename Call>
-std::uint64_t allocations_of(Trees& trees, Call&& call) {
-  Physical& physical = trees.world->physical();
-  physical.quiesce();
-  for (std::uint64_t n = 1;; ++n) {
-    const std::uint64_t tree = trees.fingerprint();
-    const std::uint64_t free = trees.free();
-    physical.fail_nth(n);
-    const Error error = call().error();
-    const bool struck = physical.fail_plan().struck();
-    physical.fail_nth(0);
-    EXPECT_EQ(struck, error != Error::ok);
+  const VirtAddr far = kLow + 4_MiB;
+  for (const VirtAddr last : {kLow, far}) {  // whose table is at hand
+    ASSERT(trees->map(kLow, kDevice, kPageSize, kData).ok());
+    ASSERT(trees->map(far, kDevice, kPageSize, kData).ok());
+    ASSERT(trees.protect(kLow, kPageSize, {}).ok());
+    ASSERT(trees->map(last + kPageSize, kDevice, kPageSize, kData).ok());
+    FlushBatch flush(*trees.tables);
+    EXPECT(trees->unmap_page(kLow, flush).ok() && trees->unmap_page(far, flush).ok());
+    EXPECT(trees->unmap_page(last + kPageSize, flush).ok());
     EXPECT(trees->valid());
-    EXPECT(trees.world->manager().valid());
-    if (error == Error::ok) return n - 1;
-    EXPECT_EQ(error, Error::no_memory);
-    EXPECT_EQ(trees.fingerprint(), tree);
-    EXPECT_EQ(trees.free(), free);
-    if (n > 20) return 0;
+    flush.flush();
+    EXPECT_EQ(trees.taken(), 1u);
   }
-}
-
-}  // namespace
-
-TEST(page_table, map_without_memory_changes_nothing) {
-  Trees trees(PageLevel::tib_256);
-  ASSERT(trees.ok());
-  const VirtAddr first = kHigh + 512_GiB - 2_MiB - kPageSize;  // all the way down at either side
-  EXPECT_EQ(allocations_of(trees, [&] { return trees->map(first, kDevice, 2_MiB + 2 * kPageSize, kData); }),
-            8u);
-  const FrameNumber frames[] = {FrameNumber{1}, FrameNumber{2}};
-  EXPECT_EQ(allocations_of(trees, [&] { return trees->map_pages(kLow, frames, kData); }), 4u);
-}
-
-TEST(page_table, unmap_and_protect_without_memory_change_nothing) {
-  Trees trees;
-  ASSERT(trees.ok());
-  ASSERT(trees->map(kLow, PhysAddr{0}, 2_GiB, kData).ok());
-  const VirtAddr first = kLow + 1_GiB - kPageSize;
-  EXPECT_EQ(allocations_of(trees, [&] { return trees.protect(first, 2 * kPageSize, {}); }), 4u);
-  EXPECT_EQ(allocations_of(trees, [&] { return trees.unmap(kLow + 4_MiB, 2_MiB + kPageSize); }), 1u);
-}
-
-// ---- a model --------------------------------------------------------------------------------------------------------
-
-namespace {
-
-constexpr unsigned kModelPages = 6 * 512;
-
-struct Model {
-  struct Page {
-    bool mapped;
-    Access access;
-    std::uint64_t physical;
-  };
-  Page pages[kModelPages];
-
-  bool any(unsigned first, unsigned count, bool mapped) const {
-    for (unsigned n = first; n < first + count; ++n)
-      if (pages[n].mapped == mapped) return true;
-    return false;
-  }
-};
-
-}  // namespace
-
-TEST(page_table, random_changes_agree_with_a_model) {
-  Trees trees;
-  ASSERT(trees.ok());
-  Model* const model = unit::fresh<Model>();
-  ASSERT(model != nullptr);
-  *model = {};
-  Random random(unit::seed());
-  constexpr VirtAddr kBase = kLow + 1_GiB - 6_MiB;  // half of it in the next GiB
-  for (unsigned step = 0; step < 3000; ++step) {
-    const auto first = static_cast<unsigned>(random.below(kModelPages));
-    const auto most = static_cast<unsigned>(random.below(4) == 0 ? kModelPages - first : 1 + random.below(8));
-    const unsigned count = std::min(most, kModelPages - first);
-    const VirtAddr at = kBase + first * kPageSize;
-    const auto access = static_cast<Access>(random.below(3));
-    const std::uint64_t bytes = count * kPageSize;
-    switch (random.below(4)) {
-      case 0:
-      case 1: {
-        const PhysAddr to = kDevice.aligned_down(2_MiB) + (first % 512 + random.below(2)) * kPageSize;
-        const Error error = trees->map(at, to, bytes, {.access = access}).error();
-        EXPECT_EQ(error, model->any(first, count, true) ? Error::exists : Error::ok);
-        if (error != Error::ok) break;
-        for (unsigned n = 0; n < count; ++n)
-          model->pages[first + n] = {true, access, to.value + n * kPageSize};
-        break;
-      }
-      case 2: {
-        const Error error = trees.unmap(at, bytes).error();
-        EXPECT_EQ(error, model->any(first, count, false) ? Error::not_found : Error::ok);
-        if (error != Error::ok) break;
-        for (unsigned n = 0; n < count; ++n) model->pages[first + n] = {};
-        break;
-      }
-      default: {
-        const Error error = trees.protect(at, bytes, {.access = access}).error();
-        EXPECT_EQ(error, model->any(first, count, false) ? Error::not_found : Error::ok);
-        if (error != Error::ok) break;
-        for (unsigned n = 0; n < count; ++n) model->pages[first + n].access = access;
-      }
-    }
-    if (step % 64 != 0) continue;
-    EXPECT(trees->valid());
-    for (unsigned n = 0; n < kModelPages; ++n) {
-      const Found found = trees.walk(kBase + n * kPageSize);
-      const Model::Page& page = model->pages[n];
-      ASSERT(found.present == page.mapped);
-      if (!page.mapped) continue;
-      EXPECT_EQ(found.physical, page.physical);
-      EXPECT_EQ(found.write, page.access == Access::read_write);
-      EXPECT_EQ(found.execute, page.access == Access::read_execute);
-    }
-  }
-  for (unsigned n = 0; n < kModelPages; ++n)
-    if (model->pages[n].mapped) EXPECT(trees.unmap(kBase + n * kPageSize, kPageSize).ok());
-  EXPECT_EQ(trees.taken(), 1u);
-  EXPECT(trees.world->manager().valid());
-}
-
-// ---- the rules of a flush ------------------------------------------------------------------------------------------
-
-TEST(flush_batch, never_runs_with_a_spin_lock_held_or_interrupts_off) {
-  if constexpr (!config::debug) return;
-  Trees trees;
-  ASSERT(trees.ok());
-  FlushBatch flush(*trees.tables);
-  Spin<Rank::cache> lock;
-  EXPECT_PANIC(
-      {
-        const Spin<Rank::cache>::Hold hold(lock);
-        flush.flush();
-      },
-      "depth == 0");
-  const std::uint64_t state = platform::irq_save();
-  EXPECT_PANIC(flush.flush(), "interrupts_are_on");
-  platform::irq_restore(state);
 }

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from coronel.bench.result import Measured
-from coronel.bench.rows import CpuTime, Fragmentation, GuestCase, Row
+from coronel.bench.rows import CpuTime, Fragmentation, GuestCase, GuestRate, Row
 from coronel.errors import ValidationError
 from coronel.guest import Guest
 
 MACHINE: dict[str, Any] = {"memory": "1G", "cpus": 1, "cpu": "qemu64,+rdrand", "icount": 0}
 TIMEOUT = 600.0  # of one command: a loaded host is slow
 _FRAGMENTATION = "fragmentation"
-CPU_RUNS = 5  # the fastest counts: all else that runs on the host only adds to it
+TIMED_RUNS = 5  # the fastest counts: all else that runs on the host only adds to it
 
 
 def machine(elf: Path, **other: Any) -> Guest:
@@ -70,7 +70,7 @@ def measure_cpus(rows: Sequence[Row], elf: Path) -> dict[Row, Measured]:
     fastest: dict[int, float] = {}
     with machine(elf, cpus=most, icount=None) as guest:
         guest.wait_ready()
-        for _ in range(CPU_RUNS):
+        for _ in range(TIMED_RUNS):
             for row in guest.channel.call("bench", "cpus"):
                 each = row["ns"] / row["pairs"]
                 fastest[row["cpus"]] = min(each, fastest.get(row["cpus"], each))
@@ -78,3 +78,22 @@ def measure_cpus(rows: Sequence[Row], elf: Path) -> dict[Row, Measured]:
         row: Measured(round(fastest[source.cpus] / (fastest[1] if source.measure == "ratio" else 1), 2))
         for row, source in wanted
     }
+
+
+def measure_rates(rows: Sequence[Row], elf: Path) -> dict[Row, Measured]:
+    """The rows of `rows` that are operations a second, by the guest's clock."""
+    wanted = [(row, row.source) for row in rows if isinstance(row.source, GuestRate)]
+    if not wanted:
+        return {}
+    measured = {}
+    with machine(elf, icount=None) as guest:
+        guest.wait_ready()
+        for row, source in wanted:
+            measured[row] = Measured(float(round(max(_rate(guest, source) for _ in range(TIMED_RUNS)))))
+    return measured
+
+
+def _rate(guest: Guest, source: GuestRate) -> float:
+    words = [f"rounds={source.rounds}", "clock=ns"]
+    (found,) = guest.channel.call("bench", source.set, source.case, *words)["cases"]
+    return 1e9 * float(found["operations"]) / float(found["ticks"])

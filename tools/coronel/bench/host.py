@@ -129,6 +129,11 @@ def _measure(program: str, wanted: Sequence[tuple[Row, HostCase]]) -> dict[Row, 
                 fastest = min(best[who.name][source.case] for who in peers)
                 ratios = {name: {source.case: of[source.case] / fastest} for name, of in best.items()}
                 measured[row] = _beside(source.case, ours, peers, ratios)
+    if any(source.measure == "rate" for _, source in wanted):
+        spent = best_times(program, [ours])[ours.name]
+        for row, source in wanted:
+            if source.measure == "rate":
+                measured[row] = Measured(float(round(1e9 / spent[source.case])))
     return measured
 
 
@@ -147,7 +152,7 @@ def _beside(
 ) -> Measured:
     return Measured(
         round(figures[ours.name][case], 2),
-        tuple((who.name, round(figures[who.name][case], 2)) for who in peers),
+        tuple((who.name, round(figures[who.name][case], 2)) for who in peers if case in figures[who.name]),
     )
 
 

@@ -7,6 +7,7 @@ from enum import Enum
 
 LEAN = "Linux 6.1 lean"  # Debian 12's, see bench/README.md
 DEFAULT = "Linux 6.1"  # as Debian ships it
+KOS = "KOS"
 
 
 class Sense(Enum):
@@ -65,15 +66,26 @@ class BootTime:
 
 
 @dataclass(frozen=True)
+class GuestRate:
+    """Operations a second of a case of the kernel's command `bench`, by the guest's clock, without icount."""
+
+    set: str
+    case: str
+    rounds: int
+
+
+@dataclass(frozen=True)
 class HostCase:
-    """A case of a program of bench/host/, in instructions, or in time as a ratio to the fastest peer."""
+    """A case of a program of bench/host/: in instructions, in time as a ratio to the fastest peer, or in
+    operations a second.
+    """
 
     program: str
     case: str
-    measure: str  # "instructions" or "time"
+    measure: str  # "instructions", "time" or "rate"
 
 
-Source = GuestCase | Fragmentation | CpuTime | BootCount | BootTime | HostCase
+Source = GuestCase | GuestRate | Fragmentation | CpuTime | BootCount | BootTime | HostCase
 
 
 @dataclass(frozen=True)
@@ -92,6 +104,7 @@ class Row:
 
 FRAMES = "Frames, in the kernel"
 ADDRESSES = "Kernel addresses"
+TABLES = "Page tables"
 BOOT = "Boot and memory"
 HOST = "Pages, host library"
 OBJECTS = "Objects, in the kernel"
@@ -115,6 +128,18 @@ def _vmalloc(case: str, name: str, most: float | None, lean: float | None, round
     target = Target(most) if most is not None else None
     peers = ((LEAN, lean),) if lean is not None else ()
     return Row(ADDRESSES, name, "instructions/pair", GuestCase("vmalloc", case, rounds), target, peers)
+
+
+def _tables(case: str, name: str, unit: str, rounds: int) -> Row:
+    return Row(TABLES, name, f"instructions/{unit}", GuestCase("tables", case, rounds))
+
+
+def _host_tables(case: str, name: str) -> Row:
+    return Row(TABLES, name, "instructions/pair", HostCase("tables_bench", case, "instructions"))
+
+
+def _table_rate(source: Source, name: str) -> Row:
+    return Row(TABLES, name, "pairs/s", source, Target(100_000, Sense.at_least), ((KOS, 100_000),))
 
 
 def _host_pages(case: str, name: str) -> list[Row]:
@@ -168,6 +193,19 @@ ROWS: tuple[Row, ...] = (
     _vmalloc("pair-64k", "vmalloc + vfree, 64 KiB", 2_400, 9_915, 500),
     _vmalloc("pair-1m", "vmalloc + vfree, 1 MiB", 20_000, 111_486, 50),
     _vmalloc("addresses", "a range alone, nothing mapped", None, None, 1000),
+    _tables("pair-4k", "map_page + unmap_page, 4 KiB", "pair", 1000),
+    _tables("pair-2m", "map_page + unmap_page, 2 MiB", "pair", 1000),
+    _tables("pair-alone", "the same of 4 KiB, three tables come and go", "pair", 500),
+    _tables("kernel-4k", "4 KiB of the kernel's own, flushed", "pair", 1000),
+    _tables("batch-map", "4 KiB, 512 in a row: map_page", "page", 4),
+    _tables("batch-unmap", "4 KiB, 512 in a row: unmap_page", "page", 4),
+    _table_rate(GuestRate("tables", "pair-4k", 1_000_000), "map_page + unmap_page, 4 KiB, rate"),
+    _table_rate(GuestRate("tables", "pair-2m", 1_000_000), "map_page + unmap_page, 2 MiB, rate"),
+    _host_tables("map-4k", "host library, from C: 4 KiB"),
+    _host_tables("map-2m", "host library, from C: 2 MiB"),
+    _host_tables("batch-map-4k", "host library, from C: 4 KiB, 512 in a row"),
+    _table_rate(HostCase("tables_bench", "map-4k", "rate"), "host library, from C: 4 KiB, rate"),
+    _table_rate(HostCase("tables_bench", "map-2m", "rate"), "host library, from C: 2 MiB, rate"),
     Row(BOOT, "kmain to the prompt, 256 MiB", "instructions", BootCount("kmain_to_prompt"), Target(10**7)),
     Row(BOOT, "QEMU's start to the prompt, PVH", "s", BootTime("elf"), Target(0.3)),
     Row(BOOT, "QEMU's start to the prompt, GRUB", "s", BootTime("iso"), Target(0.8), ((DEFAULT, 1.9),)),

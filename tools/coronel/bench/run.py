@@ -36,6 +36,7 @@ def run(rows: Sequence[Row], build: Path, say: Say, *, profiles: bool = True) ->
     bodies: list[tuple[str, Callable[[], dict[Row, Measured]]]] = [
         ("in a guest", lambda: guest.measure(rows, build / "coronel.elf")),
         ("CPUs at once", lambda: guest.measure_cpus(rows, build / "coronel.elf")),
+        ("rates", lambda: guest.measure_rates(rows, build / "coronel.elf")),
         ("boots", lambda: boot.measure(rows, build)),
         ("on the host", lambda: host.measure(rows)),
     ]

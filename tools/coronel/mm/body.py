@@ -20,12 +20,10 @@ from coronel.mm.pages import GFPFlags, PageOperation, PageResult, allocation, ch
 from coronel.mm.record import Tables
 from coronel.mm.slabs import levels, read_heap
 from coronel.mm.tables import (
-    PTEFlags,
     TableOperation,
     TableResult,
     checked_tables,
     table_operation,
-    told_flags,
 )
 from coronel.mm.who import Answer, who
 from coronel.mm.zones import Physical, frame_at
@@ -181,17 +179,16 @@ class Body(ABC):
 
     def map_page(self, pgd: int, virt: int, phys: int, flags: int) -> None:
         """As KernelMM's."""
-        size = 2 << 20 if flags & PTEFlags.HUGE else PAGE_SIZE
-        if (virt | phys) % size:
-            raise MMError(f"invalid argument: map_page {virt:#x} to {phys:#x}", errno.EINVAL)
-        self._table("map_range", pgd, virt, size, phys, flags & ~PTEFlags.HUGE)
+        self._table("map_page", pgd, virt, phys, flags)
 
     def unmap_page(self, pgd: int, virt: int) -> None:
         """As KernelMM's."""
-        size = PAGE_SIZE << 9 * told_flags(self._table("look", pgd, virt))[1]
-        if virt % size:
-            raise MMError(f"invalid argument: unmap_page {virt:#x}, inside of a page", errno.EINVAL)
-        self._table("unmap_range", pgd, virt, size)
+        try:
+            self._table("unmap_page", pgd, virt)
+        except MMError as error:
+            if error.errno == errno.EINVAL:
+                raise MMError(f"{error}: no pgd, or inside of a page", errno.EINVAL) from None
+            raise
 
     def virt_to_phys_pgtable(self, pgd: int, virt: int) -> int | None:
         """As KernelMM's."""

@@ -16,10 +16,12 @@ LETTERS = {
     "map_range": "m",
     "unmap_range": "u",
     "protect_range": "p",
+    "map_page": "M",
+    "unmap_page": "U",
     "virt_to_phys": "q",
     "look": "l",
 }
-NUMBERS = {"n": 0, "d": 1, "m": 5, "u": 3, "p": 4, "q": 2, "l": 2}
+NUMBERS = {"n": 0, "d": 1, "m": 5, "u": 3, "p": 4, "M": 4, "U": 2, "q": 2, "l": 2}
 NUMBERS_MOST = 5
 _NX_TOLD, _LEVEL_SHIFT = 1 << 9, 13  # of what `look` returns
 
