@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -60,6 +60,40 @@ OpenBody = Callable[[str], AbstractContextManager[Body]]
 def open_body(artifact: Build) -> OpenBody:
     """`with open_body("guest") as body:` a body where a misuse is refused."""
     return lambda name: (_host if name == "host" else _guest)(artifact)
+
+
+class Place:
+    """A body on which one run follows another, opened anew after a failure."""
+
+    def __init__(self, opener: Callable[[], AbstractContextManager[Body]]) -> None:
+        self._opener = opener
+        self._stack = ExitStack()
+        self._body: Body | None = None
+
+    def enter(self, least_room: int = 0) -> Body:
+        """The body, on which nothing is allocated. Who does not call `leave` has spoilt it."""
+        body, self._body = self._body, None
+        if body is None or body.room[1] - body.room[0] < least_room:
+            self._stack.close()
+            body = self._stack.enter_context(self._opener())
+        self.entered = body
+        return body
+
+    def leave(self, room: tuple[int, int]) -> None:
+        """The body may be used again; the rest of its room is not added yet."""
+        self._body = Body(self.entered.name, self.entered.mm, room)
+
+    def close(self) -> None:
+        """Closes what is open."""
+        self._stack.close()
+
+
+@pytest.fixture(params=["host", "guest"])
+def place(request: pytest.FixtureRequest, open_body: OpenBody) -> Iterator[Place]:
+    """Where the runs take place."""
+    made = Place(lambda: open_body(request.param))
+    yield made
+    made.close()
 
 
 @pytest.fixture(params=["host", "guest"])

@@ -6,8 +6,7 @@ The runs follow from the session's seed, which pytest prints.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import pytest
@@ -20,7 +19,6 @@ from coronel.mm.kernel_mm import KernelMM
 from coronel.mm.model import MAX_ORDER, MemoryModel
 from coronel.mm.pages import allocation, release
 from coronel.mm.zones import State
-from coronel.pytest_plugin import Build
 
 PIECE = 64  # frames that are added at a time, at most
 SLOT = 2 * PIECE  # one for each: two pieces never meet, so no free block is made of both
@@ -30,39 +28,13 @@ FLAGS = st.sampled_from(LEGAL)
 PICKS = st.integers(0, 1 << 16)  # which of the blocks that are out, counted around
 
 
-class Place:
-    """A body on which one run follows another, opened anew after a failure."""
-
-    def __init__(self, opener: Callable[[], Any]) -> None:
-        self._opener = opener
-        self._stack = ExitStack()
-        self._body: Any = None
-
-    def enter(self) -> Any:
-        """The body, on which nothing is allocated. Who does not call `leave` has spoilt it."""
-        body, self._body = self._body, None
-        if body is None or body.room[1] - body.room[0] < 4 * SLOT:
-            self._stack.close()
-            body = self._stack.enter_context(self._opener())
-        self.entered = body
-        return body
-
-    def leave(self, room: tuple[int, int]) -> None:
-        """The body may be used again; the rest of its room is not added yet."""
-        self._body = type(self.entered)(self.entered.name, self.entered.mm, room)
-
-    def close(self) -> None:
-        """Closes what is open."""
-        self._stack.close()
-
-
 class Rules(RuleBasedStateMachine):
     """One run."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Any) -> None:
         super().__init__()
         self.place = place
-        body = place.enter()
+        body = place.enter(4 * SLOT)
         self.mm: KernelMM = body.mm
         self.next, self.end = body.room
         self.mm.quiesce()
@@ -176,17 +148,9 @@ class Rules(RuleBasedStateMachine):
         self.place.leave((self.next, self.end))
 
 
-@pytest.fixture(params=["host", "guest"])
-def place(request: pytest.FixtureRequest, artifact: Build, open_body: Any) -> Iterator[Place]:
-    """Where the runs take place."""
-    made = Place(lambda: open_body(request.param))
-    yield made
-    made.close()
-
-
 @pytest.mark.timeout(300)
 def test_every_run_of_operations_leaves_what_the_model_says(
-    request: pytest.FixtureRequest, place: Place, coronel_seed: int
+    request: pytest.FixtureRequest, place: Any, coronel_seed: int
 ) -> None:
     examples, steps = (12, 30) if "host" in request.node.name else (8, 25)
     run_state_machine_as_test(
