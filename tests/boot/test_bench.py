@@ -142,8 +142,11 @@ def test_page_tables_are_measured_and_come_back(channel: Channel) -> None:
 
 
 def test_rates_are_by_the_guests_clock(release: Path) -> None:
-    rows = [row for row in ROWS if isinstance(row.source, GuestRate)]
-    few = [replace(row, source=replace(row.source, rounds=2000)) for row in rows]
+    few = [
+        replace(row, source=replace(row.source, rounds=2000))
+        for row in ROWS
+        if isinstance(row.source, GuestRate)
+    ]
     measured = measure_rates(few, release)
     assert set(measured) == set(few)
     assert all(found.value > 0 and not found.peers for found in measured.values())

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 from coronel.errors import DecodeError, UsageError
 from coronel.mm.host import HostMachine
 from coronel.mm.page_tables import Tree, census_view, kernel_tree, path_view
+from coronel.pytest_plugin import Build
 
 PAGE, LARGE = 4096, 2 << 20
 
@@ -84,3 +88,52 @@ def test_a_machine_without_trees_has_none_to_show(machine: HostMachine) -> None:
         Tree.at(machine.tables, 0x5000)
     with pytest.raises(UsageError, match="3 levels"):
         HostMachine("16M", levels=3)
+
+
+def walk(build: Build, *words: str) -> subprocess.CompletedProcess[str]:
+    where = ["--host", "--build", str(build.elf.parent.parent), "--profile", build.profile, "--memory", "16M"]
+    return subprocess.run(
+        [sys.executable, "-m", "coronel", "walk", *where, *words],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+
+
+def test_coronel_walk_shows_a_tree_of_the_library(artifact: Build) -> None:
+    mapped = ["--map", "0x500000000000=0x7000+0x3000", "--map", "0x40000000=0x80000000+0x40000000"]
+    done = walk(artifact, "0x500000001234", "--json", *mapped)
+    view = json.loads(done.stdout)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (view["physical"], view["page_kib"]) == ("0x8234", 4)
+    assert [(row["level"], row["live"]) for row in view["path"]] == [
+        ("PGD", 2), ("PUD", 1), ("PMD", 1), ("PTE", 3)
+    ]  # fmt: skip
+    assert view["path"][-1]["flags"] == "rw-u----"
+    stat = json.loads(walk(artifact, "--stat", "--json", *mapped).stdout)
+    assert stat["tables"] == 5
+    assert [row["pages"] for row in stat["by_level"]] == [0, 1, 0, 3]
+    root = walk(artifact, *mapped).stdout
+    assert "0x500000000000" in root
+    nothing = walk(artifact, "0x1234")
+    assert nothing.returncode == 1
+    assert "physical:        -" in nothing.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "text"),
+    [
+        (["--map", "5"], 2, "maps nothing"),
+        (["--map", "x=5"], 2, "maps nothing"),
+        (["--map", "0x5000=0x6001"], 1, "invalid argument: --map 0x5000=0x6001"),
+        (["--map", "0x5000=0", "--map", "0x5000=0"], 1, "already present"),
+        (["--map", "0x5000=0", "--command", "stats"], 2, "--command is for a guest"),
+        ([hex(1 << 63)], 2, "no CPU takes the address"),
+        (["5", "--stat"], 2, "leave ADDR out"),
+    ],
+)
+def test_what_the_library_cannot_show_is_one_line(
+    artifact: Build, words: list[str], status: int, text: str
+) -> None:
+    done = walk(artifact, *words)
+    assert done.returncode == status
+    assert text in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -69,7 +69,7 @@ def test_rates_are_beside_koss_and_peers_only_where_they_have_the_case() -> None
     for row in rates:
         assert (row.target, row.peers) == (Target(100_000, Sense.at_least), (("KOS", 100_000),))
     ours, malloc = host.allocators()[:2]
-    figures = {ours.name: {"map-4k": 7.126}, malloc.name: {}}
+    figures: dict[str, dict[str, float]] = {ours.name: {"map-4k": 7.126}, malloc.name: {}}
     assert host._beside("map-4k", ours, [malloc], figures) == Measured(7.13)
 
 

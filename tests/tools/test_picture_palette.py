@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from rich.color import Color, ColorSystem
 
-from coronel.picture.palette import ABSENT, BANDS, FREE, LAST, PAPER, SHADES, USED, Shade
+from coronel.picture.palette import ABSENT, BANDS, FREE, LAST, PAPER, SHADES, USED, Shade, space_colours
 
 Vector = NDArray[np.float64]
 
@@ -60,6 +60,20 @@ def test_any_two_colours_can_be_told_apart(eyes: str) -> None:
         f"{one.key} and {other.key}": round(found, 1)
         for one, other in combinations(SHADES, 2)
         if (found := distance(one, other, eyes)) < NOTICED
+    }
+    assert near == {}
+
+
+@pytest.mark.parametrize("eyes", MISSING)
+def test_any_two_colours_of_a_picture_of_addresses_can_be_told_apart(eyes: str) -> None:
+    seen = {
+        name: lab((int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)), eyes)
+        for name, colour in space_colours().items()
+    }
+    near = {
+        f"{one} and {other}": round(found, 1)
+        for one, other in combinations(seen, 2)
+        if (found := float(np.linalg.norm(seen[one] - seen[other]))) < NOTICED
     }
     assert near == {}
 

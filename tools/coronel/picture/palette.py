@@ -75,10 +75,16 @@ OTHERS = tuple(shade for shade in SHADES if shade not in (ABSENT, *FREE, *USED))
 # written is blue; brightness says how large the pages are, bright is small: 4 KiB, 2 MiB, 1 GiB.
 RIGHTS = {
     "r-x": ("#fff3a6", "#ffc400", "#e86f00"),
-    "r--": ("#cfd4db", "#a3aab5", "#767c86"),
+    "r--": ("#c0c5cd", "#979da8", "#6f757f"),
     "rw-": ("#d6f0ff", "#7cc4f5", "#2f86cf"),
 }
 ALARM = "#ff2d55"  # rights that no kernel page may have
-# What a range is for, and the pages that are never mapped.
-RANGES = {"vmalloc": "#2f86cf", "device": "#e86f00", "stack": "#109a70", "per_cpu": "#ffe066"}
-GUARD = "#d55fa0"
+# What a range is for, and the pages that are never mapped: hues that no right has.
+RANGES = {"vmalloc": "#3fab76", "device": "#970c26", "stack": "#5204f5", "per_cpu": "#afd95a"}
+GUARD = "#903f8e"
+
+
+def space_colours() -> dict[str, str]:
+    """Every colour of a picture of addresses, by what it means."""
+    rights = {f"{key} {size}": one for key, shades in RIGHTS.items() for size, one in enumerate(shades)}
+    return {**rights, **RANGES, "guard": GUARD, "alarm": ALARM, "paper": PAPER, "rule": RULE}

@@ -1,8 +1,8 @@
 """`space_sheet`: the page with the kernel's half of the address space, as boxes and texts.
 
-At the top all of it, what is empty shortened. Below a strip for each section, to scale from its first to its
-last mapped address. The window of vmalloc is drawn by its ranges, each at least wide enough to be seen, and
-each is a row of the table under it. svg.py and png.py draw the page.
+At the top all of it, what is empty shortened. Below a strip for each section, from its first to its last
+mapped address, to the scale that stands under it. The window of vmalloc is drawn by its ranges, each at least
+wide enough to be seen, and each is a row of the table under it. svg.py and png.py draw the page.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ OVERVIEW = 46  # height of the bar of everything
 STRIP = 26
 ROW = 20
 MOST_ROWS = 24  # of the table of ranges
+SCALE = 140  # of the bar that says how much is how wide, at most
 NARROWEST = 1.5  # of anything that is there, in points
 GUARD_WIDTH = 5
 COLUMNS = (24, 330, 420, 490, 590, 700)  # of the table: range, size, pages, kind, owner, caller
@@ -76,6 +77,7 @@ def space_sheet(found: Space, machine: str, name_caller: NameCaller) -> Sheet:
         Text(MARGIN, 42, "Kernel addresses", 21, bold=True),
         Text(WIDTH - MARGIN, 42, machine, 13, FAINT, "end"),
         Text(MARGIN, 64, _facts(found), 12.5, FAINT),
+        Text(WIDTH - MARGIN, 64, "here each as wide as the logarithm of what it maps", 10.5, FAINT, "end"),
     ]
     page.items += _overview(found, 104)
     page.items += items
@@ -143,6 +145,21 @@ def _section(section: Section, y: float) -> Iterator[Item]:
     yield from (_ranges(section, top) if section.ranges else _runs(section, first, end, top))
     yield Text(MARGIN, top + STRIP + 14, _short(first), 10.5, FAINT)
     yield Text(WIDTH - MARGIN, top + STRIP + 14, _short(end), 10.5, FAINT, "end")
+    if section.ranges:
+        yield Text(WIDTH / 2, top + STRIP + 14, "each as wide as the root of its size", 10.5, FAINT, "middle")
+    else:
+        yield from _scale(end - first, top + STRIP + 10)
+
+
+def _scale(shown: int, y: float) -> Iterator[Item]:
+    """A bar as long as a round number of bytes is in a strip that shows so many."""
+    size = max(1 << 12, 1 << int(math.log2(shown * SCALE / INSIDE)))
+    width = INSIDE * size / shown
+    x = WIDTH / 2 - width
+    yield Box(x, y - 1, width, 2, FAINT)
+    for end in (x, x + width - 1):
+        yield Box(end, y - 4, 1, 8, FAINT)
+    yield Text(x + width + 8, y + 4, amount(size), 10.5, FAINT)
 
 
 def _runs(section: Section, first: int, end: int, y: float) -> Iterator[Item]:
@@ -221,11 +238,3 @@ def _legend(y: float) -> Iterator[Item]:
         x += 50 + 6.5 * len(KIND_NAMES[kind])
     yield Box(x, y + 50, 13, 6, GUARD)
     yield Text(x + 20, y + 57, "guard page, never mapped", 12)
-    x += 210
-    yield Text(
-        x,
-        y + 57,
-        "strips are to scale, but ranges and gaps of vmalloc are drawn by the root of their size",
-        12,
-        FAINT,
-    )
