@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from coronel.errors import MMError
-from coronel.mm.kernel_mm import KernelMM
 from coronel.mm.page_tables import Tree, maps, page_size
 from coronel.mm.tables import TableOperation, table_operation, told_flags
 from coronel.mm.zones import Physical, frame_at
@@ -191,7 +190,7 @@ class TableRules(RuleBasedStateMachine):
         self.place = place
         body = place.enter()
         self.room = body.room
-        self.mm: KernelMM = body.mm
+        self.mm: Any = body.mm  # a KernelMM over raw memory
         self.mm.shrink()
         self.mm.quiesce()
         self.used_without = self.mm.get_memory_info().used
