@@ -31,7 +31,7 @@ inline constexpr auto kFreeByte = static_cast<std::uint8_t>(platform::Poison::fr
 // The first byte of [first, end) that is not `byte`; `end` when there is none. By words where it can.
 inline const std::uint8_t* first_other(const std::uint8_t* first, const std::uint8_t* end,
                                        std::uint8_t byte) {
-  const std::uint64_t pattern = 0x0101'0101'0101'0101 * byte;
+  const std::uint64_t pattern = std::uint64_t{0x0101'0101'0101'0101} * byte;
   for (std::uint64_t word = 0; end - first >= 8; first += 8) {
     std::memcpy(&word, first, sizeof word);
     if (word != pattern) break;
