@@ -215,7 +215,7 @@ constexpr BenchmarkCase kCases[] = {
     {"pair-0", "pair", "order 0, allocated and freed", pairs<0>},
     {"pair-1", "pair", "order 1", pairs<1>},
     {"pair-3", "pair", "order 3", pairs<3>},
-    {"pair-4", "pair", "order 4, the first without magazines", pairs<4>},
+    {"pair-4", "pair", "order 4, the first of which a magazine holds one", pairs<4>},
     {"pair-9", "pair", "order 9: 2 MiB", pairs<9>},
     {"pair-10", "pair", "order 10", pairs<10>},
     {"batch-alloc", "frame", "256 frames in a row, their allocation", batches<Part::allocations>},

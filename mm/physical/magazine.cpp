@@ -6,12 +6,12 @@
 // `limit` allocations or releases must come before the next. Limits grow with use and start over when a shrinker took
 // the blocks away, so an idle CPU keeps little.
 //
-// Blocks of 2 MiB and 4 MiB have magazines of one block where a zone is large enough that all that a CPU can park of an
-// order is at most a 64th of it (docs/decisions.md). They count as free, and go home before a request is refused.
+// Blocks from 64 KiB on have magazines of one block where a zone is large enough that all that a CPU can park of an order
+// is at most a 64th of it (docs/decisions.md). They count as free, and go home before a request is refused.
 //
 // Invariants, proved by valid():
 //   M1  a cached block is in one magazine only, its first Frame `cached` with the pair's order and zone
-//   M2  no magazine holds more than Magazine::kBlocks; `loaded` and `previous` are the two of its place
+//   M2  no magazine holds more than it has room for; `loaded` and `previous` are the two of its place
 #include "mm/physical/magazine.hpp"
 
 #include <algorithm>
@@ -38,8 +38,8 @@ constexpr auto kFirstLimits = [] {
 std::uint64_t most_for(std::uint64_t zone_frames, Order order) {
   constexpr std::uint64_t kShare = 512;
   constexpr std::uint64_t kLargeShare = 128;
-  if (raw(order) >= FrameCache::kFirstLarge) return zone_frames / kLargeShare >= frames_in(order) ? 1 : 0;
-  const std::uint64_t frames = std::min<std::uint64_t>(zone_frames / kShare, Magazine::kBlocks);
+  if (!FrameCache::is_small(order)) return zone_frames / kLargeShare >= frames_in(order) ? 1 : 0;
+  const std::uint64_t frames = std::min<std::uint64_t>(zone_frames / kShare, SmallMagazine::kBlocks);
   return std::max<std::uint64_t>(frames >> raw(order), 1);
 }
 
@@ -51,8 +51,10 @@ std::uint64_t count_of(const Magazine& magazine) { return magazine.count.load(st
 
 FrameCaches::FrameCaches(Node& node) : node_(node) {
   for (FrameCache& cache : caches_)
-    for (std::size_t place = 0; place < FrameCache::kPairs; ++place)
-      cache.pairs[place] = {&cache.magazines[2 * place], &cache.magazines[2 * place + 1], 0, 0};
+    for (std::size_t place = 0; place < FrameCache::kPairs; ++place) {
+      const auto [loaded, previous] = cache.own(place);
+      cache.pairs[place] = {loaded, previous, 0, 0};
+    }
 }
 
 // The cache that this CPU stands on, now the caller's; nullptr when it has none or that is taken.
@@ -78,12 +80,12 @@ std::uint32_t FrameCaches::refill_and_take(ZoneKind kind, Order order, std::uint
   if (count_of(*pair.loaded) == 0) std::swap(pair.loaded, pair.previous);
   Magazine& loaded = *pair.loaded;
   if (count_of(loaded) == 0 && pair.limit > 0) {
-    const std::span<std::uint32_t> room(loaded.blocks.data(), pair.limit);
+    const std::span<std::uint32_t> room(loaded.blocks(), pair.limit);
     loaded.count.store(node_.zone(kind).take_many(order, room, floor), std::memory_order_relaxed);
     grow(pair);
   }
   if (const std::uint64_t count = count_of(loaded); count > 0) {
-    block = loaded.blocks[count - 1];
+    block = loaded.blocks()[count - 1];
     loaded.count.store(count - 1, std::memory_order_relaxed);
   }
   cache->taken.release();
@@ -107,7 +109,7 @@ bool FrameCaches::make_room_and_put(ZoneKind kind, Order order, std::uint32_t bl
     }
     Magazine& loaded = *pair.loaded;
     const std::uint64_t count = count_of(loaded);
-    loaded.blocks[count] = block;
+    loaded.blocks()[count] = block;
     loaded.count.store(count + 1, std::memory_order_relaxed);
   }
   cache->taken.release();
@@ -116,9 +118,9 @@ bool FrameCaches::make_room_and_put(ZoneKind kind, Order order, std::uint32_t bl
 
 void FrameCaches::send_home(Magazine& magazine, std::size_t place) {
   const std::uint64_t count = count_of(magazine);
-  CHECK(count <= Magazine::kBlocks);  // M2
+  CHECK(count <= FrameCache::room(order_of(place)));  // M2
   if (count == 0) return;
-  node_.zone(kind_of(place)).give_many(order_of(place), {magazine.blocks.data(), count});
+  node_.zone(kind_of(place)).give_many(order_of(place), {magazine.blocks(), count});
   magazine.count.store(0, std::memory_order_relaxed);
 }
 
@@ -176,8 +178,9 @@ void FrameCaches::set_service(Service service) {
 std::uint64_t FrameCaches::cached_frames() const {
   std::uint64_t frames = 0;
   for (const FrameCache& cache : caches_)
-    for (std::size_t n = 0; n < cache.magazines.size(); ++n)
-      frames += count_of(cache.magazines[n]) << raw(order_of(n / 2));
+    for (std::size_t place = 0; place < FrameCache::kPairs; ++place)
+      for (const Magazine* const magazine : cache.own(place))
+        frames += count_of(*magazine) << raw(order_of(place));
   return frames;
 }
 
@@ -185,12 +188,13 @@ bool FrameCaches::valid(const FrameTable& frames) const {
   for (const FrameCache& cache : caches_) {
     for (std::size_t place = 0; place < FrameCache::kPairs; ++place) {
       const MagazinePair& pair = cache.pairs[place];
-      const Magazine* const own = &cache.magazines[2 * place];
-      if (std::min(pair.loaded, pair.previous) != own || std::max(pair.loaded, pair.previous) != own + 1)
+      const auto own = cache.own(place);
+      if (std::array<const Magazine*, 2>{pair.loaded, pair.previous} != own &&
+          std::array<const Magazine*, 2>{pair.previous, pair.loaded} != own)
         return false;
-      for (const Magazine* const magazine : {pair.loaded, pair.previous}) {
-        if (count_of(*magazine) > Magazine::kBlocks) return false;
-        for (const std::uint32_t block : std::span(magazine->blocks.data(), count_of(*magazine))) {
+      for (const Magazine* const magazine : own) {
+        if (count_of(*magazine) > FrameCache::room(order_of(place))) return false;
+        for (const std::uint32_t block : std::span(magazine->blocks(), count_of(*magazine))) {
           const FrameNumber number{block};
           if (!frames.has(number) || node_.kind_of(number) != kind_of(place)) return false;
           if (!frames[number].is(FrameState::cached, order_of(place))) return false;

@@ -12,15 +12,32 @@
 
 namespace memory {
 
-// A stack of free blocks of one order and zone: frame numbers of their first frames, which are `cached`.
+// A stack of free blocks of one order and zone. It begins either of the two below, which have the room.
 struct Magazine {
-  static constexpr std::uint32_t kBlocks = 126;
-
   // [a] so that levels can be read meanwhile; changed by the cache's holder only
   std::atomic<std::uint64_t> count;
+
+  // Frame numbers of their first frames, which are `cached`.
+  std::uint32_t* blocks() { return reinterpret_cast<std::uint32_t*>(this + 1); }
+  const std::uint32_t* blocks() const { return reinterpret_cast<const std::uint32_t*>(this + 1); }
+};
+
+struct SmallMagazine {
+  static constexpr std::uint32_t kBlocks = 126;
+  Magazine head;
   std::array<std::uint32_t, kBlocks> blocks;
 };
-static_assert(sizeof(Magazine) == 512);
+static_assert(sizeof(SmallMagazine) == 512 && std::is_standard_layout_v<SmallMagazine>);
+static_assert(offsetof(SmallMagazine, blocks) == sizeof(Magazine));
+
+// Of blocks so large that a CPU keeps one of them.
+struct LargeMagazine {
+  static constexpr std::uint32_t kBlocks = 2;
+  Magazine head;
+  std::array<std::uint32_t, kBlocks> blocks;
+};
+static_assert(sizeof(LargeMagazine) == 16 && std::is_standard_layout_v<LargeMagazine>);
+static_assert(offsetof(LargeMagazine, blocks) == sizeof(Magazine));
 
 // What a CPU has of one order and zone: allocations and releases work on `loaded`; when it is empty or full the two
 // change places, and only when that does not help a whole magazine is fetched from the zone or sent home.
@@ -34,34 +51,41 @@ struct alignas(32) MagazinePair {
 // One CPU's magazines. Standard layout. All but `taken` belongs to whoever took the cache; who finds it taken does
 // without.
 struct FrameCache {
-  static constexpr unsigned kSmallOrders = 4;  // orders 0-3: pairs zone * 4 + order
-  static constexpr unsigned kLargeOrders = 2;  // orders 9 and 10: pairs 16 + zone * 2 + order - 9
-  static constexpr unsigned kFirstLarge = 9;
-  static constexpr unsigned kSmallPairs = kZoneKinds * kSmallOrders;
-  static constexpr unsigned kPairs = kSmallPairs + kZoneKinds * kLargeOrders;
+  static constexpr unsigned kSmallOrders = 4;
+  static constexpr unsigned kSmallPairs = kSmallOrders * kZoneKinds;
+  static constexpr unsigned kPairs = (raw(kMaxOrder) + 1) * kZoneKinds;
 
   OwnerFlag taken;
-  std::array<MagazinePair, kPairs> pairs;
-  alignas(64) std::array<Magazine, std::size_t{2} * kPairs> magazines;
+  std::array<MagazinePair, kPairs> pairs;  // by order, then zone
+  // Two for each pair: those of orders 0-3, and those of the others.
+  alignas(64) std::array<SmallMagazine, std::size_t{2} * kSmallPairs> small;
+  std::array<LargeMagazine, std::size_t{2} * (kPairs - kSmallPairs)> large;
 
-  static constexpr bool caches(Order order) {
-    return raw(order) < kSmallOrders || raw(order) - kFirstLarge < kLargeOrders;
+  static constexpr bool is_small(Order order) { return raw(order) < kSmallOrders; }
+  // How many blocks a magazine of that order has room for.
+  static constexpr std::uint32_t room(Order order) {
+    return is_small(order) ? SmallMagazine::kBlocks : LargeMagazine::kBlocks;
   }
-  // Which pair is of that zone and order, and back. Precondition: caches(order).
+  // Which pair is of that zone and order, and back. Precondition: order <= kMaxOrder. The order is mostly known where
+  // it is asked for, and then only the zone is computed.
   static constexpr std::size_t place(ZoneKind kind, Order order) { return place_of(raw(kind) + 1, order); }
   // The same for what FrameTable::zone_place() said, which is not 0. (So written the 1 costs nothing.)
   static constexpr std::size_t place_of(std::size_t zone_place, Order order) {
-    return raw(order) < kSmallOrders
-               ? zone_place * kSmallOrders + raw(order) - kSmallOrders
-               : zone_place * kLargeOrders + kSmallPairs + raw(order) - kFirstLarge - kLargeOrders;
+    return std::size_t{raw(order)} * kZoneKinds + zone_place - 1;
   }
-  static constexpr ZoneKind kind_of(std::size_t place) {
-    return static_cast<ZoneKind>(place < kSmallPairs ? place / kSmallOrders
-                                                     : (place - kSmallPairs) / kLargeOrders);
-  }
+  static constexpr ZoneKind kind_of(std::size_t place) { return static_cast<ZoneKind>(place % kZoneKinds); }
   static constexpr Order order_of(std::size_t place) {
-    return Order{static_cast<std::uint8_t>(
-        place < kSmallPairs ? place % kSmallOrders : kFirstLarge + (place - kSmallPairs) % kLargeOrders)};
+    return Order{static_cast<std::uint8_t>(place / kZoneKinds)};
+  }
+  // The two magazines of a place.
+  std::array<Magazine*, 2> own(std::size_t place) {
+    if (place < kSmallPairs) return {&small[2 * place].head, &small[2 * place + 1].head};
+    const std::size_t first = 2 * (place - kSmallPairs);
+    return {&large[first].head, &large[first + 1].head};
+  }
+  std::array<const Magazine*, 2> own(std::size_t place) const {
+    const auto [first, second] = const_cast<FrameCache*>(this)->own(place);
+    return {first, second};
   }
 
   // The cache whose flag the caller took.
@@ -83,7 +107,7 @@ class FrameCaches {
   // below config::max_cpus and no other's.
   void serve(PerCpu& cpu) { cpu.frame_cache = &caches_[cpu.number].taken; }
 
-  // Precondition for all four: FrameCache::caches(order), and the CPU that this runs on is of the caches' machine.
+  // Precondition for all four: order <= kMaxOrder, and the CPU that this runs on is of the caches' machine.
   //
   // Takes a block off this CPU's loaded magazine; false when there is none at hand.
   //
@@ -97,11 +121,11 @@ class FrameCaches {
     DCHECK(owns(cache));
     Magazine& loaded = *cache.pairs[FrameCache::place(kind, order)].loaded;
     const std::uint64_t last = loaded.count.load(std::memory_order_relaxed) - 1;
-    if (last >= Magazine::kBlocks) [[unlikely]] {
+    if (last >= SmallMagazine::kBlocks) [[unlikely]] {
       flag.release();
       return false;
     }
-    block = loaded.blocks[last];
+    block = loaded.blocks()[last];
     loaded.count.store(last, std::memory_order_relaxed);
     flag.release();
     return true;
@@ -123,7 +147,7 @@ class FrameCaches {
       flag.release();
       return false;
     }
-    loaded.blocks[count] = block;
+    loaded.blocks()[count] = block;
     loaded.count.store(count + 1, std::memory_order_relaxed);
     flag.release();
     return true;

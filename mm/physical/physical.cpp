@@ -77,8 +77,7 @@ std::uint32_t Physical::take_from_zones(Order order, Gfp flags) {
   std::uint32_t block = FrameCaches::kNone;
   if (!fail_plan_.strikes(FailSite::frame_block)) {
     const ZoneKind first = node_.first_zone(flags);
-    if (FrameCache::caches(order))
-      block = caches_.refill_and_take(first, order, node_.floor(first, first, flags));
+    block = caches_.refill_and_take(first, order, node_.floor(first, first, flags));
     if (block == FrameCaches::kNone) block = take_from_zones(order, flags);
     if (block == FrameCaches::kNone && caches_.drain() > 0) block = take_from_zones(order, flags);
     if (block == FrameCaches::kNone && reclaimer_ != nullptr && reclaimer_->reclaim() > 0) {
@@ -94,7 +93,7 @@ std::uint32_t Physical::take_from_zones(Order order, Gfp flags) {
 
 [[gnu::noinline]] void Physical::release_slowly(FrameNumber number, Order order) {
   const ZoneKind kind = node_.kind_of(number);
-  if (FrameCache::caches(order) && caches_.make_room_and_put(kind, order, raw(number))) return;
+  if (caches_.make_room_and_put(kind, order, raw(number))) return;
   node_.zone(kind).give(number, order);
 }
 

@@ -75,7 +75,7 @@ class Physical {
   // nearly always, and the call would cost as much as the work.
   [[gnu::always_inline]] Result<FrameNumber> allocate(Order order, Gfp flags = Gfp::kernel) {
     std::uint32_t block;
-    if (!FrameCache::caches(order) || !caches_.take(node_.first_zone(flags), order, block)) [[unlikely]]
+    if (order > kMaxOrder || !caches_.take(node_.first_zone(flags), order, block)) [[unlikely]]
       return allocate_slowly(order, flags);
     return hand_out(FrameNumber{block}, order);
   }
@@ -92,7 +92,7 @@ class Physical {
     if (!frame.is(FrameState::allocated, order) || !frame.is_unshared()) [[unlikely]]
       return refuse(number, order);
     take_back(frame, number, order);
-    if (!FrameCache::caches(order) || !caches_.put(zone, order, raw(number))) [[unlikely]]
+    if (order > kMaxOrder || !caches_.put(zone, order, raw(number))) [[unlikely]]
       release_slowly(number, order);
     return {};
   }

@@ -1,4 +1,4 @@
-// Magazines for blocks of 2 MiB and 4 MiB, in machines too large for the kernel's own tests; and threads on no CPU.
+// Magazines for blocks of 64 KiB to 4 MiB, in machines too large for the kernel's own tests; and threads on no CPU.
 // SPDX-License-Identifier: MIT
 #include <thread>
 #include <vector>
@@ -28,7 +28,9 @@ TEST(large_magazine, serves_the_last_block_without_the_zone) {
   Machine& machine = **owner;
   const host::Cpu cpu(machine.cpu(0));
   Physical& physical = machine.physical();
-  for (const Order order : {kNine, kTen}) {
+  std::uint64_t parked = 0;
+  for (std::uint8_t size = FrameCache::kSmallOrders; Order{size} <= kTen; ++size) {
+    const Order order{size};
     const FrameNumber block = physical.allocate(order).take();
     EXPECT(physical.release(block, order).ok());
     EXPECT(machine.frames()[block].is(FrameState::cached, order));
@@ -38,8 +40,10 @@ TEST(large_magazine, serves_the_last_block_without_the_zone) {
     EXPECT(machine.manager().valid());
     EXPECT(physical.release(block, order).ok());
     EXPECT_EQ(physical.release(block, order).error(), Error::double_free);
+    parked += frames_in(order);
   }
-  EXPECT_EQ(physical.levels().cached, frames_in(kNine) + frames_in(kTen));
+  EXPECT_EQ(physical.levels().cached, parked);
+  EXPECT(parked > frames_in(kTen));
   EXPECT_EQ(physical.levels().free, physical.levels().managed);
   physical.quiesce();
   EXPECT_EQ(physical.levels().cached, 0u);
@@ -74,6 +78,8 @@ TEST(large_magazine, a_zone_that_is_too_small_has_none) {
   EXPECT(parked(kNine, Gfp::kernel));
   EXPECT(!parked(kTen, Gfp::kernel));
   EXPECT(!parked(kNine, Gfp::dma));
+  EXPECT(parked(Order{5}, Gfp::dma));
+  EXPECT(!parked(Order{6}, Gfp::dma));
 }
 
 TEST(large_magazine, what_is_parked_is_there_for_a_larger_request) {

@@ -81,7 +81,7 @@ TEST(layout, offsets_and_sizes_are_the_compilers) {
   EXPECT_FIELD(ZoneRecord, lists, "pointer", 8, 1);
   EXPECT_FIELD(NodeRecord, zone, "pointer", 8, kZoneKinds);
   EXPECT_FIELD(PhysicalRecord, node, "pointer", 8, 1);
-  EXPECT_FIELD(Magazine, blocks, "u32", 4, Magazine::kBlocks);
+  EXPECT_FIELD(SmallMagazine, blocks, "u32", 4, SmallMagazine::kBlocks);
   EXPECT_FIELD(FrameCache, pairs, "MagazinePair", sizeof(MagazinePair), FrameCache::kPairs);
   EXPECT_FIELD(PerCpu, number, "u32", 4, 1);
   EXPECT_FIELD(PerCpu, counters, "i64", 8, kCounterSlots);

@@ -40,7 +40,7 @@ TEST(magazine, serves_the_last_block_first_without_the_zone) {
   EXPECT(world->manager().valid());
 }
 
-TEST(magazine, every_order_up_to_three_is_cached_and_no_other) {
+TEST(magazine, an_order_is_cached_where_two_blocks_are_a_64th_of_the_zone_or_less) {
   World world({.memory = kMemory});
   ASSERT(world.ok());
   Physical& physical = world->physical();
@@ -49,7 +49,7 @@ TEST(magazine, every_order_up_to_three_is_cached_and_no_other) {
     const auto block = physical.allocate(size);
     ASSERT(block.ok());
     ASSERT(physical.release(block.take(), size).ok());
-    EXPECT_EQ(world->frames()[block.take()].state(), order <= 3 ? FrameState::cached : FrameState::managed);
+    EXPECT_EQ(world->frames()[block.take()].state(), order <= 5 ? FrameState::cached : FrameState::managed);
   }
   EXPECT(world->manager().valid());
 }
@@ -62,7 +62,7 @@ TEST(magazine, a_trip_to_the_zone_is_paid_back_before_the_next) {
   Physical& physical = world->physical();
   for (FrameNumber& frame : held) frame = physical.allocate(kSingle).take();
   const std::uint64_t limit = pair_of(world, kSingle).limit;
-  EXPECT(limit >= 4 && limit <= Magazine::kBlocks);
+  EXPECT(limit >= 4 && limit <= SmallMagazine::kBlocks);
   unsigned trips = 0;
   std::uint64_t zone = in_zones(world);
   for (unsigned n = 0; n < 1000; ++n) {  // up and down over the edge between two magazines
@@ -183,7 +183,7 @@ TEST(magazine, an_overwritten_entry_stops_the_machine) {
   const FrameNumber held = physical.allocate(kSingle).take();
   Magazine& loaded = *pair_of(world, kSingle).loaded;
   ASSERT(loaded.count > 1);
-  loaded.blocks[loaded.count - 1] = raw(held);
+  loaded.blocks()[loaded.count - 1] = raw(held);
   EXPECT(!world->manager().valid());
   EXPECT_PANIC((void)physical.allocate(kSingle), "cached");
 }
@@ -195,7 +195,7 @@ TEST(magazine, a_block_put_in_twice_stops_the_machine) {
   const FrameNumber held = physical.allocate(kSingle).take();
   ASSERT(physical.release(held, kSingle).ok());
   Magazine& loaded = *pair_of(world, kSingle).loaded;
-  loaded.blocks[loaded.count] = raw(held);
+  loaded.blocks()[loaded.count] = raw(held);
   ++loaded.count;
   EXPECT_EQ(physical.allocate(kSingle).take(), held);
   EXPECT_PANIC((void)physical.allocate(kSingle), "cached");
@@ -213,7 +213,7 @@ TEST(magazine, valid_finds_what_is_wrong) {
   pair.loaded = pair.previous;
   EXPECT(!world->manager().valid());
   pair.loaded = other;
-  pair.previous->count += Magazine::kBlocks;
+  pair.previous->count += SmallMagazine::kBlocks;
   EXPECT(!world->manager().valid());
 }
 

@@ -89,8 +89,9 @@ inline std::uint64_t fingerprint(memory::Machine& machine) {
   for (const memory::Zone& zone : machine.physical().node().zones())
     mix(zone.record().lists, sizeof(memory::BuddyLists));
   for (const memory::FrameCache& cache : machine.physical().caches().all())
-    for (const memory::Magazine& magazine : cache.magazines)
-      for (std::uint32_t n = 0; n < magazine.count; ++n) mix_word(magazine.blocks[n]);
+    for (std::size_t place = 0; place < memory::FrameCache::kPairs; ++place)
+      for (const memory::Magazine* const magazine : cache.own(place))
+        for (std::uint32_t n = 0; n < magazine->count; ++n) mix_word(magazine->blocks()[n]);
   return sum;
 }
 

@@ -197,11 +197,11 @@ class ZoneRecordPrinter:
 
 
 def _count_of(magazine: Any) -> int:
-    return _number(magazine["count"]) & 0xFFFF_FFFF_FFFF_FFFF
+    return _number(magazine["head"]["count"]) & 0xFFFF_FFFF_FFFF_FFFF
 
 
 class MagazinePrinter:
-    """Magazine: the blocks that it holds, the next to be taken last."""
+    """SmallMagazine, LargeMagazine: the blocks that it holds, the next to be taken last."""
 
     def __init__(self, value: Any) -> None:
         self._value = value
@@ -224,7 +224,8 @@ class FrameCachePrinter:
 
     def to_string(self) -> str:
         """GDB asks."""
-        counts = [_count_of(magazine) for magazine in _elements(self._value["magazines"])]
+        sizes = (self._value["small"], self._value["large"])
+        counts = [_count_of(magazine) for one in sizes for magazine in _elements(one)]
         used = sum(count != 0 for count in counts)
         taken = ", taken" if _number(self._value["taken"]["taken_"]) & 0xFFFF_FFFF else ""
         return f"<{sum(counts)} blocks in {used} magazines{taken}>"
@@ -246,7 +247,7 @@ _PRINTERS: list[tuple[str, str, Callable[[Any], Any]]] = [
     ("Frame", "memory::Frame", FramePrinter),
     ("Pageblock", "memory::Pageblock", PageblockPrinter),
     ("ZoneRecord", "memory::ZoneRecord", ZoneRecordPrinter),
-    ("Magazine", "memory::Magazine", MagazinePrinter),
+    ("Magazine", "memory::(Small|Large)Magazine", MagazinePrinter),
     ("FrameCache", "memory::FrameCache", FrameCachePrinter),
 ]
 

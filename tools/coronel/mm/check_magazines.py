@@ -18,7 +18,7 @@ from coronel.errors import DecodeError
 from coronel.mm.check_frames import FrameTruth, frame_name
 from coronel.mm.frames import FrameArray
 from coronel.mm.layout import Struct
-from coronel.mm.magazines import CACHED_ORDERS, Cache, Magazine, Places, read_caches
+from coronel.mm.magazines import Cache, Magazine, Places, read_caches
 from coronel.mm.problem import Findings
 from coronel.mm.record import Tables
 from coronel.mm.zones import Physical
@@ -133,8 +133,6 @@ class MagazineCheck:
         self.caches = caches
         self.findings = findings
         self.places = Places.of(tables)
-        self.blocks = tables.type("Magazine")["blocks"]
-        self.count = tables.type("Magazine")["count"]
         heads = np.flatnonzero(truth.state == array.frame_type.enumeration("state")["cached"])
         self.numbers = array.numbers(heads)
         self.orders = truth.order[heads].astype(np.int64)
@@ -142,7 +140,7 @@ class MagazineCheck:
 
     def run(self) -> None:
         """Reports every disagreement."""
-        never = self.numbers[~np.isin(self.orders, CACHED_ORDERS)]
+        never = self.numbers[self.orders >= self.places.orders]
         for number in never[: self.findings.room(len(never))].tolist():
             address = self.array.frame_address(number, "order")
             self.findings.add(frame_name(number), "state", "free or in use", "cached", IN_FLIGHT, address)
@@ -153,13 +151,13 @@ class MagazineCheck:
 
     def _check_place(self, place: int, magazines: list[Magazine], numbers: NDArray[np.int64]) -> None:
         entries = [block for magazine in magazines for block in magazine.blocks]
-        if all(magazine.count <= self.places.room for magazine in magazines) and (
+        if all(magazine.count <= magazine.room for magazine in magazines) and (
             sorted(entries) == numbers.tolist()
         ):
             return
         changes = (
             list(self._changes(magazines, numbers))
-            if len(numbers) <= len(magazines) * (self.places.room + 1)
+            if len(numbers) <= sum(magazine.room + 1 for magazine in magazines)
             else []
         )
         if not changes:
@@ -180,12 +178,11 @@ class MagazineCheck:
             others = [block for one in magazines[:index] + magazines[index + 1 :] for block in one.blocks]
             for bit in range(COUNT_BITS):
                 count = magazine.count ^ 1 << bit
-                if count > self.places.room or len(others) + count != len(right):
+                if count > magazine.room or len(others) + count != len(right):
                     continue
                 if sorted(others + list(magazine.slots[:count])) == right:
-                    address = magazine.address + self.count.offset
-                    yield _Change(magazine, "count", count, magazine.count, address)
-            if magazine.count > self.places.room or total != len(right):
+                    yield _Change(magazine, "count", count, magazine.count, magazine.count_address)
+            if magazine.count > magazine.room or total != len(right):
                 continue
             missing = set(right).difference(others, magazine.blocks)
             if len(missing) != 1:
@@ -194,19 +191,18 @@ class MagazineCheck:
             for at, found in enumerate(magazine.blocks):
                 changed = [*magazine.blocks[:at], block, *magazine.blocks[at + 1 :]]
                 if sorted(others + changed) == right:
-                    address = magazine.address + self.blocks.offset + at * self.blocks.bytes
-                    yield _Change(magazine, f"blocks[{at}]", block, found, address)
+                    yield _Change(magazine, f"blocks[{at}]", block, found, magazine.entry_address(at))
 
     def _report_all(self, magazines: list[Magazine], cached: set[int]) -> None:
         """More than one thing is wrong: each by itself."""
         holder: dict[int, Magazine] = {}
         for magazine in magazines:
-            if magazine.count > self.places.room:
-                address, wanted = magazine.address + self.count.offset, f"at most {self.places.room}"
+            if magazine.count > magazine.room:
+                address, wanted = magazine.count_address, f"at most {magazine.room}"
                 why = "more than it has room for"
                 self.findings.add(magazine.name, "count", wanted, magazine.count, why, address)
             for at, block in enumerate(magazine.blocks):
-                address = magazine.address + self.blocks.offset + at * self.blocks.bytes
+                address = magazine.entry_address(at)
                 other = holder.setdefault(block, magazine)
                 if block not in cached:
                     why = "no cached block of its zone and order, by the Frames"

@@ -154,15 +154,14 @@ class Draw:
         """Of a count, or of an entry that counts; of magazines that hold something rather than others."""
         every = [magazine for cache in self.walk.caches for magazine in cache.magazines]
         magazine = self.chance.choice(every if self.chance.random() < 0.2 else self.walk.magazines or every)
-        kind = self.tables.type("Magazine")
         if magazine.count == 0 or self.chance.random() < 0.5:
             bit = self.chance.randrange(64) if self.chance.random() < 0.3 else self.chance.randrange(7)
-            place = (magazine.address + kind["count"].offset + bit // 8, bit % 8)
+            place = (magazine.count_address + bit // 8, bit % 8)
             return Corruption((magazine.name, *self._same_count(magazine, bit)), "count", *place)
         entry, bit = self.chance.randrange(magazine.count), self.chance.randrange(32)
         wrong = magazine.slots[entry] ^ 1 << bit
         others = [one.name for one in self._peers(magazine) if wrong in one.blocks]
-        address = magazine.address + kind["blocks"].offset + entry * kind["blocks"].bytes
+        address = magazine.entry_address(entry)
         return Corruption((magazine.name, *others), f"blocks[{entry}]", address + bit // 8, bit % 8)
 
     def _peers(self, magazine: Magazine) -> list[Magazine]:

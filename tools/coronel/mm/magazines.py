@@ -5,49 +5,45 @@ too.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 
 from coronel.errors import DecodeError
 from coronel.mm.layout import Struct
 from coronel.mm.record import Tables
 from coronel.mm.zones import ZONE_NAMES, Physical
 
-SMALL_ORDERS, LARGE_ORDERS = (0, 1, 2, 3), (9, 10)
-CACHED_ORDERS = SMALL_ORDERS + LARGE_ORDERS
-
 
 @dataclass(frozen=True)
 class Places:
-    """How the pairs of a FrameCache are arranged: first those of the small orders of each zone, then those of
-    the large ones. Magazines 2 * place and 2 * place + 1 belong to the pair of a place.
+    """How the pairs of a FrameCache are arranged: by order, then zone. Magazines 2 * place and 2 * place + 1
+    belong to the pair of a place: the first of them are in `small`, the others in `large`.
     """
 
     pairs: int
-    room: int  # blocks that a magazine can hold
 
     @classmethod
     def of(cls, tables: Tables) -> Places:
         """DecodeError when the tables make no sense together."""
-        cache, room = tables.type("FrameCache"), tables.type("Magazine")["blocks"].count
-        pairs, magazines = cache["pairs"].count, cache["magazines"].count
-        if magazines != 2 * pairs or pairs != len(ZONE_NAMES) * len(CACHED_ORDERS):
-            raise DecodeError(f"{magazines} magazines for {pairs} pairs make no sense")
-        return cls(pairs, room)
+        cache = tables.type("FrameCache")
+        pairs, small, large = (cache[name].count for name in ("pairs", "small", "large"))
+        if small + large != 2 * pairs or pairs % len(ZONE_NAMES):
+            raise DecodeError(f"{small} small and {large} large magazines for {pairs} pairs make no sense")
+        return cls(pairs)
 
-    def zone(self, place: int) -> int:
+    @property
+    def orders(self) -> int:
+        """How many there are, from 0 on."""
+        return self.pairs // len(ZONE_NAMES)
+
+    @staticmethod
+    def zone(place: int) -> int:
         """ZoneKind of a place."""
-        return _split(place)[0]
+        return place % len(ZONE_NAMES)
 
-    def order(self, place: int) -> int:
+    @staticmethod
+    def order(place: int) -> int:
         """Order of the blocks of a place."""
-        return _split(place)[1]
-
-
-@cache
-def _split(place: int) -> tuple[int, int]:
-    small = len(ZONE_NAMES) * len(SMALL_ORDERS)
-    orders, at = (SMALL_ORDERS, place) if place < small else (LARGE_ORDERS, place - small)
-    return at // len(orders), orders[at % len(orders)]
+        return place // len(ZONE_NAMES)
 
 
 @dataclass(frozen=True)
@@ -65,6 +61,21 @@ class Magazine:
     def address(self) -> int:
         """Where it lies."""
         return self.record.address
+
+    @property
+    def count_address(self) -> int:
+        """Where `count` lies."""
+        found: int = self.record["head"].address_of("count")
+        return found
+
+    def entry_address(self, at: int) -> int:
+        """Where entry `at` lies."""
+        return self.record.address_of("blocks") + at * self.record.type["blocks"].bytes
+
+    @property
+    def room(self) -> int:
+        """Blocks that it can hold."""
+        return self.record.type["blocks"].count
 
     @cached_property
     def slots(self) -> tuple[int, ...]:
@@ -116,10 +127,10 @@ class Cache:
                 index,
                 self.places.zone(index // 2),
                 self.places.order(index // 2),
-                int(record["count"]),
+                int(record["head"]["count"]),
                 record,
             )
-            for index, record in enumerate(self.record["magazines"])
+            for index, record in enumerate((*self.record["small"], *self.record["large"]))
         )
 
     def own(self, place: int) -> tuple[int, int]:
