@@ -10,6 +10,15 @@
 
 namespace memory {
 
+namespace {
+
+// Two references, so that nobody else can release the frames; and how many objects are out, for outside readers.
+void show_taken(Slab& slab) {
+  slab.head->uses.store(Frame::uses_of(2, slab.taken), std::memory_order_relaxed);
+}
+
+}  // namespace
+
 struct KmemCache::Objects {
   void** objects;
   std::uint8_t** states;
@@ -36,7 +45,7 @@ void KmemCache::take_from(SlabLists& lists, Slab& slab, Objects& out) {
   }
   const std::uint32_t taken = out.have - before;
   slab.taken = static_cast<std::uint16_t>(slab.taken + taken);
-  slab.head->uses.store(Frame::uses_of(2, slab.taken), std::memory_order_relaxed);
+  show_taken(slab);
   lists.taken += taken;
 }
 
@@ -86,7 +95,7 @@ void KmemCache::give_one(SlabLists& lists, Slab& slab, std::uint64_t index, Slab
   slab.free_bits()[index / 64] |= std::uint64_t{1} << index % 64;
   --lists.taken;
   const bool was_full = slab.taken-- == slab.objects;
-  slab.head->uses.store(Frame::uses_of(2, slab.taken), std::memory_order_relaxed);
+  show_taken(slab);
   if (slab.taken > 0 && !was_full) return;
   (was_full ? lists.full : lists.partial).remove(slab);
   if (slab.taken > 0) {
@@ -157,7 +166,7 @@ Result<Slab*> KmemCache::make_slab(Gfp flags) {
     head[n].owner.store(reinterpret_cast<std::uint64_t>(slab), std::memory_order_relaxed);
     head[n].tag.store(static_cast<std::uint8_t>(record_.number), std::memory_order_relaxed);
   }
-  head->uses.store(Frame::uses_of(2, 0), std::memory_order_relaxed);
+  show_taken(*slab);
   if (construct_ != nullptr)
     for (std::uint32_t index = 0; index < cut.objects; ++index)
       construct_(slab->first + std::size_t{index} * cut.stride);

@@ -70,6 +70,8 @@ TEST(frames, ranges_may_share_a_pageblock_but_no_frame) {
   table->add(frames(10, 20), 0);
   EXPECT_EQ(table->present_frames(), 19u);
   EXPECT_PANIC(table->add(frames(19, 21), 0), "addable");
+  (*table)[FrameNumber{25}].set(FrameState::reserved);  // which no range says
+  EXPECT_PANIC(table->add(frames(20, 30), 0), "absent");
 }
 
 TEST(frames, refuses_parts_of_frames_and_memory_beyond_the_limit) {

@@ -25,10 +25,12 @@ ObjectMagazine& loaded_of(World& world, const KmemCache& cache) {
   return *magazine_in(world->cpu(0).magazines[cache.number()]);
 }
 
-Slab& slab_of(World& world, const void* object) {
+FrameNumber frame_of(World& world, const void* object) {
   const auto* const start = world->frames().map().direct_map;
-  const auto number = static_cast<std::uint32_t>((static_cast<const std::byte*>(object) - start) / 4096);
-  return *reinterpret_cast<Slab*>(world->frames()[FrameNumber{number}].owner.load());
+  return FrameNumber{static_cast<std::uint32_t>((static_cast<const std::byte*>(object) - start) / 4096)};
+}
+Slab& slab_of(World& world, const void* object) {
+  return *reinterpret_cast<Slab*>(world->frames()[frame_of(world, object)].owner.load());
 }
 
 // After `quiesce` of everything nothing but the slabs of live objects is left.
@@ -62,10 +64,14 @@ TEST(kmem_cache, objects_are_apart_aligned_and_come_back) {
   World world({.memory = kMemory});
   ASSERT(world.ok());
   const std::uint64_t before = world->physical().levels().free;
-  for (const std::uint32_t align : {8u, 64u, 4096u}) {
-    KmemCache cache(heap_of(world), {.name = "aligned", .object_bytes = 40, .align = align});
+  struct {
+    std::uint32_t bytes, align;
+    unsigned count;
+  } const shapes[] = {{40, 8, 700}, {40, 64, 700}, {40, 4096, 60}, {3000, 8, 60}};
+  for (const auto [object_bytes, align, count] : shapes) {
+    KmemCache cache(heap_of(world), {.name = "aligned", .object_bytes = object_bytes, .align = align});
     const std::uint32_t stride = cache.cut().stride;
-    const unsigned count = align == 4096 ? 60 : 700;
+    EXPECT(object_bytes < 3000 || cache.cut().order > 0);  // slabs of several frames, too
     for (unsigned n = 0; n < count; ++n) {
       objects[n] = cache.allocate().take();
       EXPECT(reinterpret_cast<std::uint64_t>(objects[n]) % align == 0);
@@ -171,15 +177,27 @@ TEST(kmem_cache, the_tail_and_the_colour_of_a_slab_are_no_objects) {
   EXPECT(cache.valid());
 }
 
+// Nor while it is wholly free and waits for the next allocation.
 TEST(kmem_cache, the_frames_of_a_slab_are_not_released_as_a_block) {
+  static void* objects[1000];
   World world({.memory = kMemory});
   ASSERT(world.ok());
   KmemCache cache(heap_of(world), kSmall);
-  void* const object = cache.allocate().take();
-  const FrameNumber frame = world->frames().number_of(*slab_of(world, object).head);
-  EXPECT_EQ(world->physical().release(frame, Order{0}).error(), Error::shared_free);
-  ASSERT(cache.release(object).ok());
-  EXPECT_EQ(world->physical().release(frame, Order{0}).error(), Error::shared_free);
+  for (void*& object : objects) object = cache.allocate().take();
+  ASSERT(cache.cut().order == 0);
+  const auto refused = [&](void* object) {
+    return world->physical().release(frame_of(world, object), Order{0}).error() == Error::shared_free;
+  };
+  EXPECT(refused(objects[0]));
+  for (void* const object : objects) ASSERT(cache.release(object).ok());
+  ASSERT(cache.levels().empty_slabs > 0);
+  unsigned kept = 0;
+  for (void* const object : objects) {
+    if (world->frames()[frame_of(world, object)].owner == 0) continue;  // no slab any more
+    ++kept;
+    EXPECT(refused(object));
+  }
+  EXPECT(kept > 0);
   EXPECT(world->manager().valid());
 }
 
