@@ -20,7 +20,7 @@ constexpr std::array kCommands{
     Command{"addmem", "FIRST END", 2, 2, "put held memory [FIRST, END) into service", run_addmem},
     Command{"alloc", "ORDER [COUNT [FLAGS]]", 1, 3, "take COUNT blocks of 2^ORDER frames and hold them",
             run_alloc},
-    Command{"bench", "[SET [CASE] [rounds=N] [clock=ns] | fragmentation | cpus [rounds=N]]", 0, 4,
+    Command{"bench", "[SET [CASE] [rounds=N] [clock=ns] | fragmentation | (cpus | threads) [rounds=N]]", 0, 4,
             "measure what calls cost; alone: list the cases", run_bench},
     Command{"break", "[FAULT | heap [KIND [CACHE [BYTES [OBJECT [OFFSET [SITE]]]]]]]", 0, 7,
             "cause a fault on purpose; alone, list them", run_break, View::list},

@@ -4,6 +4,7 @@
 
 #include "kernel/arch/x86_64/cpus.hpp"
 #include "kernel/shell/bench_cpus.hpp"
+#include "kernel/shell/bench_threads.hpp"
 #include "kernel/shell/changing.hpp"
 #include "kernel/shell/command.hpp"
 #include "mm/benchmark.hpp"
@@ -31,6 +32,7 @@ constexpr std::size_t kMostCases = 32;
 constexpr std::uint64_t kMostRounds = 1'000'000'000;
 constexpr std::string_view kFragmentation = "fragmentation";
 constexpr std::string_view kCpus = "cpus";
+constexpr std::string_view kThreads = "threads";
 constexpr std::string_view kRounds = "rounds=";
 constexpr std::string_view kClock = "clock=";
 constexpr std::string_view kNanoseconds = "ns";
@@ -95,24 +97,44 @@ Status run_fragmentation(Call& call) {
   return Status::success;
 }
 
+// The `rounds=N` that may follow the word, else `rounds`.
+std::optional<std::uint64_t> rounds_after(Call& call, std::uint64_t rounds) {
+  if (call.arguments() == 1) return rounds;
+  const std::string_view word = call.argument(1);
+  if (!word.starts_with(kRounds) || call.arguments() > 2) {
+    call.error().text("expected rounds=N, not ").quoted(call.argument(call.arguments() - 1));
+    return std::nullopt;
+  }
+  return call.number_in(word.substr(kRounds.size()), "rounds", 1, kMostRounds);
+}
+
+Status run_threads_bench(Call& call) {
+  constexpr BenchmarkCase kCreateJoin{"create-join", "thread", "a thread that does nothing", nullptr};
+  const auto rounds = rounds_after(call, 1000);
+  if (!rounds) return Status::invalid;
+  const auto spent = [&] {
+    const Changing changing;
+    return bench_threads(*rounds, read_ticks);
+  }();
+  if (!spent.ok()) return call.fail(spent.error(), memory::text_of(spent.error()));
+  call.out().begin_object("", Layout::lines);
+  describe_unit(call.out());
+  call.out().begin_array("cases", Layout::table);
+  describe(call.out(), kCreateJoin, spent.take());
+  call.out().end_array();
+  call.out().end_object();
+  return Status::success;
+}
+
 // A row for 1, 2, 4 ... and for all CPUs. In nanoseconds: what CPUs cost each other is no instruction.
 Status run_cpus_bench(Call& call) {
-  std::uint64_t pairs = 1'000'000;
-  if (call.arguments() > 1) {
-    const std::string_view word = call.argument(1);
-    if (!word.starts_with(kRounds) || call.arguments() > 2) {
-      call.error().text("expected rounds=N, not ").quoted(call.argument(call.arguments() - 1));
-      return Status::invalid;
-    }
-    const auto rounds = call.number_in(word.substr(kRounds.size()), "rounds", 1, kMostRounds);
-    if (!rounds) return Status::invalid;
-    pairs = *rounds;
-  }
+  const auto pairs = rounds_after(call, 1'000'000);
+  if (!pairs) return Status::invalid;
   std::array<CpuBenchRow, 8> rows{};
   std::size_t count = 0;
   for (unsigned cpus = 1; count == 0 || rows[count - 1].cpus < cpu_count(); cpus *= 2) {
     const Changing changing;
-    const auto row = bench_cpus(std::min(cpus, cpu_count()), pairs);
+    const auto row = bench_cpus(std::min(cpus, cpu_count()), *pairs);
     if (!row.ok()) return call.fail(row.error(), memory::text_of(row.error()));
     rows[count++] = row.take();
   }
@@ -208,6 +230,7 @@ Status run_bench(Call& call) {
   if (call.arguments() == 0) return list_cases(call);
   if (call.argument(0) == kFragmentation && call.arguments() == 1) return run_fragmentation(call);
   if (call.argument(0) == kCpus) return run_cpus_bench(call);
+  if (call.argument(0) == kThreads) return run_threads_bench(call);
   const auto options = parse_bench(call);
   if (!options) return Status::invalid;
   const auto cases = options->only != nullptr ? std::span(options->only, 1) : options->set->cases;
