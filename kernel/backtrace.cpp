@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "kernel/backtrace.hpp"
 
+#include <optional>
+
 #include "kernel/arch/x86_64/stacks.hpp"
 #include "kernel/image.hpp"
 #include "kernel/symbols.hpp"
@@ -18,11 +20,12 @@ struct Frame {
   std::uint64_t return_address;
 };
 
-// The stack that holds all of a frame at `address`, or null.
-const NamedStack* stack_of_frame(std::uint64_t address) {
-  if (address % alignof(Frame) != 0) return nullptr;
-  const NamedStack* stack = stack_holding(address);
-  return stack != nullptr && stack->contains(address + sizeof(Frame) - 1) ? stack : nullptr;
+// The stack that holds all of a frame at `address`.
+std::optional<KernelStack> stack_of_frame(std::uint64_t address) {
+  if (address % alignof(Frame) != 0) return std::nullopt;
+  const auto stack = stack_holding(address);
+  if (!stack.ok() || !stack.take().holds({address + sizeof(Frame) - 1})) return std::nullopt;
+  return stack.take();
 }
 
 void write_line(memory::Sink& out, std::uint64_t return_address, std::string_view end = "\n") {
@@ -42,8 +45,7 @@ void write_note(memory::Sink& out, std::string_view before, std::uint64_t number
 }  // namespace
 
 void write_likely_caller(memory::Sink& out, std::uint64_t stack_pointer, std::uint64_t frame_pointer) {
-  const NamedStack* stack = stack_of_frame(stack_pointer);
-  if (stack == nullptr) return;
+  if (!stack_of_frame(stack_pointer)) return;
   const std::uint64_t word = *reinterpret_cast<const std::uint64_t*>(stack_pointer);
   if (word < address_of(text_start).value || word >= address_of(text_end).value) return;
   if (frame_pointer == stack_pointer - 8) return;  // the chain begins with this very word
@@ -52,19 +54,19 @@ void write_likely_caller(memory::Sink& out, std::uint64_t stack_pointer, std::ui
 
 void write_backtrace(memory::Sink& out, std::uint64_t frame_pointer) {
   std::uint64_t at = frame_pointer;
-  const NamedStack* stack = nullptr;
-  std::size_t stacks_left = kBootStacks + 2;
+  KernelStack stack{};
+  std::size_t stacks_left = kStackUses + 2;
   std::uint64_t frames = 0;
   while (at != 0) {
-    const NamedStack* next = stack_of_frame(at);
-    if (next == nullptr) return write_note(out, "the chain leads to ", at, ", which is on no stack");
+    const auto next = stack_of_frame(at);
+    if (!next) return write_note(out, "the chain leads to ", at, ", which is on no stack");
     // A trap may go from its own stack to the interrupted one; each such step is taken at most once per
     // stack, and within a stack the chain must rise: so it ends.
-    if (next != stack && stacks_left-- == 0) return write_note(out, "the chain runs in circles at ", at, "");
-    stack = next;
+    if (*next != stack && stacks_left-- == 0) return write_note(out, "the chain runs in circles at ", at, "");
+    stack = *next;
     const auto* frame = reinterpret_cast<const Frame*>(at);
     if (++frames <= kMostLines) write_line(out, frame->return_address);
-    if (frame->caller != 0 && stack->contains(frame->caller) && frame->caller <= at) {
+    if (frame->caller != 0 && stack.holds({frame->caller}) && frame->caller <= at) {
       return write_note(out, "the chain runs backwards to ", frame->caller, "");
     }
     at = frame->caller;

@@ -25,11 +25,7 @@ namespace kernel {
 namespace {
 
 void start_cpu() {
-  const auto top_of = [](StackUse use) { return stacks()[static_cast<std::size_t>(use)].stack->top(); };
-  boot_cpu.segments.set_stack(InterruptStack::double_fault, top_of(StackUse::double_fault));
-  boot_cpu.segments.set_stack(InterruptStack::nmi, top_of(StackUse::nmi));
-  boot_cpu.segments.set_stack(InterruptStack::machine_check, top_of(StackUse::machine_check));
-  boot_cpu.segments.set_stack(InterruptStack::debug, top_of(StackUse::debug));
+  give_stacks(boot_cpu, image_stacks());
   load_segments(boot_cpu.segments);
   fill_interrupt_table();
   load_interrupt_table();

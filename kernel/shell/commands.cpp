@@ -53,7 +53,7 @@ constexpr std::array kCommands{
     Command{"poweroff", "", 0, 0, "switch the machine off", run_poweroff},
     Command{"quiesce", "", 0, 0, "send home what the CPUs' magazines hold", run_quiesce},
     Command{"reboot", "", 0, 0, "reset the machine", run_reboot},
-    Command{"shrink", "", 0, 0, "give back what object caches hold and nobody uses", run_shrink},
+    Command{"shrink", "", 0, 0, "give back what caches and stacks hold and nobody uses", run_shrink},
     Command{"slabinfo", "", 0, 0, "the object caches, as /proc/slabinfo", run_slabinfo},
     Command{"stacks", "", 0, 0, "the kernel's stacks and how much of each was used", run_stacks},
     Command{"stats", "", 0, 0, "every counter", run_stats},

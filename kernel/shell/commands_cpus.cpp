@@ -50,7 +50,7 @@ void describe(memory::Inspector& out, const Thread& thread) {
   out.text("pinned", thread.pinned == Thread::kAnyCpu ? "no" : "yes");
   out.text("state", name_of(thread.state.load(std::memory_order_relaxed)));
   out.number("switches", as_number(thread.switches), Unit::none);
-  out.number("stack_used", as_number(thread.stack->high_water_bytes()), Unit::none);
+  out.number("stack_used", as_number(high_water_bytes(thread.stack)), Unit::none);
   out.hex("waits_on", reinterpret_cast<std::uint64_t>(thread.waits_on.load(std::memory_order_relaxed)));
   out.text("name", thread.title());
   out.end_object();

@@ -57,13 +57,13 @@ Status run_stacks(Call& call) {
   memory::Inspector& out = call.out();
   out.begin_object("", Layout::lines);
   out.begin_array("stacks", Layout::table);
-  for_each_stack([&](const NamedStack& stack) {
+  for_each_stack([&](std::string_view name, const KernelStack& stack) {
     out.begin_object("", Layout::row);
-    out.hex("guard", stack.stack->guard_page().value);
-    out.hex("top", stack.stack->top().value);
-    out.number("bytes", as_number(stack.stack->bytes.size()), Unit::none);
-    out.number("used_at_most", as_number(stack.high_water_bytes()), Unit::none);
-    out.text("stack", stack.name);
+    out.hex("guard", stack.bottom.value - memory::kPageSize);
+    out.hex("top", stack.top.value);
+    out.number("bytes", as_number(stack.top - stack.bottom), Unit::none);
+    out.number("used_at_most", as_number(high_water_bytes(stack)), Unit::none);
+    out.text("stack", name);
     out.end_object();
   });
   out.end_array();

@@ -105,7 +105,8 @@ Status run_shrink(Call& call) {
   std::uint64_t frames = 0;
   {
     const Changing changing;
-    frames = memory::manager().heap().shrink();
+    const std::size_t stacks = memory::manager().addresses().stacks().shrink();
+    frames = stacks * (memory::KernelStacks::kBytes / memory::kPageSize) + memory::manager().heap().shrink();
   }
   call.out().begin_object("", Layout::lines);
   call.out().number("given_back", static_cast<std::int64_t>(frames), Unit::frames);

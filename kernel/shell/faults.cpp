@@ -254,14 +254,26 @@ void vmalloc_execute() {
   reinterpret_cast<void (*)()>(at.value)();
 }
 
+[[noreturn]] void overflow_on(const KernelStack& stack) {
+  asm volatile("mov %0, %%rsp\n\txor %%ebp, %%ebp\n\tcall *%1"
+               :
+               : "r"(stack.top.value), "r"(&stack_overflow)
+               : "memory");
+  __builtin_unreachable();
+}
 // On a stack of its own, as a thread would have it.
 void thread_stack_overflow() {
   const auto stack = memory::manager().addresses().stacks().allocate(memory::Origin::here("thread", 7));
   CHECK(stack.ok());
-  asm volatile("mov %0, %%rsp\n\txor %%ebp, %%ebp\n\tcall *%1"
-               :
-               : "r"(stack.take().top.value), "r"(&stack_overflow)
-               : "memory");
+  overflow_on(stack.take());
+}
+// As a handler of NMIs would that calls too deep, on the last CPU.
+void cpu_stack_overflow() {
+  const auto body = [](void*) {
+    cpu::interrupts_disable();
+    overflow_on(this_cpu().stacks[StackUse::nmi]);
+  };
+  static_cast<void>(run_on(cpu_count() - 1, body, nullptr));
 }
 void thread_stack_guard() {
   const auto stack = memory::manager().addresses().stacks().allocate(memory::Origin::here("CPU", 3));
@@ -322,6 +334,8 @@ constexpr std::array kFaults{
     Fault{"check", "a CHECK that fails", failed_check},
     Fault{"clobbered-link", "a link of the free lists leads nowhere", nullptr, clobber_link},
     Fault{"cpu-panic", "a panic on the last CPU", cpu_panic},
+    Fault{"cpu-stack-overflow", "double fault: the NMI stack of the last CPU runs into its guard page",
+          cpu_stack_overflow},
     Fault{"deaf-cpu", "a panic while the last CPU keeps its interrupts off", deaf_cpu},
     Fault{"divide", "divide error", divide},
     Fault{"double-free", "a block is given back twice", nullptr, free_again},

@@ -160,7 +160,7 @@ void switch_away() {
 bool may_sleep() {
   const memory::PerCpu& block = memory::platform::percpu();
   return cpu::interrupts_on() && block.home != nullptr && static_cast<Cpu*>(block.home)->block == &block &&
-         block.preempt_depth() == 0 && boot_thread.stack != nullptr;
+         block.preempt_depth() == 0 && boot_thread.stack != memory::KernelStack{};
 }
 
 void add_sleeper(Thread& thread, std::uint64_t deadline_ns) {

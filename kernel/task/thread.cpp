@@ -10,7 +10,6 @@
 
 #include "kernel/arch/x86_64/cpu.hpp"
 #include "kernel/arch/x86_64/cpus.hpp"
-#include "kernel/arch/x86_64/stacks.hpp"
 #include "kernel/task/scheduler.hpp"
 #include "mm/base/check.hpp"
 #include "mm/base/format.hpp"
@@ -50,6 +49,8 @@ void make_cache() {
   new (cache_room.bytes) memory::KmemCache(memory::manager().heap(), shape);
 }
 
+memory::KernelStacks& kernel_stacks() { return memory::manager().addresses().stacks(); }
+
 constinit std::atomic<std::uint32_t> next_number{0};
 
 // Two that are made at once may come in either order; the list is by number.
@@ -77,11 +78,44 @@ void set_name(Thread& thread, std::string_view name) {
 
 // What switch_threads() pops, and where it returns to.
 void prepare_first_switch(Thread& thread) {
-  auto* top = reinterpret_cast<std::uint64_t*>(thread.stack->stack->top().value);
+  auto* top = reinterpret_cast<std::uint64_t*>(thread.stack.top.value);
   *--top = 0;  // keeps the stack at a multiple of 16 behind the return
   *--top = reinterpret_cast<std::uint64_t>(thread_start);
   for (unsigned callee_saved = 0; callee_saved < 6; ++callee_saved) *--top = 0;
   thread.stack_pointer = reinterpret_cast<std::uint64_t>(top);
+}
+
+struct Errand {
+  void (*body)(void*);
+  void* context;
+};
+
+// `caller`: who wants the thread, to whom its stack is put down.
+Result<Thread*> make_thread(std::string_view name, Errand errand, unsigned pinned, const void* caller) {
+  CHECK(pinned == Thread::kAnyCpu || pinned < cpu_count());
+  const std::uint32_t number = next_number.fetch_add(1, std::memory_order_relaxed);
+  const memory::KernelStack stack =
+      TRY(kernel_stacks().allocate({"thread", reinterpret_cast<std::uint64_t>(caller), number}));
+  const auto room = cache_room.made().allocate();
+  if (!room.ok()) {
+    CHECK(kernel_stacks().release(stack).ok());
+    return room.error();
+  }
+  Thread& thread = *new (room.take()) Thread;
+  thread.number = number;
+  thread.pinned = pinned;
+  thread.cpu.store(pinned == Thread::kAnyCpu ? memory::platform::percpu().number : pinned,
+                   std::memory_order_relaxed);
+  thread.state.store(ThreadState::ready, std::memory_order_relaxed);
+  thread.stack = stack;
+  thread.body = errand.body;
+  thread.context = errand.context;
+  set_name(thread, name);
+  prepare_first_switch(thread);
+  const memory::InterruptsOff off;  // who looks from outside finds no ready thread that is in no queue
+  enter_into_list(thread);
+  scheduler::start(thread);
+  return &thread;
 }
 
 }  // namespace
@@ -102,7 +136,7 @@ void start_threads() {
   boot_thread.pinned = 0;
   boot_thread.on_cpu.store(true, std::memory_order_relaxed);
   boot_thread.number = next_number.fetch_add(1);
-  boot_thread.stack = &stacks()[static_cast<std::size_t>(StackUse::boot)];
+  boot_thread.stack = boot_cpu.stacks[StackUse::boot];
   set_name(boot_thread, "shell");
   boot_cpu.block->thread = &boot_thread;
   enter_into_list(boot_thread);
@@ -110,7 +144,6 @@ void start_threads() {
 
   Thread& idle = boot_cpu.idle;
   prepare_idle(idle, 0);
-  idle.stack = &stacks()[static_cast<std::size_t>(StackUse::idle)];
   idle.state.store(ThreadState::ready, std::memory_order_relaxed);
   idle.on_cpu.store(false, std::memory_order_relaxed);
   idle.body = [](void*) { scheduler::idle(); };
@@ -128,32 +161,9 @@ void prepare_idle(Thread& idle, unsigned cpu) {
   enter_into_list(idle);
 }
 
-Result<Thread*> spawn(std::string_view name, void (*body)(void*), void* context, unsigned pinned) {
-  CHECK(pinned == Thread::kAnyCpu || pinned < cpu_count());
-  const std::uint32_t number = next_number.fetch_add(1, std::memory_order_relaxed);
-  memory::TextBuffer<32> title;
-  title.text("thread ").number(number).text(" ").text(name);
-  const NamedStack* const stack = TRY(make_stack(title.view()));
-  const auto room = cache_room.made().allocate();
-  if (!room.ok()) {
-    release_stack(*stack);
-    return room.error();
-  }
-  Thread& thread = *new (room.take()) Thread;
-  thread.number = number;
-  thread.pinned = pinned;
-  thread.cpu.store(pinned == Thread::kAnyCpu ? memory::platform::percpu().number : pinned,
-                   std::memory_order_relaxed);
-  thread.state.store(ThreadState::ready, std::memory_order_relaxed);
-  thread.stack = stack;
-  thread.body = body;
-  thread.context = context;
-  set_name(thread, name);
-  prepare_first_switch(thread);
-  const memory::InterruptsOff off;  // who looks from outside finds no ready thread that is in no queue
-  enter_into_list(thread);
-  scheduler::start(thread);
-  return &thread;
+[[gnu::noinline]] Result<Thread*> spawn(std::string_view name, void (*body)(void*), void* context,
+                                        unsigned pinned) {
+  return make_thread(name, {body, context}, pinned, __builtin_return_address(0));
 }
 
 void join(Thread& thread) {
@@ -161,12 +171,12 @@ void join(Thread& thread) {
   // It still has to leave its stack.
   while (thread.on_cpu.load(std::memory_order_acquire)) memory::platform::relax();
   take_out_of_list(thread);
-  release_stack(*thread.stack);
+  CHECK(kernel_stacks().release(thread.stack).ok());
   CHECK(cache_room.made().release(&thread).ok());
 }
 
-Result<void> run_on(unsigned cpu, void (*body)(void*), void* context) {
-  Thread* const thread = TRY(spawn("errand", body, context, cpu));
+[[gnu::noinline]] Result<void> run_on(unsigned cpu, void (*body)(void*), void* context) {
+  Thread* const thread = TRY(make_thread("errand", {body, context}, cpu, __builtin_return_address(0)));
   join(*thread);
   return {};
 }

@@ -11,12 +11,11 @@
 #include "mm/base/percpu.hpp"
 #include "mm/base/result.hpp"
 #include "mm/base/sync.hpp"
+#include "mm/virtual/kernel_stack.hpp"
 
 struct CatchPoint;
 
 namespace kernel {
-
-struct NamedStack;
 
 enum class ThreadState : std::uint8_t {
   running,   // on a CPU
@@ -39,7 +38,7 @@ struct Thread {
   // only that CPU may take it again.
   std::atomic<bool> on_cpu{false};
   std::array<char, 24> name{};
-  const NamedStack* stack = nullptr;
+  memory::KernelStack stack;  // [I]
 
   memory::ListNode queue_link;  // of a run queue, or of the bucket of the word it waits on
   memory::ListNode timer_link;  // of a CPU's sleepers
@@ -67,11 +66,11 @@ Thread& current_thread();
 
 // Makes kmain the first thread, and the boot CPU's idle one. Once.
 void start_threads();
-// Sets the fields of a CPU's idle thread, but for its stack.
+// Sets the fields of a CPU's idle thread, but for its stack (give_stacks).
 void prepare_idle(Thread& idle, unsigned cpu);
 
 // A new thread that runs body(context) on any CPU, or on that one alone; ready at once. Its name is cut to 23
-// characters. Fails with no_memory, or too_big when there are too many stacks. It belongs to the caller, who gives it back by join().
+// characters. Fails with no_memory. It belongs to the caller, who gives it back by join().
 memory::Result<Thread*> spawn(std::string_view name, void (*body)(void*), void* context,
                               unsigned pinned = Thread::kAnyCpu);
 // Sleeps until the thread has ended, and gives back what it had. Once for each thread.

@@ -81,7 +81,6 @@ Result<void> BootMap::map_kernel(const KernelImage& image, const BootInfo& info,
       TRY(builder.back_descriptions(info.memory[n].range));
     }
     TRY(builder.prepare(kernel_space::kDevices));
-    TRY(builder.prepare(kernel_space::kStacks));
     TRY(builder.prepare(kernel_space::kVmalloc));
     return builder.prepare(kernel_space::kSlot);
   });

@@ -14,7 +14,6 @@ inline constexpr VirtAddr kFrameArray{0xffff'e000'0000'0000};  // Frame of frame
 inline constexpr VirtAddr kPageblocks{0xffff'e800'0000'0000};  // Pageblock of frame 0
 inline constexpr VirtAddr kImage{0xffff'ffff'8000'0000};       // physical address 0 as the kernel is linked
 inline constexpr VirtAddr kDevices{0xffff'ffff'c000'0000};     // registers of devices, 2 MiB
-inline constexpr VirtAddr kStacks{0xffff'ffff'e000'0000};      // of threads and of further CPUs
 inline constexpr VirtAddr kScratch{0xffff'ffff'f000'0000};  // pages that a stress maps to frame after frame
 // Eight pages for each CPU, to look at frames beyond the direct map; in the table of the next.
 inline constexpr VirtAddr kWindows{0xffff'ffff'bff0'0000};

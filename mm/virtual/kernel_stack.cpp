@@ -5,6 +5,8 @@
 // SPDX-License-Identifier: MIT
 #include "mm/virtual/kernel_stack.hpp"
 
+#include <algorithm>
+
 #include "mm/base/check.hpp"
 #include "mm/base/format.hpp"
 #include "mm/stats/stats.hpp"
@@ -86,12 +88,26 @@ bool KernelStacks::canary_intact(const KernelStack& stack) const {
   return canary_of(stack.bottom) == (kCanary ^ stack.bottom.value);
 }
 
+namespace {
+
+// Bytes from the first word on that is not 0.
+std::uint64_t bytes_from_first_used(std::span<const std::uint64_t> words) {
+  const auto first = std::find_if(words.begin(), words.end(), [](std::uint64_t word) { return word != 0; });
+  return static_cast<std::uint64_t>(words.end() - first) * sizeof(std::uint64_t);
+}
+
+}  // namespace
+
+std::uint64_t KernelStacks::used_bytes(std::span<const std::uint64_t> words) {
+  return bytes_from_first_used(words.subspan(1));
+}
+
 std::uint64_t KernelStacks::high_water_bytes(const KernelStack& stack) const {
   constexpr std::uint64_t kWords = kPageSize / sizeof(std::uint64_t);
   for (std::uint64_t page = 0; page < kBytes; page += kPageSize) {
-    const auto* words = reinterpret_cast<const std::uint64_t*>(bytes_at(stack.bottom + page));
-    for (std::uint64_t n = page == 0 ? 1 : 0; n < kWords; ++n)  // above the canary
-      if (words[n] != 0) return kBytes - page - n * sizeof(std::uint64_t);
+    const std::span words(reinterpret_cast<const std::uint64_t*>(bytes_at(stack.bottom + page)), kWords);
+    const std::uint64_t used = page == 0 ? used_bytes(words) : bytes_from_first_used(words);
+    if (used != 0) return kBytes - page - kPageSize + used;
   }
   return 0;
 }

@@ -2,6 +2,7 @@
 // SPDX-License-Identifier: MIT
 #pragma once
 #include <array>
+#include <span>
 
 #include "mm/virtual/vmalloc.hpp"
 
@@ -11,10 +12,12 @@ namespace memory {
 //
 //   | guard, 4 KiB | canary | ........ untouched: zero ........ | in use |
 //   ^ never mapped  ^ bottom                                              ^ top
+// Standard layout: outside readers follow it.
 struct KernelStack {
   VirtAddr bottom;
   VirtAddr top;
   bool operator==(const KernelStack&) const = default;
+  bool holds(VirtAddr address) const { return bottom <= address && address < top; }
 };
 
 // A few released stacks stay mapped for the next who wants one. Synchronised; not from interrupt handlers, no spin lock
@@ -36,8 +39,10 @@ class KernelStacks {
   // nothing changed, when `stack` is none that is in use.
   Result<void> release(const KernelStack& stack);
 
-  // The most bytes that were ever in use since it was handed out: everything above the lowest that is not 0.
+  // The most bytes that were ever in use since it was handed out: everything above the lowest word that is not 0.
   std::uint64_t high_water_bytes(const KernelStack& stack) const;
+  // The same of the words of any stack, the lowest one left out: that is the canary's place.
+  static std::uint64_t used_bytes(std::span<const std::uint64_t> words);
   bool canary_intact(const KernelStack& stack) const;
 
   // Unmaps those that are kept; how many that were.
@@ -45,7 +50,7 @@ class KernelStacks {
   std::size_t kept() const;
 
  private:
-  // Stacks are told by their ranges: in use `allocated`, kept under the owner "kept".
+  // Stacks are told by their ranges: in use `allocated`, kept `leaving`, under the owner that they had last.
   struct Kept {
     std::array<KernelRange*, kKept> ranges{};
     std::size_t count = 0;

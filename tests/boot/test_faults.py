@@ -78,6 +78,7 @@ FAULTS = {
     "stack-overflow": Expected(
         "stack overflow: the boot stack ran into its guard page", ("recurse", "recurse")
     ),
+    "cpu-stack-overflow": Expected("stack overflow: the NMI stack ran into its guard page", ()),
     "stack-smash": Expected(
         "the stack canary was overwritten: a function wrote past the end of a local array",
         ("__stack_chk_fail", "stack_smash"),

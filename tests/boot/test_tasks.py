@@ -238,6 +238,17 @@ class Draw:
         thread = self._thread(lambda one: one.address in waits)
         return self._bit((thread.label,), thread.record, "waits_on")
 
+    def stack(self) -> Corruption:
+        """Where the stack of any thread begins or ends."""
+        thread = self._thread()
+        return self._bit((thread.label,), thread.record["stack"], self.chance.choice(["bottom", "top"]))
+
+    def cpu_stacks(self) -> Corruption:
+        """The same of a CPU's, as the CPU has it; of the idle one, which its thread says, too."""
+        cpu = self.chance.choice(self.tasks.cpus)
+        record = cpu.home["stacks"]["stacks"][-1]
+        return self._bit((cpu.label,), record, self.chance.choice(["bottom", "top"]))
+
     def queue_link(self) -> Corruption:
         """A link of a thread in a queue: named with the queue, and with what is next to it."""
         inside = {
@@ -272,7 +283,10 @@ class Draw:
         return self._bit((cpu.label, running.label), cpu.block, "thread")
 
 
-KINDS = ("state", "on_cpu", "cpu", "pinned", "waits_on", "queue_link", "size", "length", "block", "running")
+KINDS = (
+    *("state", "on_cpu", "cpu", "pinned", "waits_on", "stack", "cpu_stacks", "queue_link", "size", "length"),
+    *("block", "running"),
+)
 
 
 @pytest.mark.needs("debug")
@@ -322,6 +336,22 @@ def test_a_lost_thread_is_named(kernel: KernelState, still: TaskWalk) -> None:
     assert [problem.objects for problem in found.problems] == [(thread.label,)]
     assert "0 run queues" in str(found.problems[0])
     kernel.tasks().check()
+
+
+@pytest.mark.guest(memory="64M", cpus=3, timeout=60)
+def test_a_stack_of_somebody_else_is_named(kernel: KernelState) -> None:
+    """A CPU that would take NMIs on the stack of another."""
+    walk = kernel.tasks()
+    walk.check()
+    cpu = walk.tasks.cpus[2]
+    stack = cpu.home["stacks"]["stacks"][2]  # of NMIs
+    other = walk.tasks.cpus[1].home["stacks"]["stacks"][2]
+    for name in ("bottom", "top"):
+        kernel.memory.write(stack.address_of(name), int(other[name]).to_bytes(8, "little"))
+    found = kernel.tasks()
+    assert [problem.objects[0] for problem in found.problems] == ["Cpu 2"]
+    assert "('stack'" in str(found.problems[0])
+    assert "'CPU', 1)" in str(found.problems[0])
 
 
 @pytest.mark.needs("debug")

@@ -128,14 +128,19 @@ TEST(backtrace, survives_every_broken_chain) {
 }
 
 TEST(stacks, know_their_guard_pages) {
-  const kernel::NamedStack& boot = kernel::stacks()[0];
-  const std::uint64_t guard = boot.stack->guard_page().value;
-  EXPECT(kernel::stack_guarded_at(guard) == &boot);
-  EXPECT(kernel::stack_guarded_at(guard + 4095) == &boot);
-  EXPECT(kernel::stack_guarded_at(guard + 4096) == nullptr);
-  EXPECT(kernel::stack_holding(guard + 4096) == &boot);
-  EXPECT(kernel::stack_holding(boot.stack->top().value) != &boot);
-  EXPECT(boot.high_water_bytes() > 1000 && boot.high_water_bytes() < boot.stack->bytes.size());
+  using kernel::StackPart;
+  using kernel::StackUse;
+  const kernel::KernelStack boot = kernel::image_stacks()[StackUse::boot];
+  const std::uint64_t guard = boot.bottom.value - memory::kPageSize;
+  EXPECT(kernel::image_stack_at(guard, StackPart::guard) == StackUse::boot);
+  EXPECT(kernel::image_stack_at(guard + 4095, StackPart::guard) == StackUse::boot);
+  EXPECT(!kernel::image_stack_at(guard + 4096, StackPart::guard));
+  EXPECT(!kernel::image_stack_at(guard + 4095, StackPart::body));
+  EXPECT(kernel::image_stack_at(guard + 4096, StackPart::body) == StackUse::boot);
+  EXPECT(kernel::image_stack_at(boot.top.value, StackPart::body) != StackUse::boot);
+  EXPECT(kernel::stack_holding(guard + 4096).take() == boot);
+  EXPECT(!kernel::stack_holding(guard).ok());
+  EXPECT(kernel::high_water_bytes(boot) > 1000 && kernel::high_water_bytes(boot) < boot.top - boot.bottom);
 }
 
 TEST(symbols, name_functions_and_nothing_else) {
@@ -157,7 +162,7 @@ TEST(fault_text, says_what_and_where) {
   text_of(0x1000, 0x2, "(the user half), which is not mapped");
   text_of(kernel::address_of(text_start).value, 0x3, "(the kernel's text), which is not writable");
   text_of(kernel::address_of(data_start).value, 0x11, "execution of");
-  text_of(kernel::stacks()[1].stack->guard_page().value, 0x2, "(the guard page of the double fault stack)");
+  text_of(kernel::kernel_guard_pages()[1].value, 0x2, "(the guard page of the double fault stack)");
   text_of(0x8000'0000'0000'0000, 0x0, "(not a canonical address)");
   text_of(0x1000, 0x9, "an entry with a reserved bit set");
   text_of(0x1000, 0x7, "from user mode");

@@ -6,6 +6,7 @@
 
 #include "kernel/arch/x86_64/clock.hpp"
 #include "kernel/arch/x86_64/cpus.hpp"
+#include "kernel/arch/x86_64/fault_text.hpp"
 #include "kernel/arch/x86_64/ipi.hpp"
 #include "kernel/arch/x86_64/stacks.hpp"
 #include "kernel/task/lock_watch.hpp"
@@ -23,6 +24,7 @@ namespace {
 struct Quiet {
   ~Quiet() {
     EXPECT(kernel::scheduler::valid());
+    memory::manager().addresses().stacks().shrink();
     memory::manager().heap().shrink();
     memory::manager().physical().quiesce();
   }
@@ -248,19 +250,31 @@ TEST(thread, sleeping_ranks_go_with_the_thread) {
 TEST(thread, its_stack_has_a_guard_and_a_name) {
   const Quiet quiet;
   struct Seen {
-    const kernel::NamedStack* on = nullptr;
-    const kernel::NamedStack* below = nullptr;
+    kernel::KernelStack on{};
+    bool its_own = false;
     bool named = false;
+    memory::TextBuffer<100> below;
   } seen;
   const auto body = [](void* context) {
     auto& own = *static_cast<Seen*>(context);
-    own.on = kernel::stack_holding(reinterpret_cast<std::uint64_t>(__builtin_frame_address(0)));
-    own.below = kernel::stack_guarded_at(own.on->stack->bottom().value - 1);
-    own.named = own.on->name.find(" errand") != std::string_view::npos;
+    const auto here = reinterpret_cast<std::uint64_t>(__builtin_frame_address(0));
+    own.on = kernel::stack_holding(here).take();
+    own.its_own = own.on.holds({here}) && own.on == kernel::current_thread().stack;
+    memory::TextBuffer<48> wanted;
+    wanted.text("thread ").number(kernel::current_thread().number).text(" errand");
+    kernel::for_each_stack([&](std::string_view name, const kernel::KernelStack& stack) {
+      own.named |= stack == own.on && name == wanted.view();
+    });
+    memory::TextBuffer<100> overflow;
+    overflow.text("stack overflow of ").text(wanted.view()).text(": it ran into its guard page");
+    EXPECT(kernel::write_stack_overflow(own.below, own.on.bottom.value - 1));
+    EXPECT(own.below.view() == overflow.view());
+    EXPECT(!kernel::write_stack_overflow(own.below, own.on.bottom.value));
+    EXPECT(!kernel::write_stack_overflow(own.below, own.on.top.value));  // the guard page above it
   };
   EXPECT(kernel::run_on(0, body, &seen).ok());
-  EXPECT(seen.on != nullptr && seen.on == seen.below && seen.named);
-  EXPECT(kernel::stack_holding(seen.on->stack->bottom().value) == nullptr);  // it has ended
+  EXPECT(seen.its_own && seen.named);
+  EXPECT(!kernel::stack_holding(seen.on.bottom.value).ok());  // it has ended
 }
 
 // Who waits, for what, where, and where the holder took it.
@@ -297,40 +311,83 @@ TEST(thread, who_waits_for_a_lock_is_known) {
   EXPECT_EQ(kernel::lock_watch::waiters(room), 0u);
 }
 
-// A failure at any place gives back what was made before it: the stack, its tables' frames, the thread.
-TEST(thread, none_is_left_where_memory_was_missing) {
-  const Quiet quiet;
+// Nothing is held that nobody uses.
+std::uint64_t free_frames_without_kept() {
   memory::MemoryManager& manager = memory::manager();
-  std::atomic<unsigned> ran{0};
-  const auto body = [](void* context) { static_cast<std::atomic<unsigned>*>(context)->fetch_add(1); };
-  EXPECT(kernel::run_on(0, body, &ran).ok());  // page tables of stacks stay
+  manager.addresses().stacks().shrink();
   manager.heap().shrink();
   manager.physical().quiesce();
-  const std::uint64_t free = manager.physical().levels().free;
+  return manager.physical().levels().free;
+}
+
+// Runs call() with the n-th allocation failing, for each n until none is left to fail; undo() takes back what came all the
+// same. Whenever it fails nothing has changed. How often it did.
+template <typename Call, typename Undo>
+unsigned count_refusals(Call&& call, Undo&& undo) {
+  memory::MemoryManager& manager = memory::manager();
+  const std::uint64_t free = free_frames_without_kept();
+  const std::uint64_t ranges = manager.addresses().ranges().allocated();
+  unsigned refused = 0;
+  bool struck = true;
+  for (std::uint64_t nth = 1; struck && nth < 200; ++nth) {
+    manager.fail_nth(nth);
+    auto made = call();
+    struck = manager.physical().fail_plan().struck();
+    manager.fail_nth(0);
+    if (made.ok()) {
+      undo(made.take());
+    } else {
+      EXPECT_EQ(made.error(), memory::Error::no_memory);
+      ++refused;
+    }
+    EXPECT_EQ(free_frames_without_kept(), free);
+    EXPECT_EQ(manager.addresses().ranges().allocated(), ranges);
+  }
+  EXPECT(!struck);
+  return refused;
+}
+
+// A failure at any place gives back what was made before it: the stack's frames, their range's record, the thread.
+TEST(thread, none_is_left_where_memory_was_missing) {
+  const Quiet quiet;
+  static constinit std::atomic<unsigned> ran{0};
+  const auto body = [](void*) { ran.fetch_add(1); };
+  EXPECT(kernel::run_on(0, body, nullptr).ok());  // the first table of the window stays
   const auto threads = [] {
     std::size_t count = 0;
     kernel::all_threads().with([&](const kernel::Threads& all) { count = all.size(); });
     return count;
   };
   const std::size_t before = threads();
-  unsigned failures = 0;
-  for (std::uint64_t nth = 1;; ++nth) {
-    manager.fail_nth(nth);
-    const auto made = kernel::spawn("unlucky", body, &ran, 0);
-    manager.fail_nth(0);
-    if (made.ok()) {
-      kernel::join(*made.take());
-      break;
-    }
-    ++failures;
-    EXPECT_EQ(made.error(), memory::Error::no_memory);
-    EXPECT_EQ(threads(), before);
-    manager.heap().shrink();
-    manager.physical().quiesce();
-    EXPECT_EQ(manager.physical().levels().free, free);
-  }
-  EXPECT(failures >= 5);  // a stack's frames, a slab, its record
-  EXPECT_EQ(ran.load(), 2u);
+  ran = 0;
+  unsigned joined = 0;
+  const unsigned refused = count_refusals(
+      [&] {
+        const auto made = kernel::spawn("unlucky", body, nullptr, 0);
+        EXPECT_EQ(threads(), before + made.ok());
+        return made;
+      },
+      [&](Thread* thread) {
+        kernel::join(*thread);
+        ++joined;
+      });
+  EXPECT(refused >=
+         4);  // the record and its slab, the thread and its slab; a block of frames may come in parts
+  EXPECT_EQ(ran.load(), joined);
+  EXPECT_EQ(threads(), before);
+}
+
+TEST(stacks, of_a_cpu_come_all_or_none) {
+  const Quiet quiet;
+  EXPECT(kernel::run_on(0, [](void*) {}, nullptr).ok());
+  const unsigned refused =
+      count_refusals([] { return kernel::make_cpu_stacks(memory::config::max_cpus - 1); },
+                     [](kernel::CpuStacks stacks) {
+                       for (std::size_t use = 1; use < kernel::kStackUses; ++use)
+                         EXPECT_EQ(kernel::high_water_bytes(stacks.stacks[use]), 0u);
+                       kernel::release_cpu_stacks(stacks);
+                     });
+  EXPECT(refused >= kernel::kStackUses - 1);  // the record of each
 }
 
 TEST(ipi, a_call_runs_once_on_each_cpu_that_is_asked) {

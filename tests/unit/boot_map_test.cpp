@@ -388,9 +388,9 @@ TEST(boot_map, says_no_memory_wherever_frames_run_out) {
   BootInfo* const info = info_with(kMemory);
   ASSERT(info != nullptr);
   // The root; three tables to the image; three to the direct map (one of 4 KiB pages); frame array: three
-  // tables and 3 x 4 frames; pageblocks: three tables and a frame; the slot: a table; devices and stacks: a common table and one each;
-  // kernel ranges: three tables.
-  constexpr unsigned kNeeded = 1 + 3 + 3 + (3 + 12) + (3 + 1) + 1 + 3 + 3;
+  // tables and 3 x 4 frames; pageblocks: three tables and a frame; the slot: a table; devices: two tables; kernel
+  // ranges: three.
+  constexpr unsigned kNeeded = 1 + 3 + 3 + (3 + 12) + (3 + 1) + 1 + 2 + 3;
   for (unsigned frames = 0; frames <= kNeeded; ++frames) {
     Ram ram(frames);
     ASSERT(ram.ok());

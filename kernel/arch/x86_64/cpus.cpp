@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "kernel/arch/x86_64/cpus.hpp"
 
+#include <utility>
+
 #include "kernel/arch/x86_64/boot_cpu.hpp"
 #include "mm/base/check.hpp"
 #include "mm/memory_manager.hpp"
@@ -39,8 +41,18 @@ Cpu& cpu_at(unsigned number) {
 std::span<memory::PerCpu* const> running_cpus() { return {blocks.data(), cpu_count()}; }
 unsigned cpu_count() { return count.load(std::memory_order_acquire); }
 
+void give_stacks(Cpu& cpu, const CpuStacks& stacks) {
+  constexpr std::array kSlots{std::pair{InterruptStack::double_fault, StackUse::double_fault},
+                              std::pair{InterruptStack::nmi, StackUse::nmi},
+                              std::pair{InterruptStack::machine_check, StackUse::machine_check},
+                              std::pair{InterruptStack::debug, StackUse::debug}};
+  cpu.stacks = stacks;
+  for (const auto& [slot, use] : kSlots) cpu.segments.set_stack(slot, stacks[use].top);
+  cpu.idle.stack = stacks[StackUse::idle];
+}
+
 // Whoever sums counters over the CPUs sees the block before the count.
-Cpu& add_cpu(std::uint32_t apic) {
+Cpu& add_cpu(std::uint32_t apic, const CpuStacks& stacks) {
   const unsigned number = cpu_count();
   CHECK(number < kMost);
   Cpu& cpu = cpu_at(number);
@@ -52,6 +64,7 @@ Cpu& add_cpu(std::uint32_t apic) {
   cpu.apic = apic;
   cpu.random = memory::Random{boot_cpu.random.next() ^ number};
   prepare_idle(cpu.idle, number);
+  give_stacks(cpu, stacks);
   blocks[number] = cpu.block;
   count.store(number + 1, std::memory_order_release);
   memory::manager().set_cpus(running_cpus());

@@ -7,6 +7,7 @@
 #include <span>
 
 #include "kernel/arch/x86_64/gdt.hpp"
+#include "kernel/arch/x86_64/stacks.hpp"
 #include "kernel/task/thread.hpp"
 #include "mm/base/platform.hpp"
 #include "mm/base/random.hpp"
@@ -22,6 +23,7 @@ struct alignas(64) Cpu {
   std::uint32_t apic = 0;           // [I] the number of its local APIC
   std::atomic<CpuState> state = CpuState::absent;
   Segments segments{};
+  CpuStacks stacks{};          // [I] once it runs; the idle one is also `idle`'s
   Thread idle{};               // runs when nothing else does
   Thread* previous = nullptr;  // the thread that switch_threads() has just left
   memory::Random random{1};    // interrupts off
@@ -54,9 +56,12 @@ Cpu& cpu_at(unsigned number);  // number < config::max_cpus
 std::span<memory::PerCpu* const> running_cpus();
 unsigned cpu_count();
 
-// A further CPU was prepared; its number. Precondition: fewer than config::max_cpus are there.
-Cpu& add_cpu(std::uint32_t apic);
-// It never came: forget it. Precondition: it is the last one.
+// A CPU's stacks from now on; before it loads its segments.
+void give_stacks(Cpu& cpu, const CpuStacks& stacks);
+
+// A further CPU was prepared, with those stacks. Precondition: fewer than config::max_cpus are there.
+Cpu& add_cpu(std::uint32_t apic, const CpuStacks& stacks);
+// It did not come in time: forget it, but for its stacks. Precondition: it is the last one.
 void drop_cpu(Cpu& cpu);
 
 }  // namespace kernel

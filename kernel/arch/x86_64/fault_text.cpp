@@ -9,6 +9,7 @@
 #include "kernel/arch/x86_64/trap.hpp"
 #include "kernel/image.hpp"
 #include "kernel/symbols.hpp"
+#include "kernel/task/thread.hpp"
 #include "mm/memory_manager.hpp"
 
 namespace kernel {
@@ -41,10 +42,10 @@ bool is_canonical(std::uint64_t address) {
   return static_cast<std::int64_t>(address << unused) >> unused == static_cast<std::int64_t>(address);
 }
 
-// "CPU 3", or the owner's name alone.
+// Whose stack that is. Only this CPU's own thread can be asked for its name without a lock.
 void write_owner(memory::Writer& out, const memory::FoundRange& range) {
-  out.text(range.owner.view());
-  if (range.kind == memory::RangeKind::stack) out.text(" ").number(range.number);
+  const Thread& mine = current_thread();
+  write_stack_owner(out, range, mine.number == range.number ? mine.title() : std::string_view{});
 }
 
 // What the address is in the window of kernel ranges; false outside of it.
@@ -59,12 +60,11 @@ bool write_kernel_range(memory::Writer& out, std::uint64_t address) {
   const memory::FoundRange range = found.take();
   out.text(range.guards({address}) ? "the guard page of " : "in ");
   if (range.kind == memory::RangeKind::stack) {
-    out.text("the stack of ");
+    out.text(range.state == memory::RangeState::leaving ? "the former stack of " : "the stack of ");
     write_owner(out, range);
   } else {
     out.text("the ").text(name_of(range.kind)).text(" range [").address(range.body.first.value).text(", ");
-    out.address(range.body.end.value).text(") of ");
-    write_owner(out, range);
+    out.address(range.body.end.value).text(") of ").text(range.owner.view());
   }
   out.text(", from ");
   write_return_address(out, range.caller);
@@ -74,6 +74,10 @@ bool write_kernel_range(memory::Writer& out, std::uint64_t address) {
 }  // namespace
 
 bool write_stack_overflow(memory::Writer& out, std::uint64_t address) {
+  if (const auto use = image_stack_at(address, StackPart::guard)) {
+    out.text("stack overflow: the ").text(name_of(*use)).text(" stack ran into its guard page");
+    return true;
+  }
   const auto found = memory::range_at_fault({address});
   if (!found.ok() || found.take().kind != memory::RangeKind::stack || !found.take().guards({address}))
     return false;
@@ -94,12 +98,10 @@ void write_region(memory::Writer& out, std::uint64_t address) {
     out.text("the zero page: a null pointer, or a member of one");
     return;
   }
-  if (const NamedStack* stack = stack_guarded_at(address)) {
-    out.text("the guard page of the ").text(stack->name).text(" stack");
-    return;
-  }
-  if (const NamedStack* stack = stack_holding(address)) {
-    out.text("the ").text(stack->name).text(" stack");
+  for (const StackPart part : {StackPart::guard, StackPart::body}) {
+    const auto use = image_stack_at(address, part);
+    if (!use) continue;
+    out.text(part == StackPart::guard ? "the guard page of the " : "the ").text(name_of(*use)).text(" stack");
     return;
   }
   if (write_kernel_range(out, address)) return;

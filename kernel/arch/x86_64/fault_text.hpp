@@ -18,9 +18,9 @@ void write_page_fault(memory::Writer& out, std::uint64_t address, std::uint64_t 
 // "the guard page of the boot stack", "the kernel's text", ...: what `address` is part of.
 void write_region(memory::Writer& out, std::uint64_t address);
 
-// "stack overflow of thread 7: ..." when `address` lies in the guard page of a stack that is a kernel range; else false and
-// nothing. Asks the ranges without their lock (MemoryManager::range_at_fault): the CPU that faults may hold it, and one
-// that was stopped may, too.
+// "stack overflow of thread 7: ..." when `address` lies in the guard page below a stack; else false and nothing. Asks the
+// ranges without their lock (MemoryManager::range_at_fault): the CPU that faults may hold it, and one that was stopped may,
+// too.
 bool write_stack_overflow(memory::Writer& out, std::uint64_t address);
 
 }  // namespace kernel

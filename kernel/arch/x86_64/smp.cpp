@@ -6,7 +6,6 @@
 #include "kernel/arch/x86_64/smp.hpp"
 
 #include <algorithm>
-#include <array>
 
 #include "kernel/acpi.hpp"
 #include "kernel/arch/x86_64/apic.hpp"
@@ -14,7 +13,6 @@
 #include "kernel/arch/x86_64/control.hpp"
 #include "kernel/arch/x86_64/cpu.hpp"
 #include "kernel/arch/x86_64/cpus.hpp"
-#include "kernel/arch/x86_64/stacks.hpp"
 #include "kernel/arch/x86_64/trap.hpp"
 #include "kernel/console.hpp"
 #include "kernel/task/scheduler.hpp"
@@ -85,47 +83,30 @@ void fill_page(PhysAddr page) {
 
 // ---- one CPU
 
-// Before the CPU is among those that run: the stacks of one that fails are unmapped
-// again, and all who run must answer that.
-Result<void> make_stacks(unsigned number) {
-  constexpr std::array<std::string_view, 5> kUses{"double fault", "NMI", "machine check", "debug", "idle"};
-  std::array<const NamedStack*, kUses.size()> made{};
-  for (std::size_t n = 0; n < kUses.size(); ++n) {
-    memory::TextBuffer<32> name;
-    name.text("CPU ").number(number).text(" ").text(kUses[n]);
-    const auto stack = make_stack(name.view());
-    if (!stack.ok()) {
-      while (n > 0) release_stack(*made[--n]);
-      return stack.error();
-    }
-    made[n] = stack.take();
-  }
-  Cpu& cpu = cpu_at(number);
-  constexpr std::array kSlots{InterruptStack::double_fault, InterruptStack::nmi,
-                              InterruptStack::machine_check, InterruptStack::debug};
-  for (std::size_t n = 0; n < kSlots.size(); ++n) cpu.segments.set_stack(kSlots[n], made[n]->stack->top());
-  cpu.idle.stack = made.back();
-  return {};
-}
-
 void send_startup(const Cpu& cpu, PhysAddr page) {
   const memory::InterruptsOff off;
   apic::send_startup(cpu.apic, page);
 }
 
-// True when it runs.
-bool start(Cpu& cpu, PhysAddr page) {
+enum class Answer : std::uint8_t {
+  runs,
+  none,    // and it never will: nobody took the ticket
+  silent,  // it took the ticket, and is on its stacks somewhere
+};
+
+Answer start(Cpu& cpu, PhysAddr page) {
   cpu_ticket_apic = cpu.apic;
   cpu_ticket_root = coronel_record.root;
   cpu_ticket_block = reinterpret_cast<std::uint64_t>(cpu.block);
   const std::atomic_ref<std::uint64_t> ticket(cpu_ticket_stack);
-  ticket.store(cpu.idle.stack->stack->top().value, std::memory_order_seq_cst);
+  ticket.store(cpu.idle.stack.top.value, std::memory_order_seq_cst);
   send_startup(cpu, page);
-  if (comes_within(cpu, kFirstWaitNs)) return true;
+  if (comes_within(cpu, kFirstWaitNs)) return Answer::runs;
   send_startup(cpu, page);
-  if (comes_within(cpu, kPatienceNs)) return true;
+  if (comes_within(cpu, kPatienceNs)) return Answer::runs;
   // Whoever takes the ticket comes; who finds none never will.
-  return ticket.exchange(0, std::memory_order_seq_cst) == 0 && comes_within(cpu, kPatienceNs);
+  if (ticket.exchange(0, std::memory_order_seq_cst) != 0) return Answer::none;
+  return comes_within(cpu, kPatienceNs) ? Answer::runs : Answer::silent;
 }
 
 void say_no_controllers(std::string_view why) {
@@ -175,15 +156,18 @@ void start_others(unsigned most, PhysAddr page) {
   wait_ns(kInitPauseNs);
   for (const std::uint8_t apic : madt.cpus()) {
     if (apic == boot_cpu.apic || cpu_count() >= most) continue;
-    if (!make_stacks(cpu_count()).ok()) {
+    const auto stacks = make_cpu_stacks(cpu_count());
+    if (!stacks.ok()) {
       Line().text("boot: no memory for the stacks of CPU ").number(cpu_count()).text("; it is left alone");
       break;
     }
-    Cpu& cpu = add_cpu(apic);
+    Cpu& cpu = add_cpu(apic, stacks.take());
     cpu.state.store(CpuState::starting, std::memory_order_release);
-    if (start(cpu, page)) continue;
+    const Answer answer = start(cpu, page);
+    if (answer == Answer::runs) continue;
     Line().text("boot: the CPU with APIC number ").number(apic).text(" does not answer; it is left alone");
     drop_cpu(cpu);
+    if (answer == Answer::none) release_cpu_stacks(cpu.stacks);
   }
   Line().text("boot: ").number(cpu_count()).text(" CPUs");
 }

@@ -1,175 +1,141 @@
 // SPDX-License-Identifier: MIT
-//
-// The window of made stacks is cut into slots of twice a stack's size, so that a stack's slot is found by division:
-//
-//   slot n   | never mapped                    | bytes, kernel_stack_kib |
-//                                 guard page ->|^ grows down             ^ next slot
-//
-// A stack that is given back is unmapped on every CPU before its frames are free.
 #include "kernel/arch/x86_64/stacks.hpp"
 
-#include <algorithm>
-#include <atomic>
-
+#include "kernel/arch/x86_64/cpus.hpp"
+#include "kernel/task/scheduler.hpp"
+#include "kernel/task/thread.hpp"
 #include "mm/base/check.hpp"
-#include "mm/base/format.hpp"
-#include "mm/base/sync.hpp"
-#include "mm/memory_manager.hpp"
-#include "mm/virtual/kernel_space.hpp"
-#include "mm/virtual/page_table.hpp"
 
 namespace kernel {
 
 namespace {
 
-using memory::Error;
+using memory::FoundRange;
+using memory::KernelStacks;
 using memory::Result;
 using memory::VirtAddr;
 
-constinit GuardedStack double_fault_stack{};
-constinit GuardedStack nmi_stack{};
-constinit GuardedStack machine_check_stack{};
-constinit GuardedStack debug_stack{};
-constinit GuardedStack idle_stack{};
+constinit ImageStack double_fault_stack{};
+constinit ImageStack nmi_stack{};
+constinit ImageStack machine_check_stack{};
+constinit ImageStack debug_stack{};
+constinit ImageStack idle_stack{};
 
-constinit const std::array<NamedStack, kBootStacks> named_stacks{{
-    {"boot", &boot_stack_guard},
-    {"double fault", &double_fault_stack},
-    {"NMI", &nmi_stack},
-    {"machine check", &machine_check_stack},
-    {"debug", &debug_stack},
-    {"idle", &idle_stack},
-}};
+constinit const std::array<const ImageStack*, kStackUses> in_image{
+    &boot_stack_guard, &double_fault_stack, &nmi_stack, &machine_check_stack, &debug_stack, &idle_stack};
 
-constexpr std::size_t kStackBytes = sizeof(GuardedStack::bytes);
-constexpr std::size_t kSlotBytes = 2 * kStackBytes;
-static_assert(kStackBytes >= memory::kPageSize);
-
-class MadeStacks {
- public:
-  Result<std::size_t> take();
-  void give_back(std::size_t slot);
-
- private:
-  std::array<bool, kMostMadeStacks> taken_{};
-};
-
-constinit memory::Guarded<MadeStacks, memory::Mutex<memory::Rank::range>> made_stacks;
-
-// Immutable while the slot's stack is in use.
-struct Slot {
-  std::array<char, 32> name{};
-  NamedStack stack{};
-};
-constinit std::array<Slot, kMostMadeStacks> slots{};
-constinit std::array<std::atomic<bool>, kMostMadeStacks> in_use{};
-
-VirtAddr stack_in(std::size_t slot) {
-  return memory::kernel_space::kStacks + slot * kSlotBytes + (kSlotBytes - kStackBytes);
+VirtAddr address_of(const std::byte* byte) { return {reinterpret_cast<std::uint64_t>(byte)}; }
+VirtAddr guard_of(const ImageStack& stack) { return address_of(stack.guard.data()); }
+KernelStack body_of(const ImageStack& stack) {
+  const VirtAddr bottom = address_of(stack.bytes.data());
+  return {bottom, bottom + stack.bytes.size()};
 }
 
-// Nobody uses it any more.
-void unmap_slot(std::size_t slot) {
-  memory::FlushBatch flush(memory::kernel_tables());
-  CHECK(memory::kernel_tables().unmap(stack_in(slot), kStackBytes, flush, memory::Unmapped::drop).ok());
-}
+KernelStacks& made_stacks() { return memory::manager().addresses().stacks(); }
 
-Result<void> map_slot(std::size_t slot) {
-  std::array<memory::FrameNumber, kStackBytes / memory::kPageSize> frames{};
-  std::size_t had = 0;
-  Result<void> done = Error::ok;
-  for (; had < frames.size() && done.ok(); ++had) {
-    const auto frame = memory::manager().alloc_pages(memory::Order{0});
-    if (!frame.ok()) {
-      done = frame.error();
-      break;
-    }
-    frames[had] = frame.take();
-  }
-  if (done.ok())
-    done = memory::kernel_tables().map_pages(stack_in(slot), frames, {.access = memory::Access::read_write});
-  if (done.ok()) return done;
-  while (had > 0) CHECK(memory::manager().free_pages(frames[--had], memory::Order{0}).ok());
-  return done;
-}
-
-Result<std::size_t> MadeStacks::take() {
-  for (std::size_t slot = 0; slot < kMostMadeStacks; ++slot) {
-    if (taken_[slot]) continue;
-    TRY(map_slot(slot));
-    taken_[slot] = true;
-    return slot;
-  }
-  return Error::too_big;
-}
-
-void MadeStacks::give_back(std::size_t slot) {
-  unmap_slot(slot);
-  taken_[slot] = false;
-}
-
-// The slot whose memory, with its guard, holds the address; kMostMadeStacks: none.
-std::size_t slot_of(std::uint64_t address) {
-  const std::uint64_t first = memory::kernel_space::kStacks.value;
-  if (address < first || address >= first + kMostMadeStacks * kSlotBytes) return kMostMadeStacks;
-  return (address - first) / kSlotBytes;
+// A CPU that could run on `address`: by its own record, which no change of ranges can hide.
+Result<KernelStack> stack_of_cpu(const Cpu& cpu, VirtAddr address) {
+  for (const KernelStack& stack : cpu.stacks.stacks)
+    if (stack.holds(address)) return stack;
+  const KernelStack running = scheduler::running_on(cpu).stack;
+  if (running.holds(address)) return running;
+  return memory::Error::not_found;
 }
 
 }  // namespace
 
-const std::array<NamedStack, kBootStacks>& stacks() { return named_stacks; }
-
-Result<const NamedStack*> make_stack(std::string_view name) {
-  const std::size_t number = TRY(made_stacks.with([](MadeStacks& all) { return all.take(); }));
-  Slot& slot = slots[number];
-  auto* const stack = reinterpret_cast<GuardedStack*>(stack_in(number).value - memory::kPageSize);
-  std::ranges::fill(stack->bytes, std::byte{0});
-  memory::Writer text(slot.name.data(), slot.name.size());
-  text.text(name);
-  slot.stack = {text.view(), stack};
-  in_use[number].store(true, std::memory_order_release);
-  return &slot.stack;
+std::string_view name_of(StackUse use) {
+  constexpr std::array<std::string_view, kStackUses> kNames{"boot",          "double fault", "NMI",
+                                                            "machine check", "debug",        "idle"};
+  return kNames[static_cast<std::size_t>(use)];
 }
 
-void release_stack(const NamedStack& stack) {
-  const std::size_t number = slot_of(stack.stack->bottom().value);
-  CHECK(number < kMostMadeStacks && in_use[number].exchange(false));
-  made_stacks.with([&](MadeStacks& all) { all.give_back(number); });
+// ---- the boot CPU's
+
+CpuStacks image_stacks() {
+  CpuStacks found;
+  for (std::size_t use = 0; use < kStackUses; ++use) found.stacks[use] = body_of(*in_image[use]);
+  return found;
 }
 
-const NamedStack* made_stack(std::size_t slot) {
-  return in_use[slot].load(std::memory_order_acquire) ? &slots[slot].stack : nullptr;
-}
-
-std::array<VirtAddr, kBootStacks> kernel_guard_pages() {
-  std::array<VirtAddr, kBootStacks> pages{};
-  for (std::size_t i = 0; i < kBootStacks; ++i) pages[i] = named_stacks[i].stack->guard_page();
+std::array<VirtAddr, kStackUses> kernel_guard_pages() {
+  std::array<VirtAddr, kStackUses> pages{};
+  for (std::size_t use = 0; use < kStackUses; ++use) pages[use] = guard_of(*in_image[use]);
   return pages;
 }
 
-std::size_t NamedStack::high_water_bytes() const {
-  std::size_t untouched = 0;
-  while (untouched < stack->bytes.size() && stack->bytes[untouched] == std::byte{0}) ++untouched;
-  return stack->bytes.size() - untouched;
+std::optional<StackUse> image_stack_at(std::uint64_t address, StackPart part) {
+  for (std::size_t use = 0; use < kStackUses; ++use) {
+    const VirtAddr guard = guard_of(*in_image[use]);
+    const KernelStack body = body_of(*in_image[use]);
+    const bool inside = part == StackPart::body ? body.holds({address})
+                                                : guard.value <= address && address < body.bottom.value;
+    if (inside) return static_cast<StackUse>(use);
+  }
+  return std::nullopt;
 }
 
-const NamedStack* stack_guarded_at(std::uint64_t address) {
-  for (const NamedStack& stack : named_stacks) {
-    const VirtAddr guard = stack.stack->guard_page();
-    if (address >= guard.value && address < guard.value + memory::kPageSize) return &stack;
+// ---- a further CPU's
+
+Result<CpuStacks> make_cpu_stacks(unsigned cpu) {
+  CpuStacks made;
+  for (std::size_t use = static_cast<std::size_t>(StackUse::double_fault); use < kStackUses; ++use) {
+    const auto stack = made_stacks().allocate(memory::Origin::here("CPU", cpu));
+    if (!stack.ok()) {
+      release_cpu_stacks(made);
+      return stack.error();
+    }
+    made.stacks[use] = stack.take();
   }
-  const std::size_t slot = slot_of(address);
-  if (slot == kMostMadeStacks || address >= stack_in(slot).value) return nullptr;
-  return made_stack(slot);
+  return made;
 }
 
-const NamedStack* stack_holding(std::uint64_t address) {
-  for (const NamedStack& stack : named_stacks) {
-    if (stack.contains(address)) return &stack;
+// Whoever gives them back has too little memory, or never needs so many again: none is kept.
+void release_cpu_stacks(CpuStacks& stacks) {
+  for (KernelStack& stack : stacks.stacks) {
+    if (stack == KernelStack{}) continue;
+    CHECK(made_stacks().release(stack).ok());
+    stack = KernelStack{};
   }
-  const std::size_t slot = slot_of(address);
-  if (slot == kMostMadeStacks || address < stack_in(slot).value) return nullptr;
-  return made_stack(slot);
+  made_stacks().shrink();
+}
+
+// ---- all of them
+
+std::uint64_t high_water_bytes(const KernelStack& stack) {
+  const auto* const words = reinterpret_cast<const std::uint64_t*>(stack.bottom.value);
+  return KernelStacks::used_bytes({words, (stack.top - stack.bottom) / sizeof *words});
+}
+
+Result<KernelStack> stack_holding(std::uint64_t address) {
+  if (const auto use = image_stack_at(address, StackPart::body))
+    return body_of(*in_image[static_cast<std::size_t>(*use)]);
+  for (unsigned n = 0; n < cpu_count(); ++n)
+    if (const auto found = stack_of_cpu(cpu_at(n), {address}); found.ok()) return found;
+  const FoundRange range = TRY(memory::range_at_fault({address}));
+  const KernelStack stack{range.body.first, range.body.end};
+  if (range.kind != memory::RangeKind::stack || range.state != memory::RangeState::allocated ||
+      !stack.holds({address}))
+    return memory::Error::not_found;
+  return stack;
+}
+
+void write_stack_owner(memory::Writer& out, const FoundRange& range, std::string_view title) {
+  out.text(range.owner.view()).text(" ").number(range.number);
+  if (range.owner == memory::RangeOwner("thread")) {
+    if (!title.empty()) out.text(" ").text(title);
+    return;
+  }
+  if (range.number >= memory::config::max_cpus) return;
+  const CpuStacks& stacks = cpu_at(range.number).stacks;
+  for (std::size_t use = 0; use < kStackUses; ++use)
+    if (stacks.stacks[use].bottom == range.body.first)
+      out.text(" ").text(name_of(static_cast<StackUse>(use)));
+}
+
+std::string_view title_of_thread(std::uint32_t number) {
+  const Thread* const thread = thread_from(number);
+  return thread != nullptr && thread->number == number ? thread->title() : std::string_view{};
 }
 
 }  // namespace kernel

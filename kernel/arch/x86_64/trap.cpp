@@ -11,7 +11,7 @@
 #include "kernel/arch/x86_64/gdt.hpp"
 #include "kernel/arch/x86_64/ipi.hpp"
 #include "kernel/arch/x86_64/pic.hpp"
-#include "kernel/arch/x86_64/stacks.hpp"
+#include "kernel/arch/x86_64/probe.hpp"
 #include "kernel/panic.hpp"
 #include "kernel/symbols.hpp"
 #include "kernel/task/scheduler.hpp"
@@ -104,14 +104,8 @@ bool handle_on_own_block(std::uint64_t vector) {
 
 // A page fault that finds no stack to push on arrives as a double fault: the address or the stack pointer
 // then points into, or just below the top of, a guard page.
-const NamedStack* overflowed_stack(const TrapFrame& frame) {
-  if (const NamedStack* stack = stack_guarded_at(frame.rsp)) return stack;
-  if (const NamedStack* stack = stack_guarded_at(frame.rsp - 1)) return stack;
-  return stack_guarded_at(cpu::cr2());
-}
-
-// The same for stacks of CPUs and threads, which are kernel ranges.
-void write_range_overflow(memory::Writer& why, const TrapFrame& frame) {
+void write_double_fault(memory::Writer& why, const TrapFrame& frame) {
+  why.text("double fault");
   memory::TextBuffer<200> overflow;
   for (const std::uint64_t address : {frame.rsp, frame.rsp - 1, cpu::cr2()}) {
     if (!write_stack_overflow(overflow, address)) continue;
@@ -129,15 +123,7 @@ void write_range_overflow(memory::Writer& why, const TrapFrame& frame) {
       why.text("NMI: asked from outside where this CPU is");
       break;
     case kPageFault: write_page_fault(why, cpu::cr2(), frame.error); break;
-    case kDoubleFault:
-      why.text("double fault");
-      if (const NamedStack* stack = overflowed_stack(frame)) {
-        why.clear();
-        why.text("stack overflow: the ").text(stack->name).text(" stack ran into its guard page");
-      } else {
-        write_range_overflow(why, frame);
-      }
-      break;
+    case kDoubleFault: write_double_fault(why, frame); break;
     case kGeneralProtection:
     case 10:
     case 11:
@@ -260,5 +246,6 @@ void write_registers(memory::Sink& out, const TrapFrame& frame) {
 extern "C" void trap(kernel::TrapFrame* frame) {
   using namespace kernel;
   if (frame->vector >= kFirstIrq && handle_on_own_block(frame->vector)) return;
+  if (frame->vector == kPageFault && ends_probe(*frame)) return;
   report(*frame);
 }

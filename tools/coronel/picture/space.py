@@ -19,11 +19,11 @@ from coronel.mm.zones import Physical
 
 HALF = 1 << 64
 # Where the kernel is linked, and the small windows above it (mm/virtual/kernel_space.hpp).
-IMAGE, WINDOWS, DEVICES, STACKS = (
+IMAGE, WINDOWS, DEVICES, SCRATCH = (
     0xFFFF_FFFF_8000_0000,
     0xFFFF_FFFF_BFF0_0000,
     0xFFFF_FFFF_C000_0000,
-    0xFFFF_FFFF_E000_0000,
+    0xFFFF_FFFF_F000_0000,
 )
 PAGES = {1 << 12: "4 KiB", 1 << 21: "2 MiB", 1 << 30: "1 GiB"}
 
@@ -110,8 +110,8 @@ def _sections(tables: Tables, ranges: AddressRanges | None) -> list[Section]:
         Section("pageblocks", blocks, blocks + (frames >> 9) * block_bytes),
         Section("kernel image", IMAGE, WINDOWS),
         Section("windows", WINDOWS, DEVICES),
-        Section("devices", DEVICES, STACKS),
-        Section("stacks", STACKS, HALF),
+        Section("devices", DEVICES, SCRATCH),
+        Section("scratch", SCRATCH, HALF),
     ]
     if ranges is not None:
         first, end = ranges.window

@@ -21,9 +21,11 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass, field
 
-from coronel.errors import ValidationError
+from coronel.errors import DecodeError, ValidationError
+from coronel.mm.layout import Struct
 from coronel.mm.problem import Findings, Problem
-from coronel.task.tasks import ANY_CPU, NEVER, Cpu, CpuRegisters, Queue, Tasks, Thread
+from coronel.mm.ranges import KernelRange, read_ranges
+from coronel.task.tasks import ANY_CPU, NEVER, Cpu, CpuRegisters, Queue, Stack, Tasks, Thread
 
 SAVED = 7 * 8  # bytes that the change of threads leaves on a stack: six registers and where it returns to
 HASH = 0x9E37_79B9_7F4A_7C15
@@ -66,6 +68,15 @@ def check_tasks(tasks: Tasks, registers: CpuRegisters | None = None) -> TaskWalk
     return _Check(tasks, registers or {}).run()
 
 
+def _stack_ranges(tasks: Tasks) -> dict[int, KernelRange]:
+    """The kernel ranges that somebody has, by where their bodies begin."""
+    try:
+        found = read_ranges(tasks.tables)
+    except DecodeError:
+        return {}
+    return {one.body[0]: one for one in found.taken} if found is not None else {}
+
+
 class _Check:
     def __init__(self, tasks: Tasks, registers: CpuRegisters) -> None:
         self.tasks = tasks
@@ -78,6 +89,7 @@ class _Check:
             for cpu in tasks.cpus
         ) and bool(tasks.cpus)
         self.idle = {cpu.home.address_of("idle") for cpu in tasks.cpus}
+        self.ranges = _stack_ranges(tasks)
         # Of each thread: the queues of each kind that it is in.
         self.ready: dict[int, list[Cpu]] = {}
         self.sleeps: dict[int, list[Cpu]] = {}
@@ -171,6 +183,7 @@ class _Check:
                 add(cpu.label, name, expected, record[name], why, record.address_of(name))
         if not cpu.home["state"].known:
             add(cpu.label, "state", "a CpuState", str(cpu.home["state"]), "", cpu.home.address_of("state"))
+        self._cpu_stacks(cpu)
         twins = [one for one in self.tasks.cpus if one.home["apic"] == cpu.home["apic"]]
         if twins[0] is not cpu:
             names = (cpu.label, twins[0].label)
@@ -190,6 +203,21 @@ class _Check:
             where = f"{running.stack.bottom:#x} to {running.stack.top:#x}"
             why = "the CPU's stack pointer is not in the stack of its thread"
             add((cpu.label, running.label), "rsp", where, f"{at.stack_pointer:#x}", why)
+
+    def _cpu_stacks(self, cpu: Cpu) -> None:
+        """A CPU's own; the last one is also its idle thread's. Those of the boot CPU are no ranges."""
+        stacks = cpu.home["stacks"]["stacks"]
+        for record in stacks:
+            found = Stack(int(record["bottom"]), int(record["top"]))
+            if found.top == 0 or not self._is_range(found):
+                continue
+            self._owner((cpu.label,), record, found, ("CPU", cpu.number))
+        idle = cpu.home["idle"]["stack"]
+        for name in ("bottom", "top"):
+            if stacks[-1][name] != idle[name]:
+                names = (cpu.label, f"Thread {cpu.home['idle']['number']}")
+                why, place = "the stack of its idle thread", stacks[-1].address_of(name)
+                self.findings.add(names, "stacks", f"{idle[name]:#x}", f"{stacks[-1][name]:#x}", why, place)
 
     # -- queues
 
@@ -258,8 +286,14 @@ class _Check:
     def _stack(self, thread: Thread) -> None:
         place = thread.record.address_of("stack")
         if thread.stack is None:
-            self.findings.add(thread.label, "stack", "a stack", f"{thread.record['stack']:#x}", "none", place)
+            found = "{bottom:#x} to {top:#x}".format(
+                **{n: thread.record["stack"][n] for n in ("bottom", "top")}
+            )
+            self.findings.add(thread.label, "stack", "a stack", found, "none is there", place)
             return
+        if self._is_range(thread.stack) and thread.address not in self.idle:
+            owner = ("thread", thread.number)
+            self._owner((thread.label,), thread.record["stack"], thread.stack, owner)
         pointer = int(thread.record["stack_pointer"])
         if thread.on_cpu:
             return
@@ -268,6 +302,19 @@ class _Check:
             why = "it is not in the thread's stack"
             place = thread.record.address_of("stack_pointer")
             self.findings.add(thread.label, "stack_pointer", where, f"{pointer:#x}", why, place)
+
+    def _is_range(self, stack: Stack) -> bool:
+        """Whether a range begins there. One may be missed: who changes ranges has its interrupts on."""
+        return stack.bottom in self.ranges
+
+    def _owner(self, names: tuple[str, ...], record: Struct, stack: Stack, owner: tuple[str, int]) -> None:
+        """The range has that stack's size, kind, and owner."""
+        one = self.ranges[stack.bottom]
+        found = (one.kind, one.body[1], one.owner, int(one.record["number"]))
+        if found != ("stack", stack.top, *owner):
+            why = f"the range is {one}"
+            wanted = f"a stack of {owner[0]} {owner[1]}, to {stack.top:#x}"
+            self.findings.add((*names, one.name), "stack", wanted, str(found), why, record.address)
 
     def _place(self, thread: Thread) -> None:
         """In exactly the queues that its state says."""

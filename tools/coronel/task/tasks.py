@@ -13,6 +13,7 @@ from coronel.mm.slabs import List, follow
 ANY_CPU = 0xFFFF_FFFF
 NEVER = (1 << 64) - 1
 MOST_QUEUES = 4096
+WORD = 8
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,9 @@ class Thread:
         """The most bytes of its stack that were ever in use; DecodeError when it cannot be read."""
         if self.stack is None:
             raise DecodeError(f"{self.label} has no stack")
-        data = tables.memory.read(self.stack.bottom, self.stack.top - self.stack.bottom)
-        return len(data.lstrip(b"\0"))
+        first = self.stack.bottom + WORD  # above the canary
+        data = tables.memory.read(first, self.stack.top - first)
+        return -(-len(data.lstrip(b"\0")) // WORD) * WORD
 
 
 @dataclass(frozen=True)
@@ -221,11 +223,10 @@ def _read_thread(found: Tasks, address: int) -> None:
 
 
 def _stack_of(tables: Tables, thread: Struct) -> Stack | None:
+    stack = Stack(int(thread["stack"]["bottom"]), int(thread["stack"]["top"]))
+    if stack.top - stack.bottom != tables.option("kernel_stack_kib") << 10:
+        return None
     try:
-        named = tables.read("NamedStack", thread["stack"])
-        first = int(named["stack"])
-        inside = tables.type("GuardedStack")["bytes"]
-        stack = Stack(first + inside.offset, first + inside.offset + inside.size)
         tables.memory.read(stack.bottom, 8)
         tables.memory.read(stack.top - 8, 8)
     except DecodeError:
