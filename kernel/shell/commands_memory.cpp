@@ -263,13 +263,17 @@ void describe_report(memory::Inspector& out, const CpuStressReport& report, std:
   out.hex("seed", seed);
   out.number("cpus", cpu_count(), Unit::none);
   out.number("operations", as_number(report.operations), Unit::none);
-  out.number("allocations", as_number(report.allocations), Unit::none);
-  out.number("releases", as_number(report.releases), Unit::none);
   out.number("refused", as_number(report.refused), Unit::none);
-  out.number("remaps", as_number(report.remaps), Unit::none);
-  out.number("reads", as_number(report.reads), Unit::none);
-  out.number("crossings", as_number(report.crossings), Unit::none);
   out.number("shootdowns", as_number(report.shootdowns), Unit::none);
+  out.begin_array("paths", Layout::table);
+  for (std::size_t path = 0; path < kStressPaths; ++path) {
+    out.begin_object("", Layout::row);
+    out.text("path", name_of(static_cast<StressPath>(path)));
+    out.number("count", as_number(report.paths[path]), Unit::none);
+    out.text("what", text_of(static_cast<StressPath>(path)));
+    out.end_object();
+  }
+  out.end_array();
   out.end_object();
 }
 
