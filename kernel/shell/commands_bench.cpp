@@ -118,7 +118,7 @@ Status run_threads_bench(Call& call) {
   }();
   if (!spent.ok()) return call.fail(spent.error(), memory::text_of(spent.error()));
   call.out().begin_object("", Layout::lines);
-  describe_unit(call.out());
+  call.out().text("unit", unit_of_ticks());
   call.out().begin_array("cases", Layout::table);
   describe(call.out(), kCreateJoin, spent.take());
   call.out().end_array();

@@ -376,7 +376,7 @@ TEST(boot_map, every_window_has_its_entry_in_the_root) {
     for (const VirtAddr window :
          {kernel_space::kDirectMap, kernel_space::kVmalloc, kernel_space::kVmallocEnd - 1,
           kernel_space::kFrameArray, kernel_space::kPageblocks, kernel_space::kImage, kernel_space::kDevices,
-          kernel_space::kStacks, kernel_space::kScratch, kernel_space::kWindows, kernel_space::kSlot})
+          kernel_space::kScratch, kernel_space::kWindows, kernel_space::kSlot})
       EXPECT((ram.entry(made.root().value, window.value >> top & 511) & 1) != 0);
   }
 }
