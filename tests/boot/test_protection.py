@@ -23,6 +23,7 @@ PAGEBLOCKS = 0xFFFF_E800_0000_0000
 IMAGE = 0xFFFF_FFFF_8000_0000
 DEVICES = 0xFFFF_FFFF_C000_0000
 STACKS = 0xFFFF_FFFF_E000_0000
+VMALLOC = 0xFFFF_C000_0000_0000  # ranges, which stacks of threads are, too
 FRAME_BYTES, PAGEBLOCK_BYTES, FRAMES_IN_BLOCK = 32, 128, 512
 
 CR0_WRITE_PROTECT, CR4_GLOBAL, EFER_NO_EXECUTE = 1 << 16, 1 << 7, 1 << 11
@@ -155,6 +156,7 @@ def test_the_window_of_devices_has_the_interrupt_controllers_uncached(space: Spa
 
 def test_one_cpu_makes_no_stacks(space: Space) -> None:
     assert space.window(STACKS, 1 << 64) == []
+    assert space.window(VMALLOC, FRAME_ARRAY) == []
 
 
 def test_below_every_stack_is_a_page_that_is_not_there(space: Space) -> None:

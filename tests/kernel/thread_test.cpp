@@ -379,9 +379,7 @@ TEST(thread, none_is_left_where_memory_was_missing) {
 
 TEST(stacks, of_a_cpu_come_all_or_none) {
   const Quiet quiet;
-  EXPECT(kernel::run_on(
-             0, [](void*) {}, nullptr)
-             .ok());
+  EXPECT(kernel::run_on(0, [](void*) {}, nullptr).ok());
   const unsigned refused =
       count_refusals([] { return kernel::make_cpu_stacks(memory::config::max_cpus - 1); },
                      [](kernel::CpuStacks stacks) {
