@@ -1,5 +1,8 @@
 """The mutation runner, on a tree of three files and a Makefile of ten lines."""
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -138,3 +141,20 @@ def test_the_real_table_is_well_formed() -> None:
     for mutation in load(root):
         text = (root / mutation.file).read_text(encoding="utf-8")
         assert text.count(mutation.old) == 1, f"{mutation.name}: `old` must occur once in {mutation.file}"
+
+
+def test_every_test_that_is_named_exists() -> None:
+    """One that was split or renamed kills nothing any more, which only a run of the whole list would tell."""
+    root = Path(__file__).resolve().parents[2]
+    named = [mutation.test.partition(":") for mutation in load(root)]
+    nodes = sorted({what for kind, _, what in named if kind == "pytest"})
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *nodes],
+        cwd=root, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    sources = "".join(path.read_text(encoding="utf-8") for path in (root / "tests").glob("*/*_test.cpp"))
+    tests = {f"{suite}.{name}" for suite, name in re.findall(r"\bTEST\((\w+), (\w+)\)", sources)}
+    suites = {test.partition(".")[0] for test in tests}
+    units = {what for kind, _, what in named if kind != "pytest"}
+    assert units - tests - suites == set()
