@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 
 import pytest
 
@@ -18,3 +20,18 @@ def pseudo_terminals() -> None:
         pytest.skip(f"this machine gives no pseudo-terminals: {error}")
     for end in ends:
         os.close(end)
+
+
+@pytest.fixture
+def heeded_signals() -> Iterator[None]:
+    """What ends a program ends those that the test starts: a run in the background, or under nohup, ignores
+    some of it, and so would they.
+    """
+    ignored = [
+        number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_IGN
+    ]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)

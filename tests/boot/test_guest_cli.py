@@ -155,6 +155,7 @@ def test_a_guest_that_dies_is_noticed_while_the_input_waits(broken: Broken) -> N
         assert process.wait(20) == 1
 
 
+@pytest.mark.usefixtures("heeded_signals")
 @pytest.mark.parametrize(
     ("blow", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, -15), (signal.SIGKILL, -9)]
 )

@@ -58,6 +58,7 @@ def commands_with(marker: str) -> list[str]:
     return found
 
 
+@pytest.mark.usefixtures("heeded_signals")
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_nothing_outlives_its_starter(broken: Broken, tmp_path: Path, blow: signal.Signals) -> None:
     marker = f"coronel-{os.getpid()}-{blow.name}"

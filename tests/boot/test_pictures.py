@@ -263,7 +263,7 @@ def processes_of(kernel: Path, session: int) -> list[str]:
     return [line for line in found if str(kernel) in line]
 
 
-@pytest.mark.usefixtures("pseudo_terminals")
+@pytest.mark.usefixtures("pseudo_terminals", "heeded_signals")
 @pytest.mark.parametrize("words", [["map", "--live"], ["top", "--interval", "0.1"]])
 @pytest.mark.parametrize("end", ["interrupt", "terminate", "poweroff"])
 def test_a_live_view_moves_and_leaves_nothing_behind(
