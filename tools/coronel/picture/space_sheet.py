@@ -152,9 +152,13 @@ def _section(section: Section, y: float) -> Iterator[Item]:
 
 
 def _scale(shown: int, y: float) -> Iterator[Item]:
-    """A bar as long as a round number of bytes is in a strip that shows so many."""
+    """A bar as long as a round number of bytes is in a strip that shows so many; none where a page would
+    reach into the addresses at the strip's ends, for then its few pages are plain to see.
+    """
     size = max(1 << 12, 1 << int(math.log2(shown * SCALE / INSIDE)))
     width = INSIDE * size / shown
+    if width > INSIDE / 3:
+        return
     x = WIDTH / 2 - width
     yield Box(x, y - 1, width, 2, FAINT)
     for end in (x, x + width - 1):
