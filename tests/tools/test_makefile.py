@@ -37,14 +37,18 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def own_environment() -> dict[str, str]:
+    """Without what the make that runs these tests tells its children: its flags, its jobs."""
+    foreign = ("MAKE", "MFLAGS", "ROOTLESS")
+    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+
+
 def make(tree: Path, *arguments: str, code: int = 0) -> list[str]:
     """Run make; return the sources it compiled and what it linked."""
-    foreign = ("MAKE", "MFLAGS", "ROOTLESS")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     done = subprocess.run(
         ["make", *arguments],
         cwd=tree,
-        env=environment,
+        env=own_environment(),
         capture_output=True,
         text=True,
         timeout=90,
@@ -177,8 +181,9 @@ def test_unpacked_tools_come_first(tree: Path) -> None:
 def test_cpus_and_arguments_reach_the_command() -> None:
     def command(*words: str) -> str:
         done = subprocess.run(
-            ["make", "-n", "--no-print-directory", *words, "run"],
+            ["make", "-n", *words, "run"],
             cwd=ROOT,
+            env=own_environment(),
             capture_output=True,
             text=True,
             timeout=90,
