@@ -90,11 +90,15 @@ Result<void*> Kmalloc::allocate_large(std::size_t bytes, Gfp flags, std::uint64_
   return static_cast<void*>(object);
 }
 
+// The number of the cache for so many bytes below 16 MiB.
+std::size_t Kmalloc::dma_class(std::size_t bytes) {
+  return kClasses + std::bit_width((std::max<std::size_t>(bytes, 8) - 1) / 8);
+}
+
 [[gnu::noinline]] Result<void*> Kmalloc::allocate_slowly(std::size_t bytes, Gfp flags) {
   if (!memory::valid(flags) || has(flags, Gfp::highmem)) return Error::invalid;
   if (bytes > kMaxClassBytes) return allocate_large(bytes, flags);
-  const std::size_t power = std::bit_width((std::max<std::size_t>(bytes, 8) - 1) / 8);
-  return caches_[kClasses + power].allocate(flags);
+  return caches_[dma_class(bytes)].allocate(flags);
 }
 
 [[gnu::noinline]] Result<void*> Kmalloc::allocate_zeroed(std::size_t bytes, Gfp flags) {
@@ -216,8 +220,7 @@ Result<void> Kmalloc::release_large(FrameNumber number) {
 Result<void*> Kmalloc::allocate_from(std::size_t bytes, Gfp flags, std::uint64_t site) {
   if (!memory::valid(flags) || has(flags, Gfp::highmem)) return Error::invalid;
   if (bytes > kMaxServed) return allocate_large(bytes, flags, site);
-  const std::size_t power = std::bit_width((std::max<std::size_t>(bytes, 8) - 1) / 8);
-  KmemCache& cache = caches_[has(flags, Gfp::dma) ? kClasses + power : size_class(bytes)];
+  KmemCache& cache = caches_[has(flags, Gfp::dma) ? dma_class(bytes) : size_class(bytes)];
   return cache.allocate_watched(flags, std::max<std::size_t>(bytes, 1), site);
 }
 

@@ -64,7 +64,8 @@ class Kmalloc {
   // allocate(). Fails as allocate() and release() do; then `object` is as it was.
   Result<void*> resize(void* object, std::size_t bytes, Gfp flags = Gfp::kernel);
 
-  // Bytes that may be used at `object`, in a guarded profile just those that were asked for; the misuse that release() would say.
+  // Bytes that may be used at `object`, in a guarded profile just those that were asked for; the misuse that release()
+  // would say.
   Result<std::size_t> usable_bytes(const void* object) const;
   Error misuse_of(const void* object) const;
 
@@ -76,6 +77,7 @@ class Kmalloc {
   static constexpr unsigned kDmaClasses = 11;  // the powers of two
   static constexpr unsigned kCaches = kClasses + kDmaClasses;
 
+  static std::size_t dma_class(std::size_t bytes);
   Result<void*> allocate_slowly(std::size_t bytes, Gfp flags);
   Result<void> release_slowly(void* object);
   Result<void*> allocate_large(std::size_t bytes, Gfp flags, std::uint64_t site = 0);

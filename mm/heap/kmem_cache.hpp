@@ -179,6 +179,9 @@ class KmemCache {
   void resize_watched(void* object, std::size_t requested);
   bool watched() const { return records_ == SlabCut::Records::outside; }
   static object_guard::Place place_of(const Slab& slab, std::uint64_t index);
+  const std::uint8_t* damage_of_free(const object_guard::Place& place) const;
+  struct Watched;
+  Watched watched_at(const void* object) const;
 
   // The fast paths, for Kmalloc, too.
   static void* take_loaded(SlotHold& hold);

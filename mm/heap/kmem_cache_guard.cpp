@@ -37,11 +37,31 @@ const std::uint8_t* KmemCache::damage_at(const Slab& slab, std::uint64_t address
   const std::uint64_t index = slab.index_of(address);
   if (!slab.cache->watched() || index >= slab.objects) return nullptr;
   const object_guard::Place place = place_of(slab, index);
-  const bool allocated = object_is(slab.states()[index], ObjectState::allocated);
-  if (const std::uint8_t* const wrong = place.damage_before(); wrong != nullptr) return wrong;
-  if (!allocated && slab.cache->construct_ == nullptr)
-    if (const std::uint8_t* const wrong = place.damage_inside(); wrong != nullptr) return wrong;
-  return place.damage_behind(allocated ? slab.track(index).requested : place.bytes);
+  if (!object_is(slab.states()[index], ObjectState::allocated)) return slab.cache->damage_of_free(place);
+  const std::uint8_t* const wrong = place.damage_before();
+  return wrong != nullptr ? wrong : place.damage_behind(slab.track(index).requested);
+}
+
+// The first byte in or around a free object that somebody wrote to; null where there is none (G1, G2).
+const std::uint8_t* KmemCache::damage_of_free(const object_guard::Place& place) const {
+  const std::uint8_t* wrong = place.damage_before();
+  if (wrong == nullptr && construct_ == nullptr) wrong = place.damage_inside();
+  return wrong != nullptr ? wrong : place.damage_behind(place.bytes);
+}
+
+// An object of this cache, found by its address.
+struct KmemCache::Watched {
+  Slab& slab;
+  std::uint64_t index;
+  object_guard::Place place;
+
+  ObjectTrack& track() const { return slab.track(index); }
+};
+
+KmemCache::Watched KmemCache::watched_at(const void* object) const {
+  Slab& slab = *slab_at(object);
+  const std::uint64_t index = slab.index_of(reinterpret_cast<std::uint64_t>(object));
+  return {slab, index, place_of(slab, index)};
 }
 
 void KmemCache::guard_new(Slab& slab) {
@@ -61,19 +81,15 @@ Result<void*> KmemCache::allocate_watched(Gfp flags, std::size_t requested, std:
   void* const object = TRY(take(flags));
   if (!watched()) return object;
   if constexpr (config::debug_slab) {
-    Slab& slab = *slab_at(object);
-    const std::uint64_t index = slab.index_of(reinterpret_cast<std::uint64_t>(object));
-    const object_guard::Place place = place_of(slab, index);
-    const std::uint8_t* wrong = place.damage_before();
-    if (wrong == nullptr && construct_ == nullptr) wrong = place.damage_inside();
-    if (wrong == nullptr) wrong = place.damage_behind(place.bytes);
+    const Watched found = watched_at(object);
+    const std::uint8_t* const wrong = damage_of_free(found.place);
     if (wrong != nullptr && heap_.witness() != nullptr) {
       MisuseReport report = report_on_object(heap_, Error::use_after_free, object);
       report.address = reinterpret_cast<std::uint64_t>(wrong);
       heap_.witness()->tell(report, site);
     }
-    slab.track(index) = {.allocated = HeapCall::from(site), .freed = {}, .requested = requested};
-    place.lay_zones(requested);
+    found.track() = {.allocated = HeapCall::from(site), .freed = {}, .requested = requested};
+    found.place.lay_zones(requested);
   }
   if constexpr (config::init_on_alloc)
     if (construct_ == nullptr) std::memset(object, 0, requested);
@@ -83,24 +99,20 @@ Result<void*> KmemCache::allocate_watched(Gfp flags, std::size_t requested, std:
 // Ok, or what was done to an allocated object.
 Error KmemCache::inspect(const void* object) const {
   if constexpr (!config::debug_slab) return Error::ok;
-  const Slab& slab = *slab_at(object);
-  const std::uint64_t index = slab.index_of(reinterpret_cast<std::uint64_t>(object));
-  const object_guard::Place place = place_of(slab, index);
-  if (place.damage_before() != nullptr) return Error::underflow;
-  return place.damage_behind(slab.track(index).requested) != nullptr ? Error::overflow : Error::ok;
+  const Watched found = watched_at(object);
+  if (found.place.damage_before() != nullptr) return Error::underflow;
+  return found.place.damage_behind(found.track().requested) != nullptr ? Error::overflow : Error::ok;
 }
 
 // An object is nobody's from now on.
 void KmemCache::bury(void* object, std::uint64_t site) {
-  Slab& slab = *slab_at(object);
-  const std::uint64_t index = slab.index_of(reinterpret_cast<std::uint64_t>(object));
-  const object_guard::Place place = place_of(slab, index);
+  const Watched found = watched_at(object);
   if constexpr (config::debug_slab) {
-    slab.track(index).freed = HeapCall::from(site);
-    place.lay_zones(place.bytes);
-    if (construct_ == nullptr) place.poison();
+    found.track().freed = HeapCall::from(site);
+    found.place.lay_zones(found.place.bytes);
+    if (construct_ == nullptr) found.place.poison();
   } else if constexpr (config::init_on_free) {
-    if (construct_ == nullptr) std::memset(object, 0, place.bytes);
+    if (construct_ == nullptr) std::memset(object, 0, found.place.bytes);
   }
 }
 
@@ -117,10 +129,9 @@ Result<void> KmemCache::release_watched(void* object, std::uint64_t site) {
 
 // The object's owner has another number of bytes from now on.
 void KmemCache::resize_watched(void* object, std::size_t requested) {
-  Slab& slab = *slab_at(object);
-  const std::uint64_t index = slab.index_of(reinterpret_cast<std::uint64_t>(object));
-  slab.track(index).requested = requested;
-  place_of(slab, index).lay_zones(requested);
+  const Watched found = watched_at(object);
+  found.track().requested = requested;
+  found.place.lay_zones(requested);
 }
 
 [[gnu::noinline]] Result<void*> KmemCache::allocate_guarded(Gfp flags) {

@@ -22,8 +22,9 @@ namespace object_guard {
 //   | redzone |                         | redzone ---------------------------------------------|
 //
 // A free object is poisoned whole, and the zone behind begins at its end.
-inline constexpr std::uint32_t kBefore = config::debug_slab ? 16 : 0;
-inline constexpr std::uint32_t kBehind = config::debug_slab ? 16 : 0;
+inline constexpr std::uint32_t kZoneBytes = 16;
+inline constexpr std::uint32_t kBefore = config::debug_slab ? kZoneBytes : 0;
+inline constexpr std::uint32_t kBehind = kBefore;
 
 inline constexpr auto kZoneByte = static_cast<std::uint8_t>(platform::Poison::redzone);
 inline constexpr auto kFreeByte = static_cast<std::uint8_t>(platform::Poison::free_object);
@@ -46,12 +47,11 @@ struct Place {
   std::size_t bytes;
   std::size_t zone_end;  // counted from the object
 
-  std::uint8_t* before() const { return object - kBeforeBytes; }
-  static constexpr std::size_t kBeforeBytes = 16;
+  std::uint8_t* before() const { return object - kZoneBytes; }
 
   // Lays both zones; `requested` bytes are the caller's.
   void lay_zones(std::size_t requested) const {
-    std::memset(before(), kZoneByte, kBeforeBytes);
+    std::memset(before(), kZoneByte, kZoneBytes);
     std::memset(object + requested, kZoneByte, zone_end - requested);
   }
   void poison() const { std::memset(object, kFreeByte, bytes); }

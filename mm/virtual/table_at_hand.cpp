@@ -16,12 +16,6 @@ namespace {
 
 constexpr std::uint64_t place_of_table(VirtAddr at) { return at.value >> shift_at(PageLevel::two_mib); }
 
-// Changed under the tree's lock only, so one CPU at a time writes it.
-void add_live_entries(Frame& table, std::int32_t entries) {
-  const std::uint32_t live = table.mappings() + static_cast<std::uint32_t>(entries);
-  table.uses.store(Frame::uses_of(table.references(), live), std::memory_order_relaxed);
-}
-
 // Atomic loads are not vectorised; unrolled, the loop's own steps are a quarter.
 bool all_present(std::span<const AtomicEntry> entries) {
   std::uint64_t common = ~std::uint64_t{0};
@@ -61,7 +55,7 @@ Result<void> PageTables::map_at_hand(VirtAddr at, std::uint64_t pages, Protectio
     for (std::uint64_t bits = rights | first.value; bits != last; bits += kPageSize)
       (entry++)->set(PageEntry(bits));
   });
-  add_live_entries(physical_.frames()[last_.number], static_cast<std::int32_t>(pages));
+  add_live(physical_.frames()[last_.number], static_cast<std::int32_t>(pages));
   return {};
 }
 
@@ -88,7 +82,7 @@ Result<void> PageTables::unmap_at_hand(VirtAddr at, std::uint64_t bytes, FlushBa
     take_out_pages(entries, dropper, what);
     CHECK(dropper.between_blocks());
     flush.add(at, pages, kPageSize);
-    add_live_entries(frames[last_.number], -static_cast<std::int32_t>(pages));
+    add_live(frames[last_.number], -static_cast<std::int32_t>(pages));
   }
   if (frames[last_.number].mappings() == 0) {
     TableCursor cursor(frames, root_);

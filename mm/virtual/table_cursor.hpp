@@ -12,6 +12,10 @@ namespace memory {
 inline void set_live(Frame& table, std::uint32_t live) {
   table.uses.store(Frame::uses_of(table.references(), live), std::memory_order_relaxed);
 }
+// So many more, or fewer. Changed under the tree's lock only, so one CPU at a time writes it.
+inline void add_live(Frame& table, std::int32_t entries) {
+  set_live(table, table.mappings() + static_cast<std::uint32_t>(entries));
+}
 
 // Stands at one entry and remembers the tables on the way down, so the next page below the same table costs no walk. Good
 // as long as nobody else changes the tree.
@@ -47,11 +51,9 @@ class TableCursor {
   // The entry `ahead` places further in the same table.
   AtomicEntry& entry(unsigned ahead) const { return (&at_level(level_))[ahead]; }
 
-  // Present entries of the table. Changed under the tree's lock only, so one CPU at a time writes it.
+  // Present entries of the table.
   std::uint32_t live() const { return frame().mappings(); }
-  void add_live(std::int32_t entries) const {
-    set_live(frame(), live() + static_cast<std::uint32_t>(entries));
-  }
+  void add_live(std::int32_t entries) const { memory::add_live(frame(), entries); }
 
  private:
   AtomicEntry& at_level(PageLevel level) const {

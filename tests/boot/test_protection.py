@@ -298,7 +298,7 @@ def test_qemu_finds_the_same_pages_with_the_same_rights(space: Space) -> None:
 def test_qemus_own_walk_agrees(space: Space) -> None:
     """QEMU walks the same tables for its monitor: the same ranges, writable or not, by all entries on it."""
     if space.registers["cr4"] & CR4_FIVE_LEVELS:
-        pytest.skip("QEMU 7.2 does not answer `info mem` with five levels; the test above asks `info tlb`")
+        pytest.skip("QEMU's `info mem` lists nothing with five levels (7.2); the test above asks `info tlb`")
     with space.guest.paused():
         shown = space.guest.hmp("info mem", timeout=20)
     found = re.findall(r"^([0-9a-f]{16})-([0-9a-f]{16}) [0-9a-f]{16} (u|-)r(w|-)$", shown, re.MULTILINE)

@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 
 import pytest
+from hypothesis import HealthCheck, seed, settings
+from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
 from coronel.artifact import Artifact
 from coronel.guest import Guest
@@ -65,7 +67,8 @@ def open_body(artifact: Build) -> OpenBody:
 class Place:
     """A body on which one run follows another, opened anew after a failure."""
 
-    def __init__(self, opener: Callable[[], AbstractContextManager[Body]]) -> None:
+    def __init__(self, name: str, opener: Callable[[], AbstractContextManager[Body]]) -> None:
+        self.name = name  # host or guest
         self._opener = opener
         self._stack = ExitStack()
         self._body: Body | None = None
@@ -91,9 +94,39 @@ class Place:
 @pytest.fixture(params=["host", "guest"])
 def place(request: pytest.FixtureRequest, open_body: OpenBody) -> Iterator[Place]:
     """Where the runs take place."""
-    made = Place(lambda: open_body(request.param))
+    made = Place(request.param, lambda: open_body(request.param))
     yield made
     made.close()
+
+
+class RunRules:
+    """Lets Hypothesis drive a state machine at a place, as the session's seed says."""
+
+    def __init__(self, place: Place, session_seed: int) -> None:
+        self._place = place
+        self._seed = session_seed
+
+    def __call__(
+        self, machine: type[RuleBasedStateMachine], host: tuple[int, int], guest: tuple[int, int]
+    ) -> None:
+        """`machine(place)` is made for each run; runs, and steps of each, on a host and on a guest."""
+        examples, steps = host if self._place.name == "host" else guest
+        run_state_machine_as_test(
+            seed(self._seed)(lambda: machine(self._place)),  # type: ignore[arg-type,call-arg]  # it calls it
+            settings=settings(
+                max_examples=examples,
+                stateful_step_count=steps,
+                deadline=None,
+                database=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+
+
+@pytest.fixture
+def run_rules(place: Place, coronel_seed: int) -> RunRules:
+    """`run_rules(Machine, host=(20, 30), guest=(5, 20))`."""
+    return RunRules(place, coronel_seed)
 
 
 @pytest.fixture(params=["host", "guest"])

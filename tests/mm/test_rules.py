@@ -7,18 +7,20 @@ The runs follow from the session's seed, which pytest prints.
 from __future__ import annotations
 
 from contextlib import nullcontext, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from coronel.errors import MMError
 from coronel.mm.kernel_mm import KernelMM
 from coronel.mm.model import MAX_ORDER, MemoryModel
 from coronel.mm.pages import allocation, release
 from coronel.mm.zones import State
+
+if TYPE_CHECKING:
+    from tests.mm.conftest import RunRules
 
 PIECE = 64  # frames that are added at a time, at most
 SLOT = 2 * PIECE  # one for each: two pieces never meet, so no free block is made of both
@@ -149,17 +151,5 @@ class Rules(RuleBasedStateMachine):
 
 
 @pytest.mark.timeout(300)
-def test_every_run_of_operations_leaves_what_the_model_says(
-    request: pytest.FixtureRequest, place: Any, coronel_seed: int
-) -> None:
-    examples, steps = (12, 30) if "host" in request.node.name else (8, 25)
-    run_state_machine_as_test(
-        seed(coronel_seed)(lambda: Rules(place)),  # type: ignore[arg-type]  # calls it, nothing else
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+def test_every_run_of_operations_leaves_what_the_model_says(run_rules: RunRules) -> None:
+    run_rules(Rules, host=(12, 30), guest=(8, 25))

@@ -10,18 +10,20 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from coronel.errors import MMError
 from coronel.mm.page_tables import Tree, maps, page_size
 from coronel.mm.tables import TableOperation, table_operation, told_flags
 from coronel.mm.zones import Physical, frame_at
 from mm_wrapper import PTEFlags
+
+if TYPE_CHECKING:
+    from tests.mm.conftest import RunRules
 
 P = PTEFlags
 PAGE, LARGE, HUGE = page_size(0), page_size(1), page_size(2)
@@ -417,17 +419,5 @@ def words_of(tree: Tree) -> Iterator[tuple[tuple[int, int], int]]:
 
 
 @pytest.mark.timeout(300)
-def test_every_run_of_calls_leaves_the_tables_that_the_dictionary_says(
-    request: pytest.FixtureRequest, place: Any, coronel_seed: int
-) -> None:
-    examples, steps = (20, 30) if "host" in request.node.name else (5, 18)
-    run_state_machine_as_test(
-        seed(coronel_seed)(lambda: TableRules(place)),  # type: ignore[arg-type]  # calls it, nothing else
-        settings=settings(
-            max_examples=examples,
-            stateful_step_count=steps,
-            deadline=None,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+def test_every_run_of_calls_leaves_the_tables_that_the_dictionary_says(run_rules: RunRules) -> None:
+    run_rules(TableRules, host=(20, 30), guest=(5, 18))

@@ -37,23 +37,24 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def own_environment() -> dict[str, str]:
-    """Without what the make that runs these tests tells its children: its flags, its jobs."""
+def ask_make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run make, without what the make that runs these tests tells its children: its flags, its jobs."""
     foreign = ("MAKE", "MFLAGS", "ROOTLESS")
-    return {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-
-
-def make(tree: Path, *arguments: str, code: int = 0) -> list[str]:
-    """Run make; return the sources it compiled and what it linked."""
-    done = subprocess.run(
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
+    return subprocess.run(
         ["make", *arguments],
-        cwd=tree,
-        env=own_environment(),
+        cwd=folder,
+        env=environment,
         capture_output=True,
         text=True,
         timeout=90,
         check=False,
     )
+
+
+def make(tree: Path, *arguments: str, code: int = 0) -> list[str]:
+    """Run make; return the sources it compiled and what it linked."""
+    done = ask_make(tree, *arguments)
     assert done.returncode == code, done.stdout + done.stderr
     if code:
         return (done.stdout + done.stderr).splitlines()
@@ -136,7 +137,7 @@ def test_a_setting_that_is_hostile_to_the_shell_is_only_wrong(tree: Path) -> Non
 def test_each_goal_asks_for_its_own_set_up(tree: Path) -> None:
     def asked(*goals: str) -> str:
         (tree / "setup.log").unlink(missing_ok=True)
-        subprocess.run(["make", "-k", *goals], cwd=tree, capture_output=True, timeout=90, check=False)
+        ask_make(tree, "-k", *goals)
         log = tree / "setup.log"
         return log.read_text(encoding="utf-8").strip() if log.exists() else ""
 
@@ -180,15 +181,7 @@ def test_unpacked_tools_come_first(tree: Path) -> None:
 
 def test_cpus_and_arguments_reach_the_command() -> None:
     def command(*words: str) -> str:
-        done = subprocess.run(
-            ["make", "-n", *words, "run"],
-            cwd=ROOT,
-            env=own_environment(),
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
-        )
+        done = ask_make(ROOT, "-n", *words, "run")
         return " ".join(done.stdout.splitlines()[-1].split()[3:])
 
     assert command() == "run"
@@ -199,7 +192,7 @@ def test_cpus_and_arguments_reach_the_command() -> None:
 
 def test_help_needs_nothing_and_lists_everything(tree: Path) -> None:
     shutil.rmtree(tree / "tools")
-    text = subprocess.run(["make"], cwd=tree, capture_output=True, text=True, check=True).stdout
+    text = ask_make(tree).stdout
     listed = (
         "all debug release run test test_python unit valgrind bench profile coverage image gdb analyze fuzz"
         " mutate install uninstall clean doctor help"
