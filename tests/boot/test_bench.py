@@ -29,7 +29,7 @@ ROUNDS = 200
 @pytest.fixture(scope="module")
 def release(artifact: Build) -> Path:
     """What is measured is the release profile, whatever else the tests run on."""
-    return artifact.elf.parent.parent / "release" / artifact.elf.name
+    return artifact.sibling("release").elf
 
 
 @pytest.fixture(scope="module")

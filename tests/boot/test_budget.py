@@ -15,7 +15,7 @@ MOST = 10_000_000  # kmain to the first prompt, release, 256 MiB, PVH
 @pytest.fixture(scope="module")
 def release(artifact: Build) -> Guest:
     """With icount the time-stamp counter counts instructions: shift 0 is one nanosecond each."""
-    elf = artifact.elf.parent.parent / "release" / artifact.elf.name
+    elf = artifact.sibling("release").elf
     return Guest(kernel=elf, memory="256M", cpu="qemu64,+rdrand", icount=0, timeout=30)
 
 

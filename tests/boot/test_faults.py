@@ -226,7 +226,7 @@ def test_the_fault_is_reported(guest: Guest, artifact: Build, fault: str) -> Non
     ],
 )
 def test_the_release_kernel_detects_it_too(artifact: Build, fault: str) -> None:
-    elf = artifact.elf.parent.parent / "release" / artifact.elf.name
+    elf = artifact.sibling("release").elf
     with Guest(kernel=elf, memory="32M") as guest:
         _, text = provoke(guest, f"break {fault}")
     assert re.match(f"\npanic: {FAULTS[fault].reason}\n", text)

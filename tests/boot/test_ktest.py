@@ -84,7 +84,7 @@ def test_interrupted_by_control_c(shell: Shell) -> None:
 
 
 def test_the_release_kernel_says_that_it_has_none(artifact: Build) -> None:
-    elf = artifact.elf.parent.parent / "release" / artifact.elf.name
+    elf = artifact.sibling("release").elf
     with Guest(kernel=elf, memory="32M") as guest:
         (outcome,) = guest.channel.batch(["ktest"])
         assert (outcome.status, "debug profile" in outcome.error) == (NOT_FOUND, True)

@@ -22,7 +22,7 @@ FRAME_ARRAY = 0xFFFF_E000_0000_0000
 PAGEBLOCKS = 0xFFFF_E800_0000_0000
 IMAGE = 0xFFFF_FFFF_8000_0000
 DEVICES = 0xFFFF_FFFF_C000_0000
-STACKS = 0xFFFF_FFFF_E000_0000
+SCRATCH = 0xFFFF_FFFF_F000_0000
 VMALLOC = 0xFFFF_C000_0000_0000  # ranges, which stacks of threads are, too
 FRAME_BYTES, PAGEBLOCK_BYTES, FRAMES_IN_BLOCK = 32, 128, 512
 
@@ -141,7 +141,7 @@ def test_nothing_else_is_where_the_image_is(space: Space, artifact: Build) -> No
 
 
 def test_the_window_of_devices_has_the_interrupt_controllers_uncached(space: Space) -> None:
-    found = space.window(DEVICES, STACKS)
+    found = space.window(DEVICES, SCRATCH)
     assert {mapping.physical for mapping in found} == {0xFEC0_0000, 0xFEE0_0000}
     assert {(mapping.rights, mapping.size) for mapping in found} == {("rw-", PAGE_SIZE)}
     for mapping in found:
@@ -155,7 +155,7 @@ def test_the_window_of_devices_has_the_interrupt_controllers_uncached(space: Spa
 
 
 def test_one_cpu_makes_no_stacks(space: Space) -> None:
-    assert space.window(STACKS, 1 << 64) == []
+    assert space.window(SCRATCH, 1 << 64) == []
     assert space.window(VMALLOC, FRAME_ARRAY) == []
 
 

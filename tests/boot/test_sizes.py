@@ -26,11 +26,6 @@ all_sizes = pytest.mark.parametrize(
 )
 
 
-def sibling(build: Build, profile: str) -> Path:
-    """The kernel of another profile."""
-    return build.elf.parent.parent / profile / build.elf.name
-
-
 def check_accounts(guest: Guest, channel: Channel, size: int) -> dict[str, int]:
     """Every view of the memory says the same; the value of meminfo."""
     meminfo, zones, counters, blocks = (
@@ -92,7 +87,7 @@ def test_all_of_it_can_be_allocated_and_comes_back(artifact: Build, size: str) -
 
     The release kernel: the other one fills every frame that comes back, and the host would have to have them.
     """
-    with Guest(kernel=sibling(artifact, "release"), memory=size) as guest:
+    with Guest(kernel=artifact.sibling("release").elf, memory=size) as guest:
         before = guest.channel.batch(["buddyinfo", "stats"])
         zones = guest.channel.call("zoneinfo")
         order, blocks = largest_blocks(before[0].value)
@@ -115,7 +110,7 @@ def test_all_of_it_can_be_allocated_and_comes_back(artifact: Build, size: str) -
 @pytest.mark.parametrize(("size", "most"), [("256M", 3.0), ("1G", 1.5)])
 @pytest.mark.parametrize("profile", ["release", "debug"])
 def test_little_memory_is_lost(artifact: Build, profile: str, size: str, most: float) -> None:
-    with Guest(kernel=sibling(artifact, profile), memory=size) as guest:
+    with Guest(kernel=artifact.sibling(profile).elf, memory=size) as guest:
         guest.wait_ready()
         (line,) = re.findall(r"^Memory: .*$", guest.shell.wait_prompt(), re.MULTILINE)
         meminfo = guest.channel.call("meminfo")
@@ -150,7 +145,7 @@ def boot_by_hand(elf: Path, kib: int) -> tuple[int, str]:
 @pytest.mark.parametrize("profile", ["release", "debug"])
 def test_below_the_minimum_it_says_so_and_stops(artifact: Build, profile: str) -> None:
     """No size in between may hang, reset or crash; the minimum is one edge."""
-    elf = sibling(artifact, profile)
+    elf = artifact.sibling(profile).elf
     verdicts = []
     for kib in range(1152, 4097, 128):
         status, text = boot_by_hand(elf, kib)
@@ -166,7 +161,7 @@ def test_below_the_minimum_it_says_so_and_stops(artifact: Build, profile: str) -
 
 
 def test_a_machine_at_the_minimum_works(artifact: Build) -> None:
-    with Guest(kernel=sibling(artifact, "release"), memory="3M") as guest:
+    with Guest(kernel=artifact.sibling("release").elf, memory="3M") as guest:
         guest.wait_ready()
         check_accounts(guest, guest.channel, 3 * MIB)
         guest.channel.call("stress", "pages", 3000)

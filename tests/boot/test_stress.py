@@ -51,10 +51,8 @@ def settle(guest: Guest) -> None:
 @pytest.mark.parametrize("cpus", [2, 4])
 def test_all_paths_on_all_cpus(artifact: Build, cpus: int, coronel_seed: int) -> None:
     """The kernel checks every stamp, and every access through a page that another CPU changes."""
-    elf = artifact.elf
-    if OPERATIONS >= FULL:
-        elf = elf.parent.parent / "release" / elf.name
-    with Guest(kernel=elf, memory="128M", cpus=cpus, timeout=60) as guest:
+    build = artifact if OPERATIONS < FULL else artifact.sibling("release")
+    with Guest(kernel=build.elf, memory="128M", cpus=cpus, timeout=60) as guest:
         guest.wait_ready()
         stress(guest, 100, seed=1)  # makes the page tables that stay
         settle(guest)
@@ -76,7 +74,7 @@ def test_all_paths_on_all_cpus(artifact: Build, cpus: int, coronel_seed: int) ->
         assert all(count > 0 for count in flushes(guest))
         settle(guest)
         assert guest.channel.call("meminfo") == before
-        KernelState(guest, artifact.artifact if elf == artifact.elf else elf).walk().check()
+        KernelState(guest, build.artifact).walk().check()
 
 
 @pytest.mark.guest(memory="64M", cpus=3, timeout=60)

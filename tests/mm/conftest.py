@@ -10,7 +10,6 @@ import pytest
 from hypothesis import HealthCheck, seed, settings
 from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
 
-from coronel.artifact import Artifact
 from coronel.guest import Guest
 from coronel.mm.guest_mm import GuestKernelMM
 from coronel.mm.host import HostLibrary, HostMachine
@@ -145,21 +144,15 @@ def mm(body: Body) -> KernelMM:
 @pytest.fixture(scope="module", params=["host", "guest"])
 def release_mm(request: pytest.FixtureRequest, artifact: Build) -> Iterator[KernelMM]:
     """The memory manager of a body of the release profile, one for the module."""
-    with (_host if request.param == "host" else _guest)(sibling(artifact, "release")) as made:
+    with (_host if request.param == "host" else _guest)(artifact.sibling("release")) as made:
         yield made.mm
 
 
 @pytest.fixture(scope="module", params=["host", "guest"])
 def guarded_mm(request: pytest.FixtureRequest, artifact: Build) -> Iterator[KernelMM]:
     """The same of the guarded profile."""
-    with (_host if request.param == "host" else _guest)(sibling(artifact, "guarded")) as made:
+    with (_host if request.param == "host" else _guest)(artifact.sibling("guarded")) as made:
         yield made.mm
-
-
-def sibling(build: Build, profile: str) -> Build:
-    """Another profile's build beside this one."""
-    folder = build.elf.parent.parent / profile
-    return Build(Artifact.open(folder / build.elf.name), folder / build.iso.name, profile)
 
 
 @pytest.fixture

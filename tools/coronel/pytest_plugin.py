@@ -67,6 +67,11 @@ class Build:
         """The values of config.def in this kernel, by name."""
         return options_of(self.artifact)
 
+    def sibling(self, profile: str) -> Build:
+        """Another profile's build beside this one."""
+        folder = self.elf.parent.parent / profile
+        return Build(Artifact.open(folder / self.elf.name), folder / self.iso.name, profile)
+
 
 _GUESTS = pytest.StashKey[list[tuple[Guest, Build]]]()
 
