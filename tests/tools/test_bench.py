@@ -121,6 +121,8 @@ def test_new_figures_replace_old_ones_and_lost_rows_go() -> None:
         ("mixed", 1234.6, "abc"), ("pair", 50, "def")
     ]  # fmt: skip
     assert both.commit == "def"
+    assert render.head_text(both).endswith(" Rows of older runs: 1 at abc.")
+    assert "older" not in render.head_text(new)
 
 
 def test_shares_are_of_one_operation_and_the_largest_comes_first() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -73,9 +74,13 @@ def miss_cells(figure: Figure) -> tuple[str, ...]:
 
 
 def head_text(result: Result) -> str:
-    """What the figures were taken on, in one sentence."""
+    """What the figures were taken on, in one sentence. Rows that an older run left say so in a second one."""
     machine = ", ".join(f"{name} {value}" for name, value in result.machine.items())
-    return f"Taken {result.taken} at commit {result.commit}, profile {result.profile}; {machine}."
+    head = f"Taken {result.taken} at commit {result.commit}, profile {result.profile}; {machine}."
+    older = Counter(figure.commit for figure in result.figures if figure.commit != result.commit)
+    if older:
+        head += f" Rows of older runs: {', '.join(f'{rows} at {commit}' for commit, rows in older.items())}."
+    return head
 
 
 def markdown(result: Result) -> str:
