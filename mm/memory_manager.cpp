@@ -120,6 +120,55 @@ void MemoryManager::set_cpus(std::span<PerCpu* const> cpus) {
   platform::panic(why.view());
 }
 
+// ---- leaks ------------------------------------------------------------------------------------------------------
+
+namespace {
+
+template <typename T>
+VirtRange range_of(const T& what) {
+  const VirtAddr first{reinterpret_cast<std::uint64_t>(&what)};
+  return {first, first + sizeof what};
+}
+
+}  // namespace
+
+// What the manager has for itself holds its objects, but for the parts that know each object there is, and the report of
+// a misuse, which only speaks of one.
+LeakCount MemoryManager::find_leaks(LeakRoots& roots, LeakSink& sink) {
+  struct Errand final : LeakRoots {
+    Errand(MemoryManager& manager, const BlockHeap& of_heap, LeakRoots& of_home, LeakSink& to)
+        : own(range_of(manager)),
+          hidden{range_of(manager.physical_), range_of(manager.heap_), range_of(manager.kmalloc_),
+                 range_of(manager.kernel_heap_), range_of(manager.last_misuse_)},
+          scan(manager.heap_, of_heap, hidden),
+          home(of_home),
+          sink(to) {}
+    void while_still(void (*body)(void*), void* context) override { body(context); }
+    void show(RootVisitor& to) override {
+      to.visit(own);
+      home.show(to);
+    }
+
+    const VirtRange own;
+    const std::array<VirtRange, 5> hidden;
+    LeakScan scan;
+    LeakRoots& home;
+    LeakSink& sink;
+    LeakCount count;
+  };
+  // The heap's lock sleeps, so it is taken before nobody runs any more who could let it go.
+  return kernel_heap_.inspect([&](const BlockHeap& blocks) {
+    Errand errand(*this, blocks, roots, sink);
+    roots.while_still(
+        [](void* context) {
+          auto& mine = *static_cast<Errand*>(context);
+          mine.count = mine.scan.scan(mine, mine.sink);
+        },
+        &errand);
+    return errand.count;
+  });
+}
+
 void MemoryManager::start_addresses(PageTables& tables) {
   CHECK(!addresses_);
   addresses_.emplace(heap_, tables);

@@ -8,6 +8,7 @@
 #include "mm/heap/heap.hpp"
 #include "mm/heap/kernel_heap.hpp"
 #include "mm/heap/kmalloc.hpp"
+#include "mm/heap/leak_scan.hpp"
 #include "mm/heap/misuse_report.hpp"
 #include "mm/physical/physical.hpp"
 #include "mm/stats/record.hpp"
@@ -151,6 +152,10 @@ class MemoryManager final : private MisuseWitness {
   MisuseReport last_misuse() const {
     return last_misuse_.with([](const MisuseReport& report) { return report; });
   }
+
+  // As LeakScan::scan, with the manager's own roots besides those of `roots`: what the home knows. Where the profile keeps
+  // no tracks, nothing is remembered of it. Precondition: no lock is held.
+  LeakCount find_leaks(LeakRoots& roots, LeakSink& sink);
 
   MisusePolicy on_misuse() const { return on_misuse_; }
   void set_on_misuse(MisusePolicy policy) { on_misuse_ = policy; }

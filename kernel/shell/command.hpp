@@ -85,5 +85,6 @@ Status run_newcache(Call& call);
 Status run_delcache(Call& call);
 Status run_objects(Call& call);
 Status run_shrink(Call& call);
+Status run_kmemleak(Call& call);  // commands_leaks.cpp
 
 }  // namespace kernel::shell

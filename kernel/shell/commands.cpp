@@ -37,6 +37,8 @@ constexpr std::array kCommands{
             run_ioremap},
     Command{"iounmap", "ADDRESS", 1, 1, "take back what 'ioremap' showed", run_iounmap},
     Command{"kmallocinfo", "", 0, 0, "the size classes of kmalloc", run_kmallocinfo},
+    Command{"kmemleak", "scan [ADDRESS ...] | list [FIRST] | clear", 1, 14,
+            "objects that nothing, nor who holds ADDRESS, can reach", run_kmemleak},
     Command{"ktest", "[FILTER] [seed=N]", 0, 2, "run the unit tests inside the kernel", run_ktest},
     Command{"latency", "[N] [seed=S]", 0, 2, "how long N calls of the frame allocator take, by path",
             run_latency},

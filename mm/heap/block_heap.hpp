@@ -123,6 +123,16 @@ class BlockHeap {
 
   static constexpr std::size_t kTrimBytes = 256 << 10;
 
+  // Whether `address` lies in a range.
+  bool holds(VirtAddr address) const {
+    for (std::uint64_t n = 0; n < state_.range_count; ++n)
+      if (state_.ranges[n].first <= address.value && address.value < state_.ranges[n].end) return true;
+    return false;
+  }
+  // Calls body(VirtRange) for what the owner of each used block may use. In a range it ends before the first corrupt header.
+  template <typename Body>
+  void for_each_used(Body&& body) const;
+
   HeapState& state() { return state_; }
   const HeapState& state() const { return state_; }
   HeapLevels levels() const;
@@ -195,5 +205,22 @@ class BlockHeap {
   std::uint64_t window_granules_ = 0;
   HeapState state_;
 };
+
+template <typename Body>
+void BlockHeap::for_each_used(Body&& body) const {
+  for (std::uint64_t n = 0; n < state_.range_count; ++n) {
+    const std::uint64_t end = state_.ranges[n].end - HeapBlock::kHeaderBytes;
+    std::uint64_t block = state_.ranges[n].first + HeapBlock::kHeaderBytes;
+    while (block < end) {
+      std::uint64_t plain = 0;
+      const bool used = key_.decode(at(block).header, block, Kind::used, plain);
+      if (!used && !key_.decode(at(block).header, block, Kind::free, plain)) break;
+      const std::uint64_t bytes = HeapKey::info(plain) & ~HeapBlock::kFlags;
+      if (bytes < HeapBlock::kSmallest || bytes > end - block) break;
+      if (used) body(VirtRange{VirtAddr{block + HeapBlock::kHeaderBytes}, VirtAddr{block + bytes}});
+      block += bytes;
+    }
+  }
+}
 
 }  // namespace memory

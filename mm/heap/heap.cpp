@@ -40,10 +40,12 @@ Heap::Heap(Physical& physical, std::span<PerCpu* const> cpus)
       cpus_(cpus),
       magazines_(*this, inner("magazine", sizeof(ObjectMagazine))),
       made_caches_(*this, inner("kmem_cache", sizeof(KmemCache))),
-      slab_records_{{{*this, inner("slab_28", slab_record_bytes(kRecordObjects[0]))},
-                     {*this, inner("slab_64", slab_record_bytes(kRecordObjects[1]))},
-                     {*this, inner("slab_256", slab_record_bytes(kRecordObjects[2]))},
-                     {*this, inner("slab_512", slab_record_bytes(kRecordObjects[3]))}}} {}
+      slab_records_{
+          {{*this, inner("slab_28", slab_record_bytes(kRecordObjects[0]))},
+           {*this, inner("slab_64", slab_record_bytes(kRecordObjects[1]))},
+           {*this, inner(config::debug_slab ? "slab_128" : "slab_256", slab_record_bytes(kRecordObjects[2]))},
+           {*this,
+            inner(config::debug_slab ? "slab_256" : "slab_512", slab_record_bytes(kRecordObjects[3]))}}} {}
 
 void Heap::start() {
   physical_.set_reclaimer(*this);

@@ -87,7 +87,8 @@ class Heap final : private FrameReclaimer {
   unsigned enlist(KmemCache& cache, const CacheRecord& record);
   void delist(unsigned number);
 
-  static constexpr std::array<std::uint32_t, 4> kRecordObjects{28, 64, 256, SlabCut::kMaxObjects};
+  static constexpr std::array<std::uint32_t, 4> kRecordObjects{28, 64, SlabCut::kMaxObjects / 2,
+                                                               SlabCut::kMaxObjects};
 
   Physical& physical_;
   std::span<PerCpu* const> cpus_;

@@ -43,6 +43,12 @@ class KernelHeap {
   enum class Plan : std::uint8_t { idle, armed };
   void set_plan(Plan plan);
 
+  // Runs body(const BlockHeap&), which returns a value, while nobody else is in the heap.
+  template <typename Body>
+  auto inspect(Body&& body) const {
+    return blocks_.with([&](const BlockHeap& blocks) { return body(blocks); });
+  }
+
   HeapLevels levels() const;
   HeapFault last_fault() const;
   // For outside readers; changes under the heap's lock.

@@ -141,6 +141,14 @@ class KmemCache {
   static const ObjectTrack* track_of(const Slab& slab, std::uint64_t address);
   static const std::uint8_t* damage_at(const Slab& slab, std::uint64_t address);
 
+  // Whether its objects are callers': not of a cache that caches need themselves, whose objects have neither guards nor
+  // tracks and are never leaks.
+  bool watched() const { return records_ == SlabCut::Records::outside; }
+  // Bytes that the caller of that object asked for, or where the profile does not record that, may use.
+  std::size_t asked_for(const Slab& slab, std::uint64_t index) const {
+    return config::debug_slab && watched() ? slab.track(index).requested : record_.object_bytes;
+  }
+
   // What release() would say of that address, changing nothing.
   Error misuse_of(const void* object) const;
 
@@ -177,7 +185,6 @@ class KmemCache {
   void bury(void* object, std::uint64_t site);
   void guard_new(Slab& slab);
   void resize_watched(void* object, std::size_t requested);
-  bool watched() const { return records_ == SlabCut::Records::outside; }
   static object_guard::Place place_of(const Slab& slab, std::uint64_t index);
   const std::uint8_t* damage_of_free(const object_guard::Place& place) const;
   struct Watched;

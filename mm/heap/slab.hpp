@@ -39,7 +39,8 @@ struct SlabCut {
   std::uint8_t shift = 0;
   std::uint64_t inverse = 0;
 
-  static constexpr std::uint32_t kMaxObjects = 512;
+  // With tracks half as many, or a record would fit no slab; and with zones around them no more fit into one anyway.
+  static constexpr std::uint32_t kMaxObjects = config::debug_slab ? 256 : 512;
   static constexpr std::uint8_t kMaxOrder = 3;
   static constexpr std::uint32_t kMinStride = 8;
   static constexpr std::uint32_t kMaxBytes = kPageSize << kMaxOrder;

@@ -185,6 +185,27 @@ class KernelRanges {
     }
   }
 
+  // Every range that is not free, ascending, while inspect() lasts.
+  class Walk {
+   public:
+    template <typename Body>
+    void for_each(Body&& body) const {
+      for (const KernelRange* range = first_; range != nullptr; range = Ranges::next(*range))
+        if (range->state != RangeState::free) body(copy_of(*range));
+    }
+
+   private:
+    friend class KernelRanges;
+    explicit Walk(const KernelRange* first) : first_(first) {}
+    const KernelRange* first_;
+  };
+  // Runs body(const Walk&) while no range comes or goes. What is mapped in them may change meanwhile.
+  template <typename Body>
+  void inspect(Body&& body) const {
+    Spin<Rank::range>::Hold hold(lock_);
+    body(Walk(ranges_.first()));
+  }
+
   VirtRange window() const { return window_; }
   std::uint64_t allocated() const;  // ranges
   std::uint64_t free_bytes() const;

@@ -70,6 +70,8 @@ BAD = {
     "extfrag": ["0", "DMA"],
     "slabinfo": ["x"],
     "kmallocinfo": ["1"],
+    "kmemleak": ["", "x", "SCAN", "scan x", "scan -1", f"scan 1 {HUGE}", "list x", "list -1", "list 0 1",
+                 "clear all", "scan" + " 1" * 14],
     "who": ["", "x", "-1", "0", "0x800000000000", f"{HUGE}", "1 2"],
     "shrink": ["all"],
     "newcache": ["", "x", "x 0", "x 32769", "x y", "x 8 3", "x 8 8192", "x 8 12", "x 8 8 high", "x 8 8 dma 1",

@@ -16,7 +16,7 @@ from coronel.mm.kernel_mm import KernelMM
 from coronel.mm.misuse import KERNEL_HEAP, KMALLOC, OBJECTS, SITES, Break, Broken, MisuseReport
 
 ROUNDS = 50
-LARGE_GUARD = 80  # bytes that a large object's red zone and track take at least
+LARGE_GUARD = 120  # bytes that a large object's red zone and track take at least
 SMALL_ONLY = {"double_free", "late_double_free", "wild_free", "underflow", "write_after_free"}
 KEPT = 16384  # bytes that go into a cache's magazines and depot, whatever is there already
 

@@ -113,18 +113,25 @@ void forget(const Request& request) {
 
 }  // namespace
 
-void call(std::uint64_t cpus, void (*body)(void*), void* context) {
+std::uint64_t begin(std::uint64_t cpus, void (*body)(void*), void* context) {
   DCHECK(cpu::interrupts_on());
-  const memory::PreemptionOff stay;
   const std::uint64_t others = others_of(cpus);
-  if (others == 0) return;
   Request& request = calls[this_cpu().number];
   CHECK(request.pending.load() == 0);
+  if (others == 0) return others;
   request.body = body;
   request.context = context;
   request.pending.store(others, std::memory_order_release);
   ask(&Cpu::calls_asked, others, apic::kCall);
-  wait_for(request, "a call");
+  return others;
+}
+
+void end() { wait_for(calls[this_cpu().number], "a call"); }
+
+void call(std::uint64_t cpus, void (*body)(void*), void* context) {
+  const memory::PreemptionOff stay;
+  begin(cpus, body, context);
+  end();
 }
 
 void on_call() {

@@ -14,6 +14,11 @@ namespace kernel::ipi {
 // handler: it asks nothing of other CPUs and does not sleep.
 void call(std::uint64_t cpus, void (*body)(void*), void* context);
 
+// The same in two steps, for who has something to do while they run it: begin() returns at once which CPUs it asked, end()
+// when all of them have done it. Precondition of begin(): as call(), and preemption is off until end().
+std::uint64_t begin(std::uint64_t cpus, void (*body)(void*), void* context);
+void end();
+
 // Makes that CPU look for another thread soon. Any context; a CPU that has it coming already is not asked twice.
 void reschedule(Cpu& cpu);
 

@@ -17,6 +17,7 @@ DEBUG_DEFAULTS: Mapping[str, str] = {"debug": "true", "poison_frames": "true"}
 GUARDED_DEFAULTS: Mapping[str, str] = {
     "poison_frames": "true",
     "debug_slab": "true",
+    "debug_kmemleak": "true",
     "init_on_alloc": "true",
     "random_slab_order": "true",
 }
