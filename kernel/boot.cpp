@@ -17,6 +17,7 @@
 #include "kernel/arch/x86_64/power.hpp"
 #include "kernel/arch/x86_64/smp.hpp"
 #include "kernel/arch/x86_64/stacks.hpp"
+#include "kernel/call_tracer.hpp"
 #include "kernel/console.hpp"
 #include "kernel/image.hpp"
 #include "kernel/layout.hpp"
@@ -218,6 +219,7 @@ void start_memory(const memory::BootInfo& info) {
   fill_tables(coronel_record);
   const auto made = memory::initialize(info, image, state, running_cpus());
   if (!made.ok()) refuse_machine("the machine has too little memory for the kernel's own tables");
+  if constexpr (memory::config::debug_kmemleak) made.take()->heap().set_tracer(call_tracer());
   load_control_registers();
   set_panic_details(write_counters);
   find_acpi_tables(info, state.direct_map_end);

@@ -17,12 +17,14 @@ where the library is missing, SetupError says how to build it.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, overload
 
 from coronel.errors import MMError
 from coronel.mm.host import HostMachine, StressReport
 from coronel.mm.host_mm import HostKernelMM
 from coronel.mm.kernel_mm import KernelMM, MemInfo, PageInfo
+from coronel.mm.leaks import Leak
 from coronel.mm.pages import GFPFlags
 from coronel.mm.tables import PTEFlags
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "GFPFlags",
     "KernelMM",
+    "Leak",
     "MMError",
     "MemInfo",
     "PTEFlags",
@@ -42,6 +45,7 @@ __all__ = [
     "alloc_pages",
     "cache_alloc",
     "cache_free",
+    "check_memory_leak",
     "create_cache",
     "destroy_cache",
     "dump_system_state",
@@ -194,6 +198,11 @@ def get_buddy_stats() -> dict[str, Any]:
 def stress_test(operations: int = 10_000, seed: int = 1) -> StressReport:
     """As KernelMM's."""
     return get_kernel_mm().stress_test(operations, seed)
+
+
+def check_memory_leak(held: Iterable[int] = ()) -> list[Leak]:
+    """As KernelMM's."""
+    return get_kernel_mm().check_memory_leak(held)
 
 
 def dump_system_state() -> str:

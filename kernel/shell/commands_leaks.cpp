@@ -32,7 +32,7 @@ bool read_held(Call& call, Held& held) {
 
 bool supported(Call& call) {
   if constexpr (!memory::config::debug_kmemleak)
-    call.error().text("this kernel was built without debug_kmemleak, which 'make guarded' sets");
+    call.error().text(memory::text_of(memory::Error::unsupported));
   return memory::config::debug_kmemleak;
 }
 

@@ -19,7 +19,7 @@ namespace memory {
   ERROR(no_access, 13, "access denied")                                          \
   ERROR(busy, 16, "busy")                                                        \
   ERROR(too_big, 7, "too big for its buffer or table")                           \
-  ERROR(unsupported, 95, "not in this build, but in the guarded profile's")      \
+  ERROR(unsupported, 95, "not in this build; 'make guarded' has it")             \
   ERROR(double_free, 22, "double free")                                          \
   ERROR(wrong_order, 22, "freed with another order than it was allocated with")  \
   ERROR(wild_free, 22, "free of a frame that does not exist")                    \

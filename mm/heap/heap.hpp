@@ -4,6 +4,7 @@
 #include <array>
 #include <span>
 
+#include "mm/heap/call_tracer.hpp"
 #include "mm/heap/kmem_cache.hpp"
 #include "mm/heap/misuse_report.hpp"
 #include "mm/physical/physical.hpp"
@@ -68,6 +69,13 @@ class Heap final : private FrameReclaimer {
   void set_witness(MisuseWitness& witness) { witness_ = &witness; }
   MisuseWitness* witness() const { return witness_; }
 
+  // Who knows the calls that lead to an allocation, with config::debug_kmemleak. Outlives this; once.
+  void set_tracer(const CallTracer& tracer) { tracer_ = &tracer; }
+  // Writes down the calls that led to the one of that track.
+  void trace(ObjectTrack& track) const {
+    if (tracer_ != nullptr) trace_callers(*tracer_, track);
+  }
+
   bool valid() const;
   const HeapRecord& record() const { return record_; }
   void describe_slabinfo(Inspector& to) const;
@@ -93,6 +101,7 @@ class Heap final : private FrameReclaimer {
   Physical& physical_;
   std::span<PerCpu* const> cpus_;
   MisuseWitness* witness_ = nullptr;                           // [I]
+  const CallTracer* tracer_ = nullptr;                         // [I]
   std::atomic<bool> serving_{true};                            // [a]
   ObjectWindow window_;                                        // [I] after start()
   std::array<std::atomic<KmemCache*>, kCacheSlots> caches_{};  // [a]

@@ -86,7 +86,11 @@ Result<void*> Kmalloc::allocate_large(std::size_t bytes, Gfp flags, std::uint64_
   frame.uses.store(Frame::uses_of(2, 0), std::memory_order_relaxed);
   frame.tag.store(kLarge, std::memory_order_relaxed);
   std::byte* const object = physical.frames().open(number).bytes();
-  if (has_guard(bytes)) guarded_block(object, frame).lay(bytes, HeapCall::from(site));
+  if (has_guard(bytes)) {
+    const large_guard::Block block = guarded_block(object, frame);
+    block.lay(bytes, HeapCall::from(site));
+    if constexpr (config::debug_kmemleak) heap_.trace(block.trail()->track);
+  }
   return static_cast<void*>(object);
 }
 
@@ -238,8 +242,7 @@ Result<void> Kmalloc::release_from(void* object, std::uint64_t site) {
 void Kmalloc::settle(void* object, std::size_t bytes) {
   if (const FrameNumber number = large_frame(object); number != kNoFrame) {
     const large_guard::Block block = guarded_block(object, heap_.physical().frames()[number]);
-    if (const auto* const trail = block.whole_trail(); trail != nullptr)
-      block.lay(bytes, trail->track.allocated);
+    if (block.whole_trail() != nullptr) block.resize(bytes);
     return;
   }
   caches_[0].slab_at(object)->cache->resize_watched(object, std::max<std::size_t>(bytes, 1));

@@ -90,6 +90,7 @@ Result<void*> KmemCache::allocate_watched(Gfp flags, std::size_t requested, std:
     }
     found.track() = {.allocated = HeapCall::from(site), .freed = {}, .requested = requested};
     found.place.lay_zones(requested);
+    if constexpr (config::debug_kmemleak) heap_.trace(found.track());
   }
   if constexpr (config::init_on_alloc)
     if (construct_ == nullptr) std::memset(object, 0, requested);

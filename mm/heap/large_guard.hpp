@@ -49,6 +49,13 @@ struct Block {
     const auto length = static_cast<std::size_t>(zone_end(requested) - (bytes + requested));
     std::memset(bytes + requested, object_guard::kZoneByte, length);
   }
+  // The object has another number of bytes from now on; what else is known of it stays. Precondition: whole_trail().
+  void resize(std::size_t requested) const {
+    ObjectTrack kept = trail()->track;
+    kept.requested = requested;
+    lay(requested, kept.allocated);
+    trail()->track = kept;
+  }
   // The first wrong byte behind the object, of what is looked at; null where all is right.
   const std::uint8_t* damage() const {
     const Trail* const known = whole_trail();

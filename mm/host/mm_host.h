@@ -136,6 +136,22 @@ struct mm_broken_heap {
 int mm_break_heap(const char* kind, unsigned cache, uint64_t bytes, unsigned object, uint64_t offset,
                   unsigned site, struct mm_broken_heap* broken);
 
+/* What a scan for objects that nobody can reach has seen: see mm/heap/leak_scan.hpp. */
+struct mm_leak_count {
+  uint64_t objects; /* that were judged */
+  uint64_t leaks;
+  uint64_t leaked_bytes;
+  uint64_t words; /* that were looked at */
+};
+
+/* The kernel's `kmemleak scan`. Every word at a multiple of 8 in the bytes `roots` of this process may be a pointer; what
+ * only the rest of it points to is a leak. 0 or a negative errno: -EOPNOTSUPP in a build without debug_kmemleak.
+ * Precondition: nobody else is on the machine. What was found is in the machine's memory. */
+int mm_find_leaks(const struct mm_range* roots, size_t count, struct mm_leak_count* found);
+
+/* The kernel's `kmemleak clear`: how many leaks are no news any more, or a negative errno. */
+int64_t mm_clear_leaks(void);
+
 /* Sends home what all CPUs' magazines hold: then levels, counters and a walk agree. Precondition: nobody else is on the
  * machine. 0 or a negative errno. */
 int mm_quiesce(void);

@@ -8,7 +8,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILES = ("release", "debug")
-COVERAGE_PROFILE = "gcov"  # never taken without being asked for
+# Never taken without being asked for:
+COVERAGE_PROFILE = "gcov"
+GUARDED_PROFILE = "guarded"
 
 # The host library and its headers: in the checkout, and below the PREFIX of `make install`.
 LIBRARY = "libcoronel_mm.so"
@@ -62,7 +64,7 @@ def add_build_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of every command that takes a build: --profile and --build."""
     parser.add_argument(
         "--profile",
-        choices=(*PROFILES, COVERAGE_PROFILE),
+        choices=(*PROFILES, GUARDED_PROFILE, COVERAGE_PROFILE),
         default=PROFILES[0],
         help="which build (default: %(default)s)",
     )

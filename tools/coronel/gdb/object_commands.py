@@ -1,4 +1,6 @@
-"""GDB's commands `coronel who` and `coronel slabs`: whose an address is, and what the object caches hold."""
+"""GDB's commands `coronel who`, `coronel slabs` and `coronel leaks`: whose an address is, what the object
+caches hold, and what the last scan found that nothing leads to.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ from collections.abc import Callable
 import gdb
 
 from coronel.gdb.inferior import tables
+from coronel.mm.leaks import leaks as read_leaks
 from coronel.mm.slab_view import cache_named, cells, slabinfo
 from coronel.mm.who import who as ask
 from coronel.task.views import table, text
@@ -33,4 +36,16 @@ def slabs(argument: str) -> None:
     gdb.write("\n".join(lines) + "\n")
 
 
-BODIES: dict[str, Callable[[str], None]] = {"who": who, "slabs": slabs}
+def leaks(argument: str) -> None:
+    """`coronel leaks`: what the last `kmemleak scan` reported, with the calls that allocated it."""
+    if argument.strip():
+        raise gdb.GdbError("coronel leaks takes no argument")
+    found = read_leaks(tables())
+    gdb.write(f"{len(found)} leaks, {sum(leak.size for leak in found)} bytes\n")
+    for leak in found:
+        gdb.write(f"{leak.address:#x}, {leak.size} bytes of {leak.name}\n")
+        for call in (leak.allocated.site, *leak.callers):
+            gdb.write(f"  {call:#x} {gdb.execute(f'info symbol {call - 1:#x}', to_string=True)}")
+
+
+BODIES: dict[str, Callable[[str], None]] = {"who": who, "slabs": slabs, "leaks": leaks}

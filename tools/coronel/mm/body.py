@@ -13,6 +13,7 @@ from coronel.errors import DecodeError, MMError
 from coronel.memory import PAGE_SIZE
 from coronel.mm.host import StressReport
 from coronel.mm.kernel_mm import MemInfo, PageInfo
+from coronel.mm.leaks import Leak, LeakCount, leaks
 from coronel.mm.magazines import read_caches
 from coronel.mm.misuse import MisuseReport, last_misuse
 from coronel.mm.objects import ObjectOperation, ObjectResult, checked_objects, operation
@@ -138,6 +139,20 @@ class Body(ABC):
         """As KernelMM's."""
         with self._state.still() as tables:
             return last_misuse(tables)
+
+    @abstractmethod
+    def find_leaks(self, held: Iterable[int] = ()) -> LeakCount:
+        """As KernelMM's."""
+
+    def leaks(self) -> list[Leak]:
+        """As KernelMM's."""
+        with self._state.still() as tables:
+            return leaks(tables)
+
+    def check_memory_leak(self, held: Iterable[int] = ()) -> list[Leak]:
+        """As KernelMM's."""
+        self.find_leaks(held)
+        return self.leaks()
 
     @property
     @abstractmethod

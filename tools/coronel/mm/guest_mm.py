@@ -15,6 +15,7 @@ from coronel.memory import PAGE_SHIFT
 from coronel.mm.body import Body
 from coronel.mm.host import StressReport
 from coronel.mm.kernel import KernelState
+from coronel.mm.leaks import LeakCount
 from coronel.mm.misuse import Break, Broken
 from coronel.mm.objects import RETURN_ADDRESSES, ObjectOperation, ObjectResult
 from coronel.mm.pages import PageOperation, PageResult, Verb, unsigned
@@ -88,6 +89,16 @@ class GuestKernelMM(Body):
         """As KernelMM's."""
         done = self._call(f"break heap {wanted}", f"break {wanted}")
         return Broken(int(done["object"], 16), int(done["address"], 16), str(done["answer"]))
+
+    def find_leaks(self, held: Iterable[int] = ()) -> LeakCount:
+        """As KernelMM's."""
+        words = " ".join(["kmemleak scan", *(f"{unsigned('held', address, 64):#x}" for address in held)])
+        said = self._call(words, "find_leaks", STRESS_TIMEOUT)
+        return LeakCount(*(int(said[name]) for name in LeakCount.__dataclass_fields__))
+
+    def clear_leaks(self) -> int:
+        """As KernelMM's."""
+        return int(self._call("kmemleak clear", "clear_leaks")["known"])
 
     def create_cache(self, name: str, size: int, align: int = 8, *, dma: bool = False) -> int:
         """As KernelMM's."""

@@ -40,6 +40,7 @@ from coronel.errors import MMError, SetupError, UsageError
 from coronel.memory import PAGE_SHIFT, PAGE_SIZE
 from coronel.mm import stats
 from coronel.mm.host_memory import HostMemory, base_of
+from coronel.mm.leaks import LeakCount
 from coronel.mm.misuse import Break, Broken
 from coronel.mm.objects import ObjectOperation, ObjectResult
 from coronel.mm.pages import PageOperation, PageResult, unsigned
@@ -382,6 +383,20 @@ class HostMachine:
         status = int(self._enter().mm_break_heap(kind, *numbers, wanted.site, made))
         self._check(status, f"break {wanted}")
         return Broken(int(made.object), int(made.address), self.library.error_texts[made.error])
+
+    def find_leaks(self, held: Iterable[int] = ()) -> LeakCount:
+        """The kernel's `kmemleak scan`: nobody but the machine itself and those addresses holds anything."""
+        ffi = self.library.ffi
+        words = ffi.new("uint64_t[]", [unsigned("held", address, 64) for address in held])
+        first = int(ffi.cast("uintptr_t", words))
+        roots = ffi.new("struct mm_range[]", [(first, first + 8 * len(words))])
+        found = ffi.new("struct mm_leak_count *")
+        self._check(int(self._enter().mm_find_leaks(roots, 1, found)), "find_leaks")
+        return LeakCount(*(int(getattr(found, name)) for name in LeakCount.__dataclass_fields__))
+
+    def clear_leaks(self) -> int:
+        """Says that what was reported is known; how many that were."""
+        return self._check(int(self._enter().mm_clear_leaks()), "clear_leaks")
 
     def add_memory_range(self, first: int, end: int) -> None:
         """Puts frames [first, end) into service; MMError when it cannot be, and nothing has changed."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from coronel.artifact import Artifact
 from coronel.mm.body import Body
 from coronel.mm.host import HostMachine, StressReport
+from coronel.mm.leaks import LeakCount
 from coronel.mm.misuse import Break, Broken
 from coronel.mm.objects import ObjectOperation, ObjectResult
 from coronel.mm.pages import PageOperation, PageResult
@@ -51,6 +53,14 @@ class HostKernelMM(Body):
     def break_heap(self, wanted: Break) -> Broken:
         """As KernelMM's."""
         return self.machine.break_heap(wanted)
+
+    def find_leaks(self, held: Iterable[int] = ()) -> LeakCount:
+        """As KernelMM's."""
+        return self.machine.find_leaks(held)
+
+    def clear_leaks(self) -> int:
+        """As KernelMM's."""
+        return self.machine.clear_leaks()
 
     def create_cache(self, name: str, size: int, align: int = 8, *, dma: bool = False) -> int:
         """As KernelMM's."""

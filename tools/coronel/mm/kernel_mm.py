@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from coronel.mm.host import StressReport
+from coronel.mm.leaks import Leak, LeakCount
 from coronel.mm.misuse import Break, Broken, MisuseReport
 from coronel.mm.objects import ObjectOperation, ObjectResult
 from coronel.mm.pages import GFPFlags, PageOperation, PageResult
@@ -137,6 +138,22 @@ class KernelMM(Protocol):
 
     def last_misuse(self) -> MisuseReport | None:
         """What the heap reported last, as it stands in memory."""
+
+    def find_leaks(self, held: Iterable[int] = ()) -> LeakCount:
+        """Scans for objects that nothing leads to: nothing in the kernel, or in a host machine, and none of
+        the addresses in `held`, which the caller knows. MMError in a build without debug_kmemleak.
+        """
+
+    def leaks(self) -> list[Leak]:
+        """What the last scan reported and is allocated still, as it stands in memory, by address.
+        DecodeError in a build without the option.
+        """
+
+    def clear_leaks(self) -> int:
+        """Says that what was reported is known; how many that were. It is reported no more."""
+
+    def check_memory_leak(self, held: Iterable[int] = ()) -> list[Leak]:
+        """find_leaks(), and what it found."""
 
     def function_at(self, address: int) -> str | None:
         """The ELF name of the function of the manager's program that covers an address."""
