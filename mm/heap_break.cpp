@@ -174,7 +174,12 @@ std::size_t Breaker::to_next_page() const {
   return answer;
 }
 
-// Allocates until the victim comes by, or enough others have.
+// How many pairs bring every object that was released by, out of the quarantine and the magazines.
+std::size_t pairs_until_seen(std::size_t bytes) {
+  return config::quarantine_kib * 1024 / bytes + 2 * HeapBreak::kObjects;
+}
+
+// Allocates and frees until the victim comes by, or all others have.
 [[gnu::noinline]] Error Breaker::write_after_free() {
   objects_[wanted_.object] = nullptr;
   CHECK(free(address_, 1) == Error::ok);
@@ -182,12 +187,14 @@ std::size_t Breaker::to_next_page() const {
   *byte = static_cast<std::uint8_t>(~*byte);
   address_ = byte;
   const std::uint64_t before = manager_.last_misuse().number;
-  std::array<void*, HeapBreak::kObjects> taken{};
+  std::array<void*, HeapBreak::kObjects / 2> taken{};
   const Verb verb = of_kmalloc() ? Verb::kmalloc : Verb::cache_alloc;
-  for (void*& object : taken) {
+  for (std::size_t n = 0; n < pairs_until_seen(wanted_.bytes); ++n) {
+    void*& oldest = taken[n % taken.size()];
+    if (oldest != nullptr) CHECK(free(std::exchange(oldest, nullptr), 2) == Error::ok);
     const auto made = at_site(2, {.verb = verb, .cache = cache_, .bytes = wanted_.bytes});
     if (!made.ok()) break;
-    object = reinterpret_cast<void*>(made.take());
+    oldest = reinterpret_cast<void*>(made.take());
     if (manager_.last_misuse().number != before) break;
   }
   const Error answer = manager_.last_misuse().number != before ? manager_.last_misuse().error : Error::ok;

@@ -6,8 +6,10 @@
 #include <new>
 
 #include "mm/base/format.hpp"
+#include "mm/kalloc.hpp"
 #include "mm/stats/inspector.hpp"
 #include "mm/virtual/added_map.hpp"
+#include "mm/virtual/direct_map_hider.hpp"
 #include "mm/virtual/kernel_space.hpp"
 #include "mm/virtual/kmap.hpp"
 #include "mm/virtual/page_table.hpp"
@@ -29,8 +31,10 @@ struct Room {  // static storage for an object that is made when its time has co
 constinit Room<EarlyAllocator> early_room{};
 constinit Room<MemoryManager> manager_room{};
 constinit Room<AddedMap> added_map_room{};
+constinit Room<DirectMapHider> hider_room{};
 constinit Room<KMap> kmap_room{};
 constinit Room<PageTables> kernel_tables_room{};
+constinit Kalloc the_door{};
 constinit bool initialized = false;
 
 }  // namespace
@@ -83,15 +87,38 @@ void MemoryManager::set_cpus(std::span<PerCpu* const> cpus) {
 // Who asked is known by where this returns to: the face inlines.
 [[gnu::noinline]] Error MemoryManager::meet_misuse(Error error, const void* object, Asked asked) {
   if (!is_misuse(error)) return error;
+  const bool of_the_heap = error == Error::wild_object && in_kernel_heap(object);
+  if (of_the_heap) error = Error::wrong_cache;
   MisuseReport report = report_on_object(heap_, error, object);
+  if (of_the_heap) report.name_keeper(Keeper::kernel_heap, name_of(Keeper::kernel_heap));
   report.name_receiver(asked.cache != nullptr ? asked.cache->name() : "kmalloc");
   report.told = asked.bytes;
-  tell(report, reinterpret_cast<std::uint64_t>(__builtin_return_address(0)));
+  tell(report, asked.site != 0 ? asked.site : reinterpret_cast<std::uint64_t>(__builtin_return_address(0)));
   return error;
 }
 
+Result<void> MemoryManager::kfree_for(void* object, std::uint64_t site) {
+  const Result<void> released = kmalloc_.release_for(object, site);
+  if (!released.ok()) return meet_misuse(released.error(), object, {.site = site});
+  return released;
+}
+
+Result<void> MemoryManager::heap_free_for(void* payload, std::uint64_t site) {
+  const Result<void> released = kernel_heap_.free(payload);
+  if (!released.ok()) return meet_heap_misuse(released.error(), payload, site);
+  return released;
+}
+
+bool MemoryManager::in_kernel_heap(const void* address) const {
+  const FrameTable& frames = physical_.frames();
+  const FrameNumber frame = frames.frame_behind(reinterpret_cast<std::uint64_t>(address));
+  return frame != kNoFrame &&
+         frames[frame].tag.load(std::memory_order_relaxed) == static_cast<std::uint8_t>(FrameTag::heap_range);
+}
+
 // An address that is in no block of the heap may be an object, or in a range that the heap has given back.
-[[gnu::noinline]] Error MemoryManager::meet_heap_misuse(Error error, const void* payload) {
+[[gnu::noinline]] Error MemoryManager::meet_heap_misuse(Error error, const void* payload,
+                                                        std::uint64_t site) {
   if (!is_misuse(error)) return error;
   const Error other = error == Error::wild_object ? kmalloc_.misuse_of(payload) : error;
   if (other == Error::ok || other == Error::wrong_cache) {
@@ -102,8 +129,8 @@ void MemoryManager::set_cpus(std::span<PerCpu* const> cpus) {
   const bool of_the_heap = kernel_heap_.last_fault().error == error && error != Error::wild_object;
   MisuseReport report =
       of_the_heap ? report_on_block(kernel_heap_, error) : report_on_object(heap_, error, payload);
-  report.name_receiver("kernel heap");
-  tell(report, reinterpret_cast<std::uint64_t>(__builtin_return_address(0)));
+  report.name_receiver(name_of(Keeper::kernel_heap));
+  tell(report, site != 0 ? site : reinterpret_cast<std::uint64_t>(__builtin_return_address(0)));
   return error;
 }
 
@@ -176,14 +203,14 @@ void MemoryManager::start_addresses(PageTables& tables) {
 }
 
 Result<void> MemoryManager::vfree(VirtAddr at) {
-  const auto released = addresses_->vmalloc().release(at);
+  const auto released = addresses().vmalloc().release(at);
   if (!released.ok()) [[unlikely]]
     meet_range_misuse(released.error(), at);
   return released;
 }
 
 Result<void> MemoryManager::iounmap(VirtAddr at) {
-  const auto released = addresses_->vmalloc().unmap_device(at);
+  const auto released = addresses().vmalloc().unmap_device(at);
   if (!released.ok()) [[unlikely]]
     meet_range_misuse(released.error(), at);
   return released;
@@ -193,7 +220,7 @@ Result<void> MemoryManager::iounmap(VirtAddr at) {
   if (!is_misuse(error) || on_misuse_ != MisusePolicy::panic) return;
   TextBuffer<160> why;
   why.text(text_of(error)).text(": kernel address ").address(at.value);
-  const auto found = addresses_->ranges().find(at);
+  const auto found = addresses().ranges().find(at);
   if (found.ok()) {
     const FoundRange range = found.take();
     why.text(", in the ").text(name_of(range.kind)).text(" range of ").text(range.owner.view());
@@ -245,20 +272,24 @@ Result<MemoryManager*> initialize(const BootInfo& info, const KernelImage& image
   // Tables are reached through the direct map later, so they come out of it.
   const PhysAddr direct_end = std::min(state.direct_map_end, PhysAddr{config::max_memory_gib * 1_GiB});
   auto& early = *new (early_room.bytes) EarlyAllocator(info, std::min(state.reach_end, direct_end));
-  BootMap map = TRY(BootMap::create(early, state.reach, state.largest_page, state.top));
+  const PageLevel largest = config::debug_pagealloc ? PageLevel::page : state.largest_page;
+  BootMap map = TRY(BootMap::create(early, state.reach, largest, state.top));
   TRY(map.map_kernel(image, info, direct_end));
   verify_protection(map.root(), state.reach, state.top);
   platform::load_root(map.root(), SpaceId::kernel);
   coronel_record.root = map.root().value;
+  auto* const direct_map = reinterpret_cast<std::byte*>(kernel_space::kDirectMap.value);
+  the_door.begin(early, direct_map);
 
   const MemoryManager::Storage storage{
       .frames = reinterpret_cast<Frame*>(kernel_space::kFrameArray.value),
       .blocks = reinterpret_cast<Pageblock*>(kernel_space::kPageblocks.value),
-      .direct_map = reinterpret_cast<std::byte*>(kernel_space::kDirectMap.value),
+      .direct_map = direct_map,
       .direct_end = direct_end};
   auto& made =
       *new (manager_room.bytes) MemoryManager(storage, cpus, coronel_record, state.on_misuse, state.home);
   made.start(info, early);
+  the_door.open(made);
   const PageRoot root = map.tree();
   made.physical().frames().show_beyond(*new (kmap_room.bytes) KMap(made.physical().frames(), root));
   auto& tables = *new (kernel_tables_room.bytes) PageTables(made.physical(), root, state.largest_page);
@@ -266,7 +297,9 @@ Result<MemoryManager*> initialize(const BootInfo& info, const KernelImage& image
   tables.enter();
   made.directories().set_kind(root.top, state.largest_page, &tables);
   made.start_addresses(tables);
-  new (added_map_room.bytes) AddedMap(made.physical().frames(), root, state.largest_page);
+  new (added_map_room.bytes) AddedMap(made.physical().frames(), root, largest);
+  if constexpr (config::debug_pagealloc)
+    made.physical().set_hider(*new (hider_room.bytes) DirectMapHider(made.physical().frames(), root));
   initialized = true;
   return &made;
 }
@@ -277,6 +310,8 @@ Result<void> add_memory(PhysRange memory) {
   return {};
 }
 
+Kalloc& door() { return the_door; }
+
 PageTables& kernel_tables() {
   DCHECK(initialized);
   return *kernel_tables_room.made();
@@ -285,6 +320,14 @@ PageTables& kernel_tables() {
 Result<FoundRange> range_at_fault(VirtAddr at) {
   if (!initialized) return Error::not_found;
   return manager().range_at_fault(at);
+}
+
+Result<FrameNumber> frame_at_fault(VirtAddr at) {
+  if (!initialized) return Error::not_found;
+  const FrameTable& frames = manager().physical().frames();
+  const FrameNumber frame = frames.frame_behind(at.value);
+  if (frame == kNoFrame || frames[frame].state() == FrameState::absent) return Error::not_found;
+  return frame;
 }
 
 MemoryManager& manager() {

@@ -71,14 +71,20 @@ class MemoryManager final : private MisuseWitness {
   // Hands out kernel addresses from now on, mapped in `tables`, which outlive this. Once, after start().
   void start_addresses(PageTables& tables);
   // Precondition: start_addresses() was called.
-  KernelAddresses& addresses() { return *addresses_; }
-  const KernelAddresses& addresses() const { return *addresses_; }
+  KernelAddresses& addresses() {
+    DCHECK(addresses_.has_value());
+    return *addresses_;
+  }
+  const KernelAddresses& addresses() const {
+    DCHECK(addresses_.has_value());
+    return *addresses_;
+  }
   bool has_addresses() const { return addresses_.has_value(); }
 
   // The face of kernel addresses: as Vmalloc's, but a misuse is met with the policy.
   Result<VirtAddr> vmalloc(std::uint64_t bytes, const Origin& origin,
                            Vmalloc::Contents contents = Vmalloc::Contents::undefined) {
-    return addresses_->vmalloc().allocate(bytes, origin, contents);
+    return addresses().vmalloc().allocate(bytes, origin, contents);
   }
   Result<void> vfree(VirtAddr at);
   Result<void> iounmap(VirtAddr at);
@@ -148,6 +154,12 @@ class MemoryManager final : private MisuseWitness {
     return meet(kernel_heap_.free(payload), payload);
   }
 
+  // kfree() and heap_free() for somebody else: `site` is the call that is written down.
+  Result<void> kfree_for(void* object, std::uint64_t site);
+  Result<void> heap_free_for(void* payload, std::uint64_t site);
+  // Whether `address` lies in a range of the kernel heap. Takes no lock.
+  bool in_kernel_heap(const void* address) const;
+
   // The last misuse of the heap; its number is 0 when there was none.
   MisuseReport last_misuse() const {
     return last_misuse_.with([](const MisuseReport& report) { return report; });
@@ -176,9 +188,10 @@ class MemoryManager final : private MisuseWitness {
   struct Asked {
     const KmemCache* cache = nullptr;
     std::size_t bytes = 0;
+    std::uint64_t site = 0;  // who asked; 0: the call of the face
   };
   Error meet_misuse(Error error, const void* object, Asked asked);
-  Error meet_heap_misuse(Error error, const void* payload);
+  Error meet_heap_misuse(Error error, const void* payload, std::uint64_t site = 0);
   void tell(MisuseReport& report, std::uint64_t site) override;
   void meet_range_misuse(Error error, VirtAddr at) const;
   template <typename Outcome>
@@ -229,6 +242,9 @@ PageTables& kernel_tables();
 
 // As MemoryManager::range_at_fault; not_found before initialize() has succeeded, too.
 Result<FoundRange> range_at_fault(VirtAddr at);
+// The frame that the direct map shows at that address, or would if it were not hidden; not_found where there is none, or
+// before initialize() has succeeded. Takes no lock.
+Result<FrameNumber> frame_at_fault(VirtAddr at);
 
 // The kernel's memory manager. Precondition: initialize() succeeded.
 MemoryManager& manager();

@@ -37,10 +37,32 @@ void look_into_slab(const MemoryManager& manager, const Frame& frame, VirtAddr d
   found.offset = offset % cut.stride;
 }
 
+// Sets the block, and how far inside it the address is, where the headers lead to one.
+void look_into_heap(const MemoryManager& manager, VirtAddr direct, AddressOwner& found) {
+  found.use = FrameUse::heap_range;
+  const auto block = block_around(manager.kernel_heap().state(), direct);
+  if (!block.ok()) return;
+  found.heap_block = block.take();
+  found.offset = direct.value - found.heap_block->payload;  // of a header's byte: nearly 2^64
+}
+
 std::string_view name_of(std::uint8_t state) {
   if (object_is(state, ObjectState::free)) return "free";
   if (object_is(state, ObjectState::cached)) return "cached";
+  if (object_is(state, ObjectState::quarantined)) return "quarantined";
   return object_is(state, ObjectState::allocated) ? "allocated" : "broken";
+}
+
+// Whose range of kernel addresses it is, where it is not the direct map's or the image's.
+void describe_range(Inspector& to, const MemoryManager& manager, VirtAddr address) {
+  const auto range = manager.range_at_fault(address);
+  if (!range.ok()) return;
+  const FoundRange found = range.take();
+  to.hex("range", found.body.first.value);
+  to.text("kind", name_of(found.kind));
+  to.text("owner", found.owner.view());
+  if (found.number != 0) to.number("number", found.number, Unit::none);
+  if (found.caller != 0) to.hex("caller", found.caller);
 }
 
 }  // namespace
@@ -55,6 +77,7 @@ std::string_view name_of(FrameUse use) {
     case FrameUse::page_table: return "page table";
     case FrameUse::large_object: return "object of kmalloc";
     case FrameUse::slab: return "slab";
+    case FrameUse::heap_range: return "kernel heap";
     case FrameUse::unknown: break;
   }
   return "unknown";
@@ -87,6 +110,7 @@ AddressOwner owner_of(const MemoryManager& manager, PhysAddr at) {
     found.use = FrameUse::magazine;
     return found;
   }
+  const VirtAddr direct{reinterpret_cast<std::uint64_t>(frames.map().direct_map) + at.value};
   const unsigned head_tag = head.tag.load(std::memory_order_relaxed);
   if (head_tag == static_cast<unsigned>(FrameTag::none)) {
     found.use = FrameUse::frames;
@@ -95,8 +119,9 @@ AddressOwner owner_of(const MemoryManager& manager, PhysAddr at) {
   } else if (head_tag == static_cast<unsigned>(FrameTag::large_object)) {
     found.use = FrameUse::large_object;
     found.offset = at - address_of(found.block);
+  } else if (head_tag == static_cast<unsigned>(FrameTag::heap_range)) {
+    look_into_heap(manager, direct, found);
   } else if (head_tag < kCacheSlots && tag == head_tag) {
-    const VirtAddr direct{reinterpret_cast<std::uint64_t>(frames.map().direct_map) + at.value};
     look_into_slab(manager, frame, direct, found);
   }
   return found;
@@ -132,6 +157,13 @@ void describe_owner(Inspector& to, const MemoryManager& manager, VirtAddr addres
     }
   }
   if (found.use == FrameUse::large_object) number("offset", found.offset);
+  if (found.heap_block) {
+    to.hex("heap_block", found.heap_block->payload);
+    number("bytes", found.heap_block->bytes);
+    if (found.offset < found.heap_block->bytes) number("offset", found.offset);
+    to.text("object_state", found.heap_block->kind == HeapKey::Kind::used ? "allocated" : "free");
+  }
+  describe_range(to, manager, address);
   to.end_object();
 }
 

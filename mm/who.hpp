@@ -3,6 +3,7 @@
 #pragma once
 #include <cstdint>
 
+#include "mm/heap/block_around.hpp"
 #include "mm/memory_manager.hpp"
 
 namespace memory {
@@ -19,6 +20,7 @@ enum class FrameUse : std::uint8_t {
   page_table,    // of the tree whose root the Frame names
   large_object,  // one object of kmalloc in a block of its own
   slab,          // cut into the objects of a cache
+  heap_range,    // cut into the blocks of the kernel heap
   unknown,       // allocated, and what it says of itself makes no sense
 };
 std::string_view name_of(FrameUse use);
@@ -31,8 +33,9 @@ struct AddressOwner {
   Order order{};                 // of the block
   const KmemCache* cache = nullptr;
   const Slab* slab = nullptr;
-  std::uint64_t index = 0;   // of the object; slab->objects: before, between or behind the objects
-  std::uint64_t offset = 0;  // bytes into the object, which a slab's object and a large one have
+  std::uint64_t index = 0;  // of the object; slab->objects: before, between or behind the objects
+  std::optional<FoundBlock> heap_block;
+  std::uint64_t offset = 0;  // bytes into the object, be it a slab's, a large one or a block of the heap
 };
 
 // Whose the byte at that physical address is. Takes no lock and believes no record before it has looked whether it can

@@ -106,8 +106,8 @@ std::size_t Kmalloc::dma_class(std::size_t bytes) {
 }
 
 [[gnu::noinline]] Result<void*> Kmalloc::allocate_zeroed(std::size_t bytes, Gfp flags) {
-  const auto site = reinterpret_cast<std::uint64_t>(__builtin_return_address(0));
-  void* const object = TRY(kGuardedHeap ? allocate_from(bytes, flags, site) : allocate(bytes, flags));
+  [[maybe_unused]] const auto site = reinterpret_cast<std::uint64_t>(__builtin_return_address(0));
+  void* const object = TRY(allocate_for(bytes, flags, site));
   std::memset(object, 0, usable_bytes(object).take());
   return object;
 }
@@ -189,20 +189,20 @@ Result<void> Kmalloc::release_large(FrameNumber number) {
 }
 
 [[gnu::noinline]] Result<void*> Kmalloc::resize(void* object, std::size_t bytes, Gfp flags) {
-  const auto site = reinterpret_cast<std::uint64_t>(__builtin_return_address(0));
-  if (object == nullptr) return kGuardedHeap ? allocate_from(bytes, flags, site) : allocate(bytes, flags);
+  [[maybe_unused]] const auto site = reinterpret_cast<std::uint64_t>(__builtin_return_address(0));
+  if (object == nullptr) return allocate_for(bytes, flags, site);
   const std::size_t room = TRY(usable_bytes(object));
   if (bytes <= room && bytes > room / 2) {
     if constexpr (config::debug_slab) settle(object, bytes);
     return object;
   }
-  const auto moved = kGuardedHeap ? allocate_from(bytes, flags, site) : allocate(bytes, flags);
+  const auto moved = allocate_for(bytes, flags, site);
   if (!moved.ok()) {
     if (bytes <= room && moved.error() == Error::no_memory) return object;  // no need to fail
     return moved.error();
   }
   std::memcpy(moved.take(), object, std::min(bytes, room));
-  const Result<void> released = kGuardedHeap ? release_from(object, site) : release(object);
+  const Result<void> released = release_for(object, site);
   if (kGuardedHeap && !released.ok()) {  // somebody wrote around it: it stays what it was
     CHECK(release(moved.take()).ok());
     return released.error();

@@ -33,6 +33,10 @@ class Kmalloc {
     }
     return caches_[which].allocate_slowly(flags, hold.slot, hold.word);
   }
+  // The same for somebody else: `site` is the call that a guarded profile writes down.
+  Result<void*> allocate_for(std::size_t bytes, Gfp flags, std::uint64_t site) {
+    return kGuardedHeap ? allocate_from(bytes, flags, site) : allocate(bytes, flags);
+  }
   // The same, all usable bytes zero.
   Result<void*> allocate_zeroed(std::size_t bytes, Gfp flags = Gfp::kernel);
   // count * bytes, zeroed; too_big where that product is no size.
@@ -56,6 +60,10 @@ class Kmalloc {
     if (!KmemCache::put_loaded(hold, object, *state)) [[unlikely]]
       caches_[number - first_number_].release_slowly(object, *state, hold.slot, hold.word);
     return {};
+  }
+  // The same for somebody else.
+  Result<void> release_for(void* object, std::uint64_t site) {
+    return kGuardedHeap ? release_from(object, site) : release(object);
   }
   // The same, and wrong_size when `bytes` is of another class than what `object` has room for.
   Result<void> release_sized(void* object, std::size_t bytes);

@@ -78,6 +78,7 @@ KmemCache::KmemCache(Heap& heap, const CacheShape& shape)
   record_.window = heap.window_;
   slabs_.with([this](const SlabLists& lists) { record_.lists = &lists; });
   depot_.with([this](const Depot& depot) { record_.depot = &depot; });
+  quarantine_.with([this](const Quarantine& quarantine) { record_.quarantine = &quarantine; });
   const std::uint32_t magazine_bytes = std::max(record_.magazine_most, 1u) * record_.cut.stride;
   depot_most_ = static_cast<std::uint16_t>(std::max(kDepotBytes / magazine_bytes, 1u));
   spare_most_ =
@@ -206,6 +207,7 @@ void KmemCache::put(void* object, std::uint8_t& state) {
   Slab* slab = nullptr;
   std::uint64_t index = 0;
   if (const Error error = judge(object, slab, index); error != Error::ok) return error;
+  DCHECK(slab != nullptr);
   put(object, slab->states()[index]);
   return {};
 }
@@ -397,12 +399,14 @@ std::uint64_t KmemCache::give_up_empty_slabs() {
 }
 
 std::uint64_t KmemCache::shrink() {
+  empty_quarantine();
   empty_pairs(Wait::no);
   empty_depot();
   return give_up_empty_slabs();
 }
 
 void KmemCache::quiesce() {
+  empty_quarantine();
   empty_pairs(Wait::yes);
   empty_depot();
   (void)give_up_empty_slabs();

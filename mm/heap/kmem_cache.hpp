@@ -57,6 +57,14 @@ struct SlabLists {
   std::uint32_t unused = 0;
 };
 
+// Released objects in the order of their release, chained through their tracks. Standard layout; lives inside the cache's
+// lock of rank depot.
+struct Quarantine {
+  std::uint64_t first = 0;  // the oldest; 0: there is none
+  std::uint64_t last = 0;
+  std::uint64_t objects = 0;
+};
+
 // What an outside reader follows to a cache. Standard layout; immutable after construction, but for the window.
 struct CacheRecord {
   char name[CacheShape::kNameBytes] = {};
@@ -68,12 +76,13 @@ struct CacheRecord {
   ObjectWindow window;
   const SlabLists* lists = nullptr;
   const Depot* depot = nullptr;
+  const Quarantine* quarantine = nullptr;
 };
 
 // Levels in objects, and what they lie in. Racy by design: exact when nobody allocates.
 struct CacheLevels {
   std::uint64_t allocated;  // the callers' objects
-  std::uint64_t cached;     // in magazines
+  std::uint64_t cached;     // released, and not home in their slabs: in magazines, in quarantine
   std::uint64_t objects;    // in all slabs
   std::uint64_t slabs;
   std::uint64_t empty_slabs;
@@ -122,8 +131,8 @@ class KmemCache {
   // Releases all of them, or none and the misuse of the first that is wrong.
   Result<void> release_bulk(std::span<void* const> objects);
 
-  // Gives empty slabs back to the frames, and all that magazines hold but for those that are in use just now; how many
-  // frames that were. Never waits.
+  // Gives empty slabs back to the frames, and all that the quarantine and the magazines hold but for those that are in use
+  // just now; how many frames that were. Never waits.
   std::uint64_t shrink();
   // The same, waiting for those in use: then what is out of the slabs is allocated, and nothing else. Precondition: no
   // lock is held, preemption is on, and nobody was interrupted in this cache by the caller.
@@ -183,12 +192,18 @@ class KmemCache {
   Result<void> release_watched(void* object, std::uint64_t site);
   Error inspect(const void* object) const;
   void bury(void* object, std::uint64_t site);
+  void confine(void* object, std::uint8_t& state, std::uint64_t site);
+  void let_out(void* object, std::uint64_t site);
+  void tell_damage(void* object, const std::uint8_t* wrong, std::uint64_t site);
+  void empty_quarantine();
+  bool quarantine_valid(std::uint64_t quarantined) const;
   void guard_new(Slab& slab);
   void resize_watched(void* object, std::size_t requested);
   static object_guard::Place place_of(const Slab& slab, std::uint64_t index);
   const std::uint8_t* damage_of_free(const object_guard::Place& place) const;
   struct Watched;
   Watched watched_at(const void* object) const;
+  ObjectTrack& track_at(const void* object) const;
 
   // The fast paths, for Kmalloc, too.
   static void* take_loaded(SlotHold& hold);
@@ -225,7 +240,8 @@ class KmemCache {
   void send_home(ObjectMagazine& magazine);
   std::uint64_t give_up_empty_slabs();
   std::uint64_t objects_in_magazines() const;
-  bool slab_valid(const Slab& slab, std::uint64_t& cached) const;
+  struct Census;
+  bool slab_valid(const Slab& slab, Census& found) const;
   bool magazine_valid(const ObjectMagazine& magazine) const;
 
   CacheRecord record_;
@@ -238,6 +254,7 @@ class KmemCache {
   std::uint16_t spare_most_ = 0;  // empty slabs
   Guarded<SlabLists, IrqSpin<Rank::cache>> slabs_;
   Guarded<Depot, IrqSpin<Rank::depot>> depot_;
+  Guarded<Quarantine, IrqSpin<Rank::depot>> quarantine_;
 };
 
 // What the fast paths leave to the slow ones: the slot, which is held unless `word` is kTakenSlot.

@@ -44,25 +44,34 @@ CacheLevels KmemCache::levels() const {
     taken = lists.taken;
   });
   levels.objects = levels.slabs * record_.cut.objects;
-  levels.cached = objects_in_magazines();
+  levels.cached =
+      objects_in_magazines() + quarantine_.with([](const Quarantine& waiting) { return waiting.objects; });
   levels.allocated = taken - (levels.cached < taken ? levels.cached : taken);
   levels.magazines = depot_.with([](const Depot& depot) { return depot.full.size() + depot.empty.size(); });
   return levels;
 }
 
-// K1 and K2 of one slab; adds up its objects that are `cached`.
-bool KmemCache::slab_valid(const Slab& slab, std::uint64_t& cached) const {
+// Objects by what their state says.
+struct KmemCache::Census {
+  std::uint64_t cached = 0;
+  std::uint64_t quarantined = 0;
+};
+
+// K1 and K2 of one slab.
+bool KmemCache::slab_valid(const Slab& slab, Census& found) const {
   if (slab.cache != this || slab.number != record_.number || slab.objects != record_.cut.objects)
     return false;
   if (slab.inverse != record_.cut.inverse || slab.shift != record_.cut.shift) return false;
   std::uint32_t free = 0;
   for (std::uint32_t index = 0; index < slab.objects; ++index) {
     const std::uint8_t state = slab.states()[index];
-    if (state > static_cast<std::uint8_t>(ObjectState::allocated)) return false;
+    if (state > static_cast<std::uint8_t>(kQuarantines ? ObjectState::quarantined : ObjectState::allocated))
+      return false;
     const bool is_free = state == static_cast<std::uint8_t>(ObjectState::free);
     if (is_free != ((slab.free_bits()[index / 64] >> index % 64 & 1) != 0)) return false;
     free += is_free;
-    cached += state == static_cast<std::uint8_t>(ObjectState::cached);
+    found.cached += object_is(state, ObjectState::cached);
+    found.quarantined += object_is(state, ObjectState::quarantined);
   }
   std::uint32_t bits = 0;
   for (const std::uint64_t word : slab.free_bits()) bits += popcount(word);
@@ -96,13 +105,13 @@ bool KmemCache::magazine_valid(const ObjectMagazine& magazine) const {
 }
 
 bool KmemCache::valid() const {
-  std::uint64_t cached = 0;
+  Census found;
   bool good = slabs_.with([&](const SlabLists& lists) {
     std::uint64_t taken = 0;
     const auto all = [&](const SlabLists::Slabs& slabs, auto&& fits) {
       if (!slabs.valid()) return false;
       for (const Slab& slab : slabs) {
-        if (!slab_valid(slab, cached) || !fits(slab)) return false;
+        if (!slab_valid(slab, found) || !fits(slab)) return false;
         taken += slab.taken;
       }
       return true;
@@ -123,7 +132,9 @@ bool KmemCache::valid() const {
     return true;
   });
   return good &&
-         cached == objects_in_magazines();  // K3: with states that agree, equal numbers mean no duplicate
+         found.cached ==
+             objects_in_magazines() &&  // K3: with states that agree, equal numbers mean no duplicate
+         quarantine_valid(found.quarantined);
 }
 
 void KmemCache::describe(Inspector& to) const {

@@ -64,9 +64,11 @@ KmemCache::Watched KmemCache::watched_at(const void* object) const {
   return {slab, index, place_of(slab, index)};
 }
 
+ObjectTrack& KmemCache::track_at(const void* object) const { return watched_at(object).track(); }
+
 void KmemCache::guard_new(Slab& slab) {
   for (std::uint64_t index = 0; index < slab.objects; ++index) {
-    const object_guard::Place place = place_of(slab, index);
+    [[maybe_unused]] const object_guard::Place place = place_of(slab, index);
     if constexpr (config::debug_slab) {
       slab.track(index) = {};
       place.lay_zones(place.bytes);
@@ -77,17 +79,20 @@ void KmemCache::guard_new(Slab& slab) {
   }
 }
 
+// What somebody did to an object while it was nobody's; `site`: who came upon it. No damage: nothing to tell.
+void KmemCache::tell_damage(void* object, const std::uint8_t* wrong, std::uint64_t site) {
+  if (wrong == nullptr || heap_.witness() == nullptr) return;
+  MisuseReport report = report_on_object(heap_, Error::use_after_free, object);
+  report.address = reinterpret_cast<std::uint64_t>(wrong);
+  heap_.witness()->tell(report, site);
+}
+
 Result<void*> KmemCache::allocate_watched(Gfp flags, std::size_t requested, std::uint64_t site) {
   void* const object = TRY(take(flags));
   if (!watched()) return object;
   if constexpr (config::debug_slab) {
     const Watched found = watched_at(object);
-    const std::uint8_t* const wrong = damage_of_free(found.place);
-    if (wrong != nullptr && heap_.witness() != nullptr) {
-      MisuseReport report = report_on_object(heap_, Error::use_after_free, object);
-      report.address = reinterpret_cast<std::uint64_t>(wrong);
-      heap_.witness()->tell(report, site);
-    }
+    tell_damage(object, damage_of_free(found.place), site);
     found.track() = {.allocated = HeapCall::from(site), .freed = {}, .requested = requested};
     found.place.lay_zones(requested);
     if constexpr (config::debug_kmemleak) heap_.trace(found.track());
@@ -107,7 +112,7 @@ Error KmemCache::inspect(const void* object) const {
 
 // An object is nobody's from now on.
 void KmemCache::bury(void* object, std::uint64_t site) {
-  const Watched found = watched_at(object);
+  [[maybe_unused]] const Watched found = watched_at(object);
   if constexpr (config::debug_slab) {
     found.track().freed = HeapCall::from(site);
     found.place.lay_zones(found.place.bytes);
@@ -124,7 +129,11 @@ Result<void> KmemCache::release_watched(void* object, std::uint64_t site) {
   if (const Error error = judge(object, slab, index); error != Error::ok) return error;
   if (const Error error = inspect(object); error != Error::ok) return error;
   bury(object, site);
-  put(object, slab->states()[index]);
+  if constexpr (kQuarantines) {
+    confine(object, slab->states()[index], site);
+  } else {
+    put(object, slab->states()[index]);
+  }
   return {};
 }
 

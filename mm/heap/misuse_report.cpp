@@ -56,7 +56,7 @@ void add_track(MisuseReport& report, const Slab& slab) {
     report.address = reinterpret_cast<std::uint64_t>(wrong);
 }
 
-void add_trail(MisuseReport& report) {
+[[maybe_unused]] void add_trail(MisuseReport& report) {
   const large_guard::Block block{.bytes = reinterpret_cast<std::uint8_t*>(report.object),
                                  .size = report.requested};
   if (const large_guard::Trail* const trail = block.whole_trail(); trail != nullptr) {
@@ -120,7 +120,7 @@ MisuseReport report_on_block(const KernelHeap& heap, Error error) {
   MisuseReport report;
   report.error = error;
   report.address = is_corruption(error) ? fault.place : fault.address;
-  report.name_keeper(Keeper::kernel_heap, "kernel heap");
+  report.name_keeper(Keeper::kernel_heap, name_of(Keeper::kernel_heap));
   if (fault.place != 0) report.object = fault.place + HeapBlock::kHeaderBytes;
   return report;
 }

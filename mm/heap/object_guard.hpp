@@ -14,6 +14,10 @@ namespace memory {
 // Whether the heap's fast paths do more than hand out objects. All that follows from it is compiled out where it is false.
 inline constexpr bool kGuardedHeap = config::debug_slab || config::init_on_alloc || config::init_on_free;
 
+// Whether released objects wait. Their chain needs a track.
+inline constexpr bool kQuarantines = config::quarantine_kib != 0;
+static_assert(!kQuarantines || config::debug_slab, "quarantine_kib needs debug_slab=true");
+
 namespace object_guard {
 
 // A slot with zones. The zone behind begins at the very byte that was not asked for:

@@ -34,6 +34,7 @@ struct ObjectTrack {
   HeapCall allocated;
   HeapCall freed;  // site 0 while the object is allocated
   std::uint64_t requested = 0;
+  std::uint64_t next = 0;  // in the quarantine: the address of the object that was released after it
   // With config::debug_kmemleak, where the calls before allocated.site return to, the nearest first, as signed distances from it;
   // 0 ends them.
   static constexpr std::size_t kCallers = 8;
@@ -47,6 +48,6 @@ struct ObjectTrack {
     return distance == 0 ? 0 : allocated.site + static_cast<std::uint64_t>(std::int64_t{distance});
   }
 };
-static_assert(sizeof(ObjectTrack) == 96);
+static_assert(sizeof(ObjectTrack) == 104);
 
 }  // namespace memory

@@ -19,9 +19,10 @@ class KmemCache;
 
 // What an object's byte in its slab's record says. Every object has one, wherever it is.
 enum class ObjectState : std::uint8_t {
-  free = 0,       // in its slab
-  cached = 1,     // out of its slab, in a magazine
-  allocated = 2,  // out of its slab, the caller's
+  free = 0,         // in its slab
+  cached = 1,       // out of its slab, in a magazine
+  allocated = 2,    // out of its slab, the caller's
+  quarantined = 3,  // released, and not to be had again soon (config::quarantine_kib)
 };
 inline bool object_is(std::uint8_t state, ObjectState what) {
   return state == static_cast<std::uint8_t>(what);

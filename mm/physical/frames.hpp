@@ -84,6 +84,7 @@ enum class FrameTag : std::uint8_t {
       kCacheSlots,  // first frame of a block that is one object of kmalloc; references 2, for the same reason
   // mappings: present entries; index: the level; owner: the address of the root
   page_table = kCacheSlots + 1,
+  heap_range = kCacheSlots + 2,  // every frame of a range of the kernel heap; references 2 in the first
 };
 
 enum class FrameFlag : std::uint8_t {

@@ -47,6 +47,20 @@ class StorageMapper {
   ~StorageMapper() = default;
 };
 
+// Unmaps directly mapped frames that are nobody's, and maps them again (config::debug_pagealloc). Declared here,
+// implemented where page tables are; without one frames stay mapped.
+class FrameHider {
+ public:
+  // Of each frame of the block that the direct map holds; what is hidden or shown already stays so. Called with whatever
+  // locks a caller of allocate() or release() holds, interrupts on or off. Other CPUs may see a hidden frame until they
+  // forget its translation: nobody waits for them.
+  virtual void hide(FrameNumber first, Order order) = 0;
+  virtual void show(FrameNumber first, Order order) = 0;
+
+ protected:
+  ~FrameHider() = default;
+};
+
 // Who keeps frames that nobody needs. Declared here, implemented by the floors above that keep some.
 class FrameReclaimer {
  public:
@@ -108,6 +122,9 @@ class Physical {
 
   // Asked when a request would fail. Once, before anybody allocates; it outlives whoever does.
   void set_reclaimer(FrameReclaimer& reclaimer) { reclaimer_ = &reclaimer; }
+  // Who hides what is free from now on, with config::debug_pagealloc. What is free already stays to be seen. Once; it
+  // outlives this.
+  void set_hider(FrameHider& hider) { hider_ = &hider; }
 
   // The n-th allocation from now on fails; 0 disarms. While a plan is armed the caches are out of service, so every
   // request comes by the place that can fail.
@@ -168,6 +185,7 @@ class Physical {
   FrameCaches::Service caching_ = FrameCaches::Service::on;
   FailPlan fail_plan_;
   FrameReclaimer* reclaimer_ = nullptr;  // [I]
+  FrameHider* hider_ = nullptr;          // [I] null on the host, where ASan looks after freed frames
   Mutex<Rank::range> adding_;            // one at a time
   PhysicalRecord record_;
 };
@@ -175,6 +193,8 @@ class Physical {
 [[gnu::always_inline]] inline FrameNumber Physical::hand_out(FrameNumber number, Order order) {
   Frame& frame = frames_[number];
   CHECK(frame.is(FrameState::cached, order));  // M1: nobody else has it
+  if constexpr (config::debug_pagealloc)
+    if (hider_ != nullptr) hider_->show(number, order);
   if constexpr (config::poison_frames) verify_poison(number, order);
   frame.set(FrameState::allocated, order);
   frame.uses.store(Frame::kReference, std::memory_order_relaxed);
@@ -184,6 +204,8 @@ class Physical {
 
 [[gnu::always_inline]] inline void Physical::take_back(Frame& frame, FrameNumber number, Order order) {
   if constexpr (config::poison_frames) poison(number, order);
+  if constexpr (config::debug_pagealloc)
+    if (hider_ != nullptr) hider_->hide(number, order);
   frame.uses.store(0, std::memory_order_relaxed);
   frame.tag.store(0, std::memory_order_relaxed);
   frame.set(FrameState::cached, order);

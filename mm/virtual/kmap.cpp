@@ -35,7 +35,7 @@ std::byte* KMap::open(FrameNumber number) {
   const unsigned cpu = platform::percpu().number;
   const std::uint8_t used = used_[cpu].load(std::memory_order_relaxed);
   CHECK(used != 0xff);
-  const unsigned slot = lowest_bit(static_cast<std::uint64_t>(~used));
+  const unsigned slot = lowest_bit(~std::uint64_t{used});
   used_[cpu].store(static_cast<std::uint8_t>(used | 1u << slot), std::memory_order_relaxed);
   const unsigned page = cpu * kMost + slot;
   entries_[kFirst + page].set(PageEntry::leaf(address_of(number), PageLevel::page, Access::read_write));

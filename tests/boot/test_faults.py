@@ -191,6 +191,17 @@ def in_order(lines: list[str], names: tuple[str, ...]) -> None:
         position = found[0] + (name == "recurse")
 
 
+def test_the_guarded_profile_stops_at_the_line_that_uses_a_freed_frame(artifact: Build) -> None:
+    """Where the others find the write when the frame is handed out again."""
+    guarded = artifact.sibling("guarded")
+    with Guest(kernel=guarded.elf, memory="64M", timeout=60) as guest:
+        _, text = provoke(guest, "break write-after-free")
+    reason = text.splitlines()[1]
+    at = r"write to 0x[0-9a-f]{16} \(in free frame \d+ of the direct map\), which is not mapped"
+    assert re.fullmatch(f"panic: page fault: {at}", reason), reason
+    in_order(backtrace(text), ("write_after_free", *COMMAND))
+
+
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_fault_is_reported(guest: Guest, artifact: Build, fault: str) -> None:
     if fault == "write-after-free" and not artifact.options["poison_frames"]:

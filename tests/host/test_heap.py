@@ -11,6 +11,7 @@ import pytest
 from coronel.errors import MMError
 from coronel.mm.heap import GRANULE, HEADER, Block, HeapWalk, block_name, list_of, walk_heap
 from coronel.mm.host import HostLibrary, HostMachine
+from coronel.mm.who import who
 
 
 def heap_of(library: HostLibrary, **options: object) -> HostMachine:
@@ -225,3 +226,24 @@ def test_says_what_lies_where(library: HostLibrary) -> None:
         assert int(lines["AllocatedBytes"]) == 1000
         assert lines["HeapTotal"].split() == ["64", "kB"]
         assert list_of(1024 - GRANULE) == 63
+
+
+def test_a_block_of_the_kernel_heap_is_told(library: HostLibrary, coronel_seed: int) -> None:
+    """By its headers; behind one that is broken the answer ends."""
+    chance = random.Random(coronel_seed)
+    with heap_of(library) as machine:
+        blocks = [(machine.heap_malloc(size), size) for size in chance.choices(range(1, 30_000), k=100)]
+        for address, size in chance.sample(blocks, 60):
+            assert address is not None
+            said = who(machine.tables, address + chance.randrange(size))
+            assert (said["use"], said["heap_block"]) == ("kernel heap", f"{address:#x}")
+            assert said["object_state"] == "allocated"
+            assert size <= said["bytes"] < size + 16 + 32
+        address = max(address for address, _ in blocks if address is not None)
+        machine.heap_free(address)
+        assert who(machine.tables, address)["object_state"] == "free"
+        first = min(address for address, _ in blocks if address is not None)
+        machine.memory.write(first - 8, bytes(8))
+        broken = who(machine.tables, first)
+        assert broken["use"] == "kernel heap"
+        assert "does not decode" in broken["note"]

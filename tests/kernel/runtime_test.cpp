@@ -11,6 +11,7 @@
 #include "kernel/panic.hpp"
 #include "kernel/symbols.hpp"
 #include "mm/base/random.hpp"
+#include "mm/memory_manager.hpp"
 #include "tests/unit/unit.hpp"
 
 namespace {
@@ -166,4 +167,32 @@ TEST(fault_text, says_what_and_where) {
   text_of(0x8000'0000'0000'0000, 0x0, "(not a canonical address)");
   text_of(0x1000, 0x9, "an entry with a reserved bit set");
   text_of(0x1000, 0x7, "from user mode");
+}
+
+// A use of a frame that nobody has faults at the guilty line, where the profile hides such frames.
+TEST(direct_map, a_freed_frame_faults_and_is_named) {
+  if (!memory::config::debug_pagealloc) return;
+  memory::MemoryManager& manager = memory::manager();
+  static constinit volatile std::uint64_t* word = nullptr;
+  static constinit memory::FrameNumber frame{0};
+  frame = manager.alloc_pages(memory::Order{0}).take();
+  word = reinterpret_cast<std::uint64_t*>(manager.physical().frames().open(frame).bytes());
+  *word = 7;
+  EXPECT_EQ(*word, 7u);
+  ASSERT(manager.free_pages(frame, memory::Order{0}).ok());
+  memory::TextBuffer<80> expected;
+  expected.text(" (in free frame ").number(raw(frame)).text(" of the direct map), which is not mapped");
+  for (const bool write : {false, true}) {
+    const auto reason = kernel::catch_panic(
+        [](void* writes) {
+          if (writes != nullptr) {
+            *word = 1;
+          } else {
+            static_cast<void>(*word);
+          }
+        },
+        write ? &expected : nullptr);
+    EXPECT(reason.find(write ? "page fault: write to " : "page fault: read of ") == 0);
+    EXPECT(reason.find(expected.view()) != std::string_view::npos);
+  }
 }

@@ -205,6 +205,47 @@ def test_the_guarded_profile_reports_all_eleven(guarded_mm: KernelMM, kind: str,
     run_rounds(guarded_mm, kind, GUARDED[kind], coronel_seed, ROUNDS)
 
 
+def test_a_released_object_waits_its_turn(guarded_mm: KernelMM) -> None:
+    """The quarantine: nobody has it again before as many others were released as its cache keeps waiting."""
+    mm = guarded_mm
+    with mm.still() as tables:
+        waiting_kib = tables.option("quarantine_kib")
+    assert waiting_kib > 0
+    first = mm.kmalloc(64)
+    assert first is not None
+    mm.kfree(first)
+    assert mm.who(first)["object_state"] == "quarantined"
+    stride = 64 + 64  # with its zones, as slabinfo says
+    met = 0
+    while met < 2 * waiting_kib * 1024 // stride:
+        other = mm.kmalloc(64)
+        assert other is not None
+        mm.kfree(other)
+        if other == first:
+            break
+        met += 1
+    assert met >= waiting_kib * 1024 // stride, "it came back too soon"
+    mm.walk().check()
+    mm.shrink()
+    assert mm.get_slab_stats()["kmalloc-64"]["cached"] == 0
+    assert mm.valid()
+
+
+def test_a_write_is_found_when_the_object_leaves_the_quarantine(guarded_mm: KernelMM) -> None:
+    mm = guarded_mm
+    victim = mm.kmalloc(64)
+    assert victim is not None
+    mm.kfree(victim)
+    mm.write_memory(victim + 13, b"!")
+    mm.shrink()
+    report = mm.last_misuse()
+    assert report is not None
+    assert (report.error, report.address, report.object) == ("use_after_free", victim + 13, victim)
+    assert report.requested == 64
+    mm.walk().check()
+    assert mm.valid()
+
+
 def test_the_debug_profile_does_so_too(mm: KernelMM, coronel_seed: int) -> None:
     for kind, errors in ALWAYS_ON.items():
         run_rounds(mm, kind, errors, coronel_seed, 8)

@@ -162,6 +162,16 @@ def test_all_of_memory_has_an_answer(mm: KernelMM, coronel_seed: int) -> None:
             assert mm.guest.channel.call("who", said["address"]) == said
 
 
+def test_a_range_of_kernel_addresses_has_its_owner(body_guest: KernelMM) -> None:
+    assert isinstance(body_guest, GuestKernelMM)
+    channel = body_guest.guest.channel
+    address = int(channel.call("vmalloc", 20_000)["address"], 16)
+    there = channel.call("who", address + 9000)
+    assert there == body_guest.who(address + 9000)
+    assert (there["range"], there["kind"], there["use"]) == (f"{address:#x}", "vmalloc", "allocated frames")
+    channel.call("vfree", address)
+
+
 @pytest.mark.parametrize("words", ["", "x", "-1", "1 2", str(1 << 64), "0x800000000000"])
 def test_what_is_no_address(body_guest: KernelMM, words: str) -> None:
     assert isinstance(body_guest, GuestKernelMM)

@@ -71,6 +71,30 @@ TEST(who, tells_a_large_object) {
   EXPECT(manager.kfree(object).ok());
 }
 
+TEST(who, tells_every_byte_of_the_kernel_heap) {
+  World world({.memory = kMemory});
+  ASSERT(world.ok());
+  MemoryManager& manager = world->manager();
+  std::byte* blocks[3] = {};
+  for (auto& block : blocks) block = static_cast<std::byte*>(manager.heap_malloc(100).take());
+  ASSERT(manager.heap_free(blocks[1]).ok());
+  for (unsigned n = 0; n < 3; ++n)
+    for (const std::size_t offset : {std::size_t{0}, std::size_t{57}, std::size_t{99}}) {
+      const AddressOwner found = owner_of(manager, physical_of(world, blocks[n] + offset));
+      ASSERT(found.use == FrameUse::heap_range && found.heap_block.has_value());
+      EXPECT_EQ(found.heap_block->payload, reinterpret_cast<std::uint64_t>(blocks[n]));
+      EXPECT(found.heap_block->kind == (n == 1 ? HeapKey::Kind::free : HeapKey::Kind::used));
+      EXPECT(found.heap_block->bytes >= 100 && found.offset == offset);
+    }
+  // Behind a header that is none nothing is known; in front of it everything.
+  std::uint64_t& header = reinterpret_cast<std::uint64_t*>(blocks[2])[-1];
+  header ^= 1 << 20;
+  EXPECT(!owner_of(manager, physical_of(world, blocks[2])).heap_block);
+  EXPECT(owner_of(manager, physical_of(world, blocks[0])).heap_block);
+  header ^= 1 << 20;
+  EXPECT(manager.heap_free(blocks[0]).ok() && manager.heap_free(blocks[2]).ok());
+}
+
 TEST(who, believes_no_broken_record) {
   World world({.memory = kMemory});
   ASSERT(world.ok());

@@ -71,6 +71,16 @@ bool write_kernel_range(memory::Writer& out, std::uint64_t address) {
   return true;
 }
 
+// Which frame the direct map has there; false where it has none.
+bool write_frame(memory::Writer& out, std::uint64_t address) {
+  const auto found = memory::frame_at_fault({address});
+  if (!found.ok()) return false;
+  const memory::FrameNumber frame = found.take();
+  const bool is_free = memory::manager().physical().frames().is_free(frame);
+  out.text(is_free ? "in free frame " : "in frame ").number(raw(frame)).text(" of the direct map");
+  return true;
+}
+
 }  // namespace
 
 bool write_stack_overflow(memory::Writer& out, std::uint64_t address) {
@@ -104,7 +114,7 @@ void write_region(memory::Writer& out, std::uint64_t address) {
     out.text(part == StackPart::guard ? "the guard page of the " : "the ").text(name_of(*use)).text(" stack");
     return;
   }
-  if (write_kernel_range(out, address)) return;
+  if (write_kernel_range(out, address) || write_frame(out, address)) return;
   for (const Region& region : kImage) {
     if (address < address_of(region.first).value || address >= address_of(region.end).value) continue;
     out.text(region.name);

@@ -20,6 +20,8 @@ GUARDED_DEFAULTS: Mapping[str, str] = {
     "debug_kmemleak": "true",
     "init_on_alloc": "true",
     "random_slab_order": "true",
+    "quarantine_kib": "32",
+    "debug_pagealloc": "true",
 }
 PROFILE_DEFAULTS: Mapping[str, Mapping[str, str]] = {
     "release": {},

@@ -13,7 +13,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from coronel.errors import DecodeError
+from coronel.memory import PAGE_SIZE
 from coronel.mm.frames import FrameArray
+from coronel.mm.heap import heap_ranges
 from coronel.mm.problem import Findings
 from coronel.mm.record import Tables
 from coronel.mm.slabs import (
@@ -59,7 +61,8 @@ class SlabCheck:
         self.firsts: dict[int, int] = {}  # by the slab's address: where its first object truly lies
         states = tables.enum("ObjectState")
         self.free, self.cached = states["free"], states["cached"]
-        self.last_state = max(states.values.values())
+        waits = tables.option("quarantine_kib") != 0
+        self.last_state = states["quarantined" if waits else "allocated"]
         self.owners = array.frame_column("owner")
         self.tags = array.frame_column("tag")
         self.mappings = array.frame_column("mappings")
@@ -73,6 +76,7 @@ class SlabCheck:
             MagazineCheck(self, cache).run()
         for cache in heap.caches:
             self._report_unknown(cache)
+        self._claim_ranges()
         self._claim_large()
         return self.claims
 
@@ -91,6 +95,20 @@ class SlabCheck:
             self.claims.of[place] = values if values["references"] else dict(list(values.items())[:3])
             if values["references"]:
                 self.claims.heads.add(place)
+
+    def _claim_ranges(self) -> None:
+        """Frames of the kernel heap's ranges, which say so one by one; `walk_heap` looks at the ranges."""
+        tag = self.tables.enum("FrameTag")["heap_range"]
+        for first, end in heap_ranges(self.tables):
+            number = frame_of(self.physical.map, first)
+            for n in range((end - first) // PAGE_SIZE):
+                place = self.array.index(number + n)
+                if place is None or place in self.claims.of:
+                    break
+                self.claims.of[place] = {"tag": tag}
+                if n == 0:
+                    self.claims.of[place]["references"] = 2
+                    self.claims.heads.add(place)
 
     def _claim_large(self) -> None:
         """Blocks that are one object of kmalloc: they say so by their tag, and by a second reference."""

@@ -131,6 +131,50 @@ def walk_heap(tables: Tables) -> HeapWalk:
     return _Walker(tables, tables.read("HeapState", tables.manager()["kernel_heap"])).walk()
 
 
+def heap_ranges(tables: Tables) -> list[tuple[int, int]]:
+    """Addresses [first, end) of the heap's ranges that can be some; none where no way leads to it."""
+    try:
+        state = tables.read("HeapState", tables.manager()["kernel_heap"])
+    except DecodeError:
+        return []
+    rows = [(int(row["first"]), int(row["end"])) for row in state["ranges"][: int(state["range_count"])]]
+    return [
+        (first, end)
+        for first, end in rows
+        if first % PAGE_SIZE == 0 and end % PAGE_SIZE == 0 and first < end < first + RANGE_LIMIT
+    ]
+
+
+def block_around(tables: Tables, address: int) -> Block:
+    """The block that an address lies in, its own header included. DecodeError where none is, or where a
+    header in front of it does not decode.
+    """
+    for first, end in heap_ranges(tables):
+        if not first <= address < end:
+            continue
+        secret = int(tables.read("HeapState", tables.manager()["kernel_heap"])["secret"])
+        place, last = first + HEADER, end - HEADER
+        while place <= address < last:
+            (word,) = struct.unpack("<Q", tables.memory.read(place, HEADER))
+            header = decode(word, place, secret)
+            if header is None or not SMALLEST <= header[0] & -GRANULE <= last - place:
+                raise DecodeError(f"the header of {block_name(place)} does not decode")
+            block = Block(place, header[0] & -GRANULE, header[1])
+            place += block.size
+            if address < place:
+                return block
+    raise DecodeError(f"{address:#x} lies in no block of the kernel heap")
+
+
+def decode(word: int, place: int, secret: int) -> tuple[int, bool] | None:
+    """Info of a header, and whether its block is used; None for what is no header."""
+    for magic, used in ((USED_MAGIC, True), (FREE_MAGIC, False)):
+        plain = word ^ place ^ secret ^ magic
+        if plain == spread(plain & 0xFFFFFFFF):
+            return plain & 0xFFFFFFFF, used
+    return None
+
+
 class _Walker:
     def __init__(self, tables: Tables, state: Struct) -> None:
         self.tables = tables
@@ -183,12 +227,7 @@ class _Walker:
         return ranges
 
     def _decode(self, word: int, place: int) -> tuple[int, bool] | None:
-        """Info, and whether the block is used; None for what is no header."""
-        for magic, used in ((USED_MAGIC, True), (FREE_MAGIC, False)):
-            plain = word ^ place ^ self.secret ^ magic
-            if plain == spread(plain & 0xFFFFFFFF):
-                return plain & 0xFFFFFFFF, used
-        return None
+        return decode(word, place, self.secret)
 
     def _range(self, first: int, end: int) -> list[Block]:
         """The blocks of one range. A header that does not decode is noted, and what it was derived."""

@@ -25,6 +25,13 @@ from coronel.mm.problem import Findings
 from coronel.mm.record import Tables
 
 RANGES_LIMIT = 1 << 20  # records read: far more than a kernel of this size can have
+SHOWN = {
+    "none": "free",
+    "vmalloc": "vmalloc",
+    "device": "ioremap",
+    "stack": "stack",
+    "per_cpu": "percpu",
+}  # by kind
 CPUS_LIMIT = 4096  # areas of one range: more CPUs than a kernel of this size can have
 
 
@@ -138,6 +145,18 @@ def read_ranges(tables: Tables, findings: Findings | None = None) -> AddressRang
     if findings is not None:
         _check(found, walk, core, findings)
     return found
+
+
+def range_at(tables: Tables, address: int) -> KernelRange | None:
+    """The range that holds an address; None outside the window. DecodeError when the way to it is broken."""
+    pointer = tables.manager()["ranges"]
+    if not pointer:
+        return None
+    record = tables.read("RangesRecord", pointer)
+    if not int(record["first"]) <= address < int(record["end"]):
+        return None
+    ranges = read_ranges(tables)
+    return ranges.at(address) if ranges is not None else None
 
 
 class _Walk:

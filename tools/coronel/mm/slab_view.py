@@ -13,7 +13,7 @@ from coronel.mm.slabs import Cache, Slab, levels, read_heap
 
 Row = dict[str, int | str]
 
-CELLS = {"free": ".", "cached": "o", "allocated": "#"}  # by ObjectState
+CELLS = {"free": ".", "cached": "o", "quarantined": "q", "allocated": "#"}  # by ObjectState
 BROKEN = "!"
 CELLS_IN_A_LINE = 64
 

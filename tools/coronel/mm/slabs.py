@@ -133,7 +133,7 @@ class Levels:
     """Objects of a cache."""
 
     allocated: int
-    cached: int
+    cached: int  # released, and not home in their slabs: in magazines, in quarantine
     objects: int
     slabs: int
 
@@ -142,7 +142,8 @@ def levels(tables: Tables, cache: Cache) -> Levels:
     """What the states of its objects say."""
     kinds = tables.enum("ObjectState")
     every = b"".join(slab.states for slab in cache.slabs.values())
-    return Levels(every.count(kinds["allocated"]), every.count(kinds["cached"]), len(every), len(cache.slabs))
+    cached = every.count(kinds["cached"]) + every.count(kinds["quarantined"])
+    return Levels(every.count(kinds["allocated"]), cached, len(every), len(cache.slabs))
 
 
 def read_slab(tables: Tables, address: int, objects: int, cache_name: str) -> Slab:

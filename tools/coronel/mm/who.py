@@ -10,6 +10,8 @@ from typing import Any
 
 from coronel.errors import DecodeError
 from coronel.memory import PAGE_SHIFT, PAGE_SIZE
+from coronel.mm.heap import HEADER, block_around
+from coronel.mm.ranges import SHOWN, range_at
 from coronel.mm.record import Tables
 from coronel.mm.slabs import Slab, check_cut, read_slab
 from coronel.mm.zones import ZONE_NAMES, OneFrame, Physical, Shape, State, frame_at
@@ -39,6 +41,7 @@ class _Question:
         self.found["physical"] = f"{at:#x}"
         try:
             self._frame(at)
+            self._range()
         except DecodeError as error:
             self.found.setdefault("use", "unknown")
             self.found["note"] = str(error)
@@ -87,6 +90,8 @@ class _Question:
             self.found["use"] = "page table"
         elif tag == self._tag("large_object"):
             self.found |= {"use": "object of kmalloc", "offset": at - head.number * PAGE_SIZE}
+        elif tag == self._tag("heap_range"):
+            self._heap(self.direct + at)
         elif tag < self._tag("large_object") and tag == int(one.frame["tag"]):
             self._slab(at, one, tag)
 
@@ -114,6 +119,26 @@ class _Question:
         names = {value: name for name, value in self.tables.enum("ObjectState").values.items()}
         state = names.get(slab.states[index], "broken")
         self.found |= {"object": index, "offset": offset, "object_state": state}
+
+    def _heap(self, address: int) -> None:
+        """The block of the kernel heap, where the headers in front of it lead there."""
+        self.found["use"] = "kernel heap"
+        block = block_around(self.tables, address)
+        self.found |= {"heap_block": f"{block.payload:#x}", "bytes": block.size - HEADER}
+        if address >= block.payload:
+            self.found["offset"] = address - block.payload
+        self.found["object_state"] = "allocated" if block.used else "free"
+
+    def _range(self) -> None:
+        """Whose range of kernel addresses it is, where it is not the direct map's or the image's."""
+        one = range_at(self.tables, self.address)
+        if one is None or one.free:
+            return
+        self.found |= {"range": f"{one.body[0]:#x}", "kind": SHOWN[one.kind], "owner": one.owner}
+        if one.record["number"]:
+            self.found["number"] = int(one.record["number"])
+        if one.record["caller"]:
+            self.found["caller"] = f"{int(one.record['caller']):#x}"
 
     def _head(self, number: int) -> OneFrame | None:
         """The first frame of the allocated or cached block that the frame lies in."""
