@@ -236,8 +236,8 @@ def test_random_bytes_never_stop_the_link(link: Link, coronel_seed: int) -> None
 
 
 def settle(link: Link) -> None:
-    """Until the kernel answers a sound request. Nonsense may have announced more bytes than came: what follows
-    is a part of it, until the kernel has heard nothing for a while. So it is asked again, not waited for.
+    """Until the kernel answers a sound request. Nonsense may have announced more bytes than came: what
+    follows is a part of it, until the kernel has heard nothing for a while. So it is asked again.
     """
     asked: set[int] = set()
     for _ in range(20):

@@ -14,7 +14,8 @@ from coronel.errors import DecodeError, MMError
 from coronel.mm import stats
 from coronel.mm.corruption import Corruption, Draw
 from coronel.mm.host import HostLibrary, HostMachine
-from coronel.mm.magazines import Magazine
+from coronel.mm.magazines import Magazine, read_caches
+from coronel.mm.pages import GFPFlags
 from coronel.mm.record import Tables
 from coronel.mm.walker import Walk, walk
 from coronel.mm.zones import Physical
@@ -49,6 +50,29 @@ def use(machine: HostMachine, chance: random.Random) -> None:
     except MMError as refused:
         if refused.errno != errno.ENOMEM:
             raise
+
+
+def test_a_count_beyond_its_magazines_room_is_named(library: HostLibrary) -> None:
+    """Also where an empty place of such a magazine says frame 0, and another one holds that block: then
+    either count would explain what the Frames say.
+    """
+    with HostMachine([(0, 6144)], [], cpus=2, library=library) as machine:
+        blocks = [machine.alloc_pages(4, GFPFlags.DMA) for _ in range(200)]
+        assert 0 in blocks
+        second = next(block for block in blocks if block)
+        for machine.cpu, block in ((0, second), (1, 0)):
+            machine.free_pages(block, 4)
+        mine, other = (
+            next(one for one in cache.magazines if one.order == 4 and one.count)
+            for cache in read_caches(machine.tables, Physical.of(machine.tables))[:2]
+        )
+        assert (mine.blocks, other.blocks) == ((second,), (0,))
+        for broken in (3, 32769):
+            machine.memory.write(mine.count_address, broken.to_bytes(8, "little"))
+            found = machine.walk()
+            assert [problem.objects for problem in found.problems] == [(mine.name,)]
+        machine.memory.write(mine.count_address, (1).to_bytes(8, "little"))
+        machine.walk().check()
 
 
 @pytest.mark.parametrize("kind", Draw.KINDS)

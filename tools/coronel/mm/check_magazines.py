@@ -163,6 +163,9 @@ class MagazineCheck:
         if not changes:
             self._report_all(magazines, set(numbers.tolist()))
             return
+        # A count beyond its room cannot be right, whatever else would explain the blocks.
+        beyond = {magazine.name for magazine in magazines if magazine.count > magazine.room}
+        changes = [change for change in changes if change.magazine.name in beyond] or changes
         names = tuple(dict.fromkeys(change.magazine.name for change in changes))
         first = changes[0]
         why = "only so are the magazines of its zone and order the blocks that the Frames call cached"
