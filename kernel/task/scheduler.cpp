@@ -229,22 +229,24 @@ void wait_until(const std::atomic<std::uint32_t>& word, std::uint32_t expected, 
   Thread& me = current_thread();
   WaitQueue& bucket = bucket_of(&word);
   const memory::InterruptsOff off;
+  // Before it can be in the queue, where all say what they wait for: whoever stops this CPU may look at any moment.
+  me.waits_on.store(&word, std::memory_order_relaxed);
   bucket.count.fetch_add(1, std::memory_order_seq_cst);
   bool sleeps = false;
   bucket.waiters.with([&](ThreadQueue& waiters) {
     if (word.load(std::memory_order_seq_cst) != expected) return;
     sleeps = true;
     waiters.push_back(me);
-    me.waits_on.store(&word, std::memory_order_relaxed);
     me.state.store(ThreadState::sleeping, std::memory_order_relaxed);
     if (deadline_ns != kNever) add_sleeper(me, deadline_ns);
   });
-  if (!sleeps) {
+  if (sleeps) {
+    switch_away();
+  } else {
     bucket.count.fetch_sub(1, std::memory_order_relaxed);
-    return;
   }
-  switch_away();
   me.waits_on.store(nullptr, std::memory_order_relaxed);
+  if (!sleeps) return;
   if (deadline_ns != kNever) leave_sleepers(me);
 }
 
