@@ -176,7 +176,7 @@ std::size_t Breaker::to_next_page() const {
 
 // How many pairs bring every object that was released by, out of the quarantine and the magazines.
 std::size_t pairs_until_seen(std::size_t bytes) {
-  return config::quarantine_kib * 1024 / bytes + 2 * HeapBreak::kObjects;
+  return std::size_t{config::quarantine_kib} * 1024 / bytes + std::size_t{2} * HeapBreak::kObjects;
 }
 
 // Allocates and frees until the victim comes by, or all others have.

@@ -31,7 +31,7 @@ struct Room {  // static storage for an object that is made when its time has co
 constinit Room<EarlyAllocator> early_room{};
 constinit Room<MemoryManager> manager_room{};
 constinit Room<AddedMap> added_map_room{};
-constinit Room<DirectMapHider> hider_room{};
+[[maybe_unused]] constinit Room<DirectMapHider> hider_room{};
 constinit Room<KMap> kmap_room{};
 constinit Room<PageTables> kernel_tables_room{};
 constinit Kalloc the_door{};
