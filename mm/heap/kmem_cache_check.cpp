@@ -132,9 +132,8 @@ bool KmemCache::valid() const {
     return true;
   });
   return good &&
-         found.cached ==
-             objects_in_magazines() &&  // K3: with states that agree, equal numbers mean no duplicate
-         quarantine_valid(found.quarantined);
+         // K3: with states that agree, equal numbers mean no duplicate.
+         found.cached == objects_in_magazines() && quarantine_valid(found.quarantined);
 }
 
 void KmemCache::describe(Inspector& to) const {
