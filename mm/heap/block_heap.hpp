@@ -123,12 +123,6 @@ class BlockHeap {
 
   static constexpr std::size_t kTrimBytes = 256 << 10;
 
-  // Whether `address` lies in a range.
-  bool holds(VirtAddr address) const {
-    for (std::uint64_t n = 0; n < state_.range_count; ++n)
-      if (state_.ranges[n].first <= address.value && address.value < state_.ranges[n].end) return true;
-    return false;
-  }
   // Calls body(VirtRange) for what the owner of each used block may use. In a range it ends before the first corrupt header.
   template <typename Body>
   void for_each_used(Body&& body) const;

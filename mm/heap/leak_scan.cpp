@@ -100,6 +100,7 @@ void LeakScan::reach_object(Slab& slab, std::uint64_t address) {
   push(*slab.head);
 }
 
+// Not a range of the kernel heap, whose used blocks are roots and whose free ones are nobody's: it has a tag of its own.
 void LeakScan::reach_block(FrameNumber number) {
   const FrameNumber first = frames_.block_around(number);
   if (first == kNoFrame) return;
@@ -121,10 +122,8 @@ void LeakScan::look_through_slab(Slab& slab) {
   }
 }
 
-// A range of the kernel heap is a block of frames whose used blocks are roots, and whose free ones are nobody's.
 void LeakScan::look_through_block(FrameNumber number) {
   const std::uint64_t first = address_of(frames_, number);
-  if (blocks_.holds(VirtAddr{first})) return;
   const Frame& head = frames_[number];
   look_through(first,
                first + (is_large(tag_of(head)) ? large_at(frames_, number).bytes : bytes_in(head.order())));
