@@ -60,6 +60,40 @@ constexpr std::array<Site, sizeof...(number)> sites(std::integer_sequence<unsign
 }
 constexpr auto kSites = sites(std::make_integer_sequence<unsigned, HeapBreak::kSites>());
 
+// Holds the frame behind an object as long as it lives. In a profile that hides free frames (CONFIG_DEBUG_PAGEALLOC) a
+// write into one faults at once, which is another report than the heap's.
+class FrameBehind {
+ public:
+  // Takes frames until the one that shows `address` is somebody's, or there are no more.
+  FrameBehind(MemoryManager& manager, std::uint64_t address) : manager_(manager) {
+    const FrameTable& frames = manager.physical().frames();
+    const FrameNumber wanted = frames.frame_behind(address);
+    while (wanted != kNoFrame && frames.is_free(wanted)) {
+      const auto taken = manager.alloc_pages(Order{0});
+      if (!taken.ok()) break;
+      link(taken.take()) = last_;
+      last_ = taken.take();
+    }
+  }
+  FrameBehind(const FrameBehind&) = delete;
+  FrameBehind& operator=(const FrameBehind&) = delete;
+  ~FrameBehind() {
+    while (last_ != kNoFrame) {
+      const FrameNumber freed = std::exchange(last_, link(last_));
+      CHECK(manager_.free_pages(freed, Order{0}).ok());
+    }
+  }
+
+ private:
+  // The frame that was taken before, in the first bytes of the one after it.
+  FrameNumber& link(FrameNumber number) const {
+    return *reinterpret_cast<FrameNumber*>(manager_.physical().frames().open(number).bytes());
+  }
+
+  MemoryManager& manager_;
+  FrameNumber last_ = kNoFrame;
+};
+
 class Breaker {
  public:
   Breaker(MemoryManager& manager, const HeapBreak& wanted, KmemCache* cache, KmemCache& stranger)
@@ -216,8 +250,11 @@ Error Breaker::misuse() {
       return at_site(2, {.verb = Verb::kfree_sized, .object = address_, .bytes = wanted_.offset}).error();
     case HeapBreakKind::overflow_by_1: return write_and_free(static_cast<std::int64_t>(wanted_.bytes), 1);
     case HeapBreakKind::overflow_by_8: return write_and_free(static_cast<std::int64_t>(wanted_.bytes), 8);
-    case HeapBreakKind::overflow_into_next_page:
+    case HeapBreakKind::overflow_into_next_page: {
+      const FrameBehind held(manager_,
+                             reinterpret_cast<std::uint64_t>(address_) + wanted_.bytes + to_next_page() - 1);
       return write_and_free(static_cast<std::int64_t>(wanted_.bytes), to_next_page());
+    }
     case HeapBreakKind::underflow: {
       const std::uint64_t bytes = wanted_.offset % 8 + 1;
       return write_and_free(-static_cast<std::int64_t>(bytes), bytes);

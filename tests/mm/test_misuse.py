@@ -205,6 +205,25 @@ def test_the_guarded_profile_reports_all_eleven(guarded_mm: KernelMM, kind: str,
     run_rounds(guarded_mm, kind, GUARDED[kind], coronel_seed, ROUNDS)
 
 
+def test_an_overflow_into_a_free_frame_is_reported_too(guarded_mm: KernelMM) -> None:
+    """`break` holds the frame behind the object: writing to a free one, which is not mapped, is fatal."""
+    mm = guarded_mm
+    taken = [frame for _ in range(256) if (frame := mm.alloc_pages(0)) is not None]
+    for frame in taken:
+        if frame % 4 in (1, 2):
+            mm.free_pages(frame, 0)
+    for object_ in range(OBJECTS):
+        planted = Break("overflow_into_next_page", KMALLOC, 200, object_)
+        assert mm.break_heap(planted).why, planted
+        report = mm.last_misuse()
+        assert report is not None, planted
+        assert report.error == "overflow", planted
+    for frame in taken:
+        if frame % 4 not in (1, 2):
+            mm.free_pages(frame, 0)
+    mm.walk().check()
+
+
 def test_a_released_object_waits_its_turn(guarded_mm: KernelMM) -> None:
     """The quarantine: nobody has it again before as many others were released as its cache keeps waiting."""
     mm = guarded_mm
