@@ -236,6 +236,7 @@ class Terminal:
             dimensions=(24, 80),
             timeout=60,
             encoding="utf-8",
+            codec_errors="replace",  # the terminal's ^C may come in the middle of a character
         )
 
     def expect(self, *texts: str) -> None:
