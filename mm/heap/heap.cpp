@@ -106,6 +106,15 @@ std::uint64_t Heap::shrink() {
   return frames;
 }
 
+// Once is enough: what a cache gives back here may bring another to its slow path.
+void Heap::trim_if_idle() {
+  if (!idle_.is_due() || trimming_.exchange(true, std::memory_order_acquire)) return;
+  for (unsigned number = kCacheSlots; --number > 0;)
+    if (KmemCache* const found = cache(number)) (void)found->trim();
+  idle_.given_back();
+  trimming_.store(false, std::memory_order_release);
+}
+
 void Heap::quiesce() {
   for (unsigned number = kCacheSlots; --number > 0;)
     if (KmemCache* const found = cache(number)) found->quiesce();

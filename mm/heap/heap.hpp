@@ -5,6 +5,7 @@
 #include <span>
 
 #include "mm/heap/call_tracer.hpp"
+#include "mm/heap/idle_gauge.hpp"
 #include "mm/heap/kmem_cache.hpp"
 #include "mm/heap/misuse_report.hpp"
 #include "mm/physical/physical.hpp"
@@ -58,6 +59,12 @@ class Heap final : private FrameReclaimer {
   std::uint64_t shrink();
   void quiesce();
 
+  // What the caches' slow paths count, and ask.
+  IdleGauge& idle() { return idle_; }
+  // When much lies idle that was in use a while ago, all caches give back what nobody waits for. Called with no slot
+  // taken; as free of waiting as shrink().
+  void trim_if_idle();
+
   // Whether magazines serve: they do not while a failure is planned, so that every request comes by the place that can
   // fail. As FrameCaches::set_service.
   void set_service(FrameCaches::Service service);
@@ -102,6 +109,8 @@ class Heap final : private FrameReclaimer {
   std::span<PerCpu* const> cpus_;
   MisuseWitness* witness_ = nullptr;                           // [I]
   const CallTracer* tracer_ = nullptr;                         // [I]
+  IdleGauge idle_;                                             // [a]
+  std::atomic<bool> trimming_{false};                          // [a] one CPU at a time
   std::atomic<bool> serving_{true};                            // [a]
   ObjectWindow window_;                                        // [I] after start()
   std::array<std::atomic<KmemCache*>, kCacheSlots> caches_{};  // [a]

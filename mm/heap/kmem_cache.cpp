@@ -35,8 +35,9 @@ namespace memory {
 namespace {
 
 constexpr std::uint32_t kFirstLimit = 8;
+constexpr std::uint32_t kIdleLimit = 2;             // while most of the heap lies idle
 constexpr std::uint32_t kMagazineBytes = 16 << 10;  // that a magazine may come to hold
-constexpr std::uint32_t kDepotBytes = 64 << 10;     // that full magazines in the depot may hold
+constexpr std::uint32_t kDepotBytes = 1 << 20;      // that full magazines in the depot may hold
 constexpr std::uint32_t kSpareBytes = 16 << 10;     // that empty slabs may keep
 
 std::uint32_t most_for(const CacheShape& shape, const SlabCut& cut) {
@@ -223,7 +224,8 @@ ObjectMagazine* KmemCache::make_magazine(Gfp flags) {
   if (!room.ok()) return nullptr;
   auto* const magazine = new (room.take()) ObjectMagazine;
   magazine->set_size(0);
-  magazine->limit = std::min(kFirstLimit, record_.magazine_most);
+  const std::uint32_t first = heap_.idle().mostly_idle() ? kIdleLimit : kFirstLimit;
+  magazine->limit = std::min(first, record_.magazine_most);
   magazine->mate = nullptr;
   return magazine;
 }
@@ -254,6 +256,7 @@ ObjectMagazine* KmemCache::next_to_take_from(ObjectMagazine& loaded, Gfp flags) 
   });
   grow_limit(full != nullptr ? *full : loaded);
   if (full != nullptr) {
+    heap_.idle().went_out(full->size() * record_.cut.stride);
     full->mate = mate;
     mate->mate = full;
     return full;
@@ -267,6 +270,12 @@ ObjectMagazine* KmemCache::next_to_take_from(ObjectMagazine& loaded, Gfp flags) 
 ObjectMagazine* KmemCache::next_to_put_into(ObjectMagazine& loaded) {
   ObjectMagazine* const mate = loaded.mate;
   if (mate->size() < mate->limit) return mate;
+  if (heap_.idle().mostly_idle()) {
+    send_home(loaded);
+    loaded.limit = std::min(kIdleLimit, record_.magazine_most);
+    return &loaded;
+  }
+  const std::size_t bytes = loaded.size() * record_.cut.stride;
   ObjectMagazine* empty = nullptr;
   bool kept = false;
   depot_.with([&](Depot& depot) {
@@ -287,6 +296,7 @@ ObjectMagazine* KmemCache::next_to_put_into(ObjectMagazine& loaded) {
     grow_limit(loaded);
     return &loaded;
   }
+  heap_.idle().came_home(bytes);
   grow_limit(*empty);
   empty->mate = mate;
   mate->mate = empty;
@@ -343,6 +353,7 @@ ObjectMagazine* KmemCache::next_to_put_into(ObjectMagazine& loaded) {
   if (word != kTakenSlot) slot.store(word_of(loaded), std::memory_order_release);
   std::uint8_t* const place = &state;
   if (object != nullptr) give_back(&object, &place, 1);
+  heap_.trim_if_idle();
 }
 
 void KmemCache::send_home(ObjectMagazine& magazine) {
@@ -387,6 +398,7 @@ void KmemCache::empty_depot() {
       if (magazine == nullptr) magazine = depot.empty.pop_front();
     });
     if (magazine == nullptr) return;
+    heap_.idle().went_out(magazine->size() * record_.cut.stride);
     send_home(*magazine);
     CHECK(heap_.magazines().release(magazine).ok());
   }
@@ -398,11 +410,15 @@ std::uint64_t KmemCache::give_up_empty_slabs() {
   return unmake_all(spare);
 }
 
-std::uint64_t KmemCache::shrink() {
-  empty_quarantine();
+std::uint64_t KmemCache::trim() {
   empty_pairs(Wait::no);
   empty_depot();
   return give_up_empty_slabs();
+}
+
+std::uint64_t KmemCache::shrink() {
+  empty_quarantine();
+  return trim();
 }
 
 void KmemCache::quiesce() {

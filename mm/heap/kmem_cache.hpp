@@ -131,8 +131,10 @@ class KmemCache {
   // Releases all of them, or none and the misuse of the first that is wrong.
   Result<void> release_bulk(std::span<void* const> objects);
 
-  // Gives empty slabs back to the frames, and all that the quarantine and the magazines hold but for those that are in use
-  // just now; how many frames that were. Never waits.
+  // Gives empty slabs back to the frames, and all that magazines hold but for those that are in use just now; how many
+  // frames that were. Never waits.
+  std::uint64_t trim();
+  // The same, and what is in quarantine.
   std::uint64_t shrink();
   // The same, waiting for those in use: then what is out of the slabs is allocated, and nothing else. Precondition: no
   // lock is held, preemption is on, and nobody was interrupted in this cache by the caller.

@@ -84,6 +84,7 @@ std::uint32_t KmemCache::take_many(Gfp flags, void** objects, std::uint8_t** sta
       take(lists);
     });
   }
+  heap_.idle().went_out(std::size_t{out.have} * record_.cut.stride);
   if constexpr (config::random_slab_order) shuffle(out);
   return out.have;
 }
@@ -119,6 +120,7 @@ void KmemCache::give_back(void* const* objects, std::uint8_t* const* states, std
       give_one(lists, *slab, index, spare);
     }
   });
+  heap_.idle().came_home(std::size_t{count} * record_.cut.stride);
   unmake_all(spare);
 }
 
@@ -172,6 +174,7 @@ Result<Slab*> KmemCache::make_slab(Gfp flags) {
       construct_(slab->first + std::size_t{index} * cut.stride);
   if constexpr (kGuardedHeap)
     if (watched()) guard_new(*slab);
+  heap_.idle().slab_made(bytes_in(order));
   return slab;
 }
 
@@ -193,6 +196,7 @@ void KmemCache::unmake(Slab& slab) {
   if (records_ == SlabCut::Records::outside)
     CHECK(heap_.records_for(record_.cut.objects).release(&slab).ok());
   CHECK(physical.release(physical.frames().number_of(*head), order).ok());
+  heap_.idle().slab_unmade(bytes_in(order));
 }
 
 // How many frames that were.

@@ -29,6 +29,8 @@ struct Place {  // where the calling thread stands
 
 inline int negative(Error error) {
   here.last_error = error;
+  if (error == Error::ok) [[likely]]
+    return 0;  // without a look into the table
   return -errno_of(error);
 }
 
