@@ -73,11 +73,11 @@ class MemoryManager final : private MisuseWitness {
   // Precondition: start_addresses() was called.
   KernelAddresses& addresses() {
     DCHECK(addresses_.has_value());
-    return *addresses_;
+    return *addresses_;  // NOLINT(bugprone-unchecked-optional-access): the precondition
   }
   const KernelAddresses& addresses() const {
     DCHECK(addresses_.has_value());
-    return *addresses_;
+    return *addresses_;  // NOLINT(bugprone-unchecked-optional-access): the precondition
   }
   bool has_addresses() const { return addresses_.has_value(); }
 
