@@ -18,6 +18,7 @@ from coronel.pytest_plugin import Build
 
 OPERATIONS = int(os.environ.get("CORONEL_STRESS", "20000"))
 FULL = 20_000_000
+SECONDS = 240 + OPERATIONS / 2000  # that a machine at work may take
 # Who meets whom under way is chance, so a short run need not see it.
 BY_CHANCE = {"crossings"}
 # What is made is given back.
@@ -48,6 +49,7 @@ def settle(guest: Guest) -> None:
     guest.channel.call("quiesce")
 
 
+@pytest.mark.timeout(SECONDS + 120)
 @pytest.mark.parametrize("cpus", [2, 4])
 def test_all_paths_on_all_cpus(artifact: Build, cpus: int, coronel_seed: int) -> None:
     """The kernel checks every stamp, and every access through a page that another CPU changes."""
@@ -57,7 +59,7 @@ def test_all_paths_on_all_cpus(artifact: Build, cpus: int, coronel_seed: int) ->
         stress(guest, 100, seed=1)  # makes the page tables that stay
         settle(guest)
         before = guest.channel.call("meminfo")
-        report, paths = stress(guest, OPERATIONS, coronel_seed, timeout=240 + OPERATIONS / 2000)
+        report, paths = stress(guest, OPERATIONS, coronel_seed, timeout=SECONDS)
         print(report)
         assert (report["operations"], report["refused"], report["cpus"]) == (OPERATIONS, 0, cpus)
         missing = [name for name, count in paths.items() if count == 0]
