@@ -67,10 +67,13 @@ void* kzalloc(size_t size, unsigned gfp_flags);               /* all of it zero 
 void* kcalloc(size_t count, size_t size, unsigned gfp_flags); /* the same for a product, if it is a size */
 void* kmalloc_array(size_t count, size_t size, unsigned gfp_flags); /* without the zeroes */
 
-/* The memory with room for `size` bytes, in place or moved; NULL when it cannot be, and then it is as it was. */
+/* The memory with room for `size` bytes, its contents kept as far as that goes; NULL when it cannot be, and then it is as
+ * it was. It stays where it is if kmalloc(size) would give as much, else it moves, also to become smaller. NULL asks for
+ * new memory. */
 void* krealloc(void* object, size_t size, unsigned gfp_flags);
 
-/* Takes memory back; 0 or a negative errno, as kmem_cache_free(). The size of kfree_sized() is the one asked for. */
+/* Takes memory back; 0 or a negative errno, as kmem_cache_free(). kfree_sized() wants the size that was asked for last, of
+ * kmalloc() or of the krealloc() that succeeded; a size that is served otherwise is a misuse. */
 int kfree(void* object);
 int kfree_sized(void* object, size_t size);
 

@@ -112,10 +112,14 @@ std::size_t Kmalloc::dma_class(std::size_t bytes) {
   return object;
 }
 
-Result<void*> Kmalloc::allocate_array(std::size_t count, std::size_t bytes, Gfp flags) {
+Result<std::size_t> Kmalloc::array_bytes(std::size_t count, std::size_t bytes) {
   std::size_t product = 0;
   if (__builtin_mul_overflow(count, bytes, &product)) return Error::too_big;
-  return allocate_zeroed(product, flags);
+  return product;
+}
+
+Result<void*> Kmalloc::allocate_array(std::size_t count, std::size_t bytes, Gfp flags) {
+  return allocate_zeroed(TRY(array_bytes(count, bytes)), flags);
 }
 
 // ---- addresses --------------------------------------------------------------------------------------------------
@@ -169,6 +173,16 @@ Result<void> Kmalloc::release_large(FrameNumber number) {
   return heap_.physical().release(number, frame.order());
 }
 
+// Whether a request for `bytes` gets just such memory as this. Precondition: misuse_of(object) == ok.
+bool Kmalloc::suits(const void* object, std::size_t bytes) const {
+  if (const FrameNumber frame = large_frame(object); frame != kNoFrame)
+    return bytes > kMaxServed && bytes <= kMaxBytes &&
+           order_for(bytes) == heap_.physical().frames()[frame].order();
+  if (bytes > kMaxServed) return false;
+  const unsigned which = caches_[0].slab_at(object)->number - first_number_;
+  return which == (which < kClasses ? size_class(bytes) : dma_class(bytes));
+}
+
 // Large objects, those outside the window, and what is wrong.
 [[gnu::noinline]] Result<void> Kmalloc::release_slowly(void* object) {
   if (const FrameNumber number = large_frame(object); number != kNoFrame) return release_large(number);
@@ -177,12 +191,8 @@ Result<void> Kmalloc::release_large(FrameNumber number) {
 }
 
 [[gnu::noinline]] Result<void> Kmalloc::release_sized(void* object, std::size_t bytes) {
-  const std::size_t room = TRY(room_bytes(object));
-  const bool large = large_frame(object) != kNoFrame;
-  const bool fits =
-      large ? bytes > kMaxServed && bytes <= room && bytes_in(order_for(bytes)) == room
-            : bytes <= room && (kSizeClasses[size_class(bytes)] == room || std::bit_ceil(bytes) == room);
-  if (!fits) return Error::wrong_size;
+  if (const Error error = misuse_of(object); error != Error::ok) return error;
+  if (!suits(object, bytes)) return Error::wrong_size;
   if constexpr (kGuardedHeap)
     return release_from(object, reinterpret_cast<std::uint64_t>(__builtin_return_address(0)));
   return release(object);
@@ -192,23 +202,19 @@ Result<void> Kmalloc::release_large(FrameNumber number) {
   [[maybe_unused]] const auto site = reinterpret_cast<std::uint64_t>(__builtin_return_address(0));
   if (object == nullptr) return allocate_for(bytes, flags, site);
   const std::size_t room = TRY(usable_bytes(object));
-  if (bytes <= room && bytes > room / 2) {
+  if (bytes <= room && suits(object, bytes)) {
     if constexpr (config::debug_slab) settle(object, bytes);
     return object;
   }
-  const auto moved = allocate_for(bytes, flags, site);
-  if (!moved.ok()) {
-    if (bytes <= room && moved.error() == Error::no_memory) return object;  // no need to fail
-    return moved.error();
-  }
-  std::memcpy(moved.take(), object, std::min(bytes, room));
+  void* const moved = TRY(allocate_for(bytes, flags, site));
+  std::memcpy(moved, object, std::min(bytes, room));
   const Result<void> released = release_for(object, site);
   if (kGuardedHeap && !released.ok()) {  // somebody wrote around it: it stays what it was
-    CHECK(release(moved.take()).ok());
+    CHECK(release(moved).ok());
     return released.error();
   }
   CHECK(released.ok());
-  return moved.take();
+  return moved;
 }
 
 // ---- with guards ------------------------------------------------------------------------------------------------

@@ -39,8 +39,9 @@ class Kmalloc {
   }
   // The same, all usable bytes zero.
   Result<void*> allocate_zeroed(std::size_t bytes, Gfp flags = Gfp::kernel);
-  // count * bytes, zeroed; too_big where that product is no size.
+  // The same for an array, its bytes together; too_big where they are no size.
   Result<void*> allocate_array(std::size_t count, std::size_t bytes, Gfp flags = Gfp::kernel);
+  static Result<std::size_t> array_bytes(std::size_t count, std::size_t bytes);
 
   // Takes back what allocate() or a sister returned. Fails, and nothing changed, with double_free, interior_object,
   // wild_object, or wrong_cache when it is the object of a cache that is not kmalloc's; in a guarded profile also with
@@ -65,11 +66,12 @@ class Kmalloc {
   Result<void> release_for(void* object, std::uint64_t site) {
     return kGuardedHeap ? release_from(object, site) : release(object);
   }
-  // The same, and wrong_size when `bytes` is of another class than what `object` has room for.
+  // The same, and wrong_size when `bytes`, which is to be what was asked for last, is of another class than `object`.
   Result<void> release_sized(void* object, std::size_t bytes);
 
-  // `object` with room for `bytes`, where it is if it fits well, else moved with its contents. A null object is
-  // allocate(). Fails as allocate() and release() do; then `object` is as it was.
+  // `object` with room for `bytes`: where it is while its class stays the same, else moved with its contents, also when it
+  // becomes smaller, so that release_sized() knows it by its new size. A null object is allocate(). Fails as allocate()
+  // and release() do; then `object` is as it was.
   Result<void*> resize(void* object, std::size_t bytes, Gfp flags = Gfp::kernel);
 
   // Bytes that may be used at `object`, in a guarded profile just those that were asked for; the misuse that release()
@@ -91,6 +93,7 @@ class Kmalloc {
   Result<void*> allocate_large(std::size_t bytes, Gfp flags, std::uint64_t site = 0);
   Result<void> release_large(FrameNumber number);
   Result<std::size_t> room_bytes(const void* object) const;
+  bool suits(const void* object, std::size_t bytes) const;
 
   // With guards. `site`: who asked.
   Result<void*> allocate_guarded(std::size_t bytes, Gfp flags);

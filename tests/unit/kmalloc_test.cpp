@@ -152,7 +152,7 @@ TEST(kmalloc, resize_stays_where_it_can_and_keeps_the_bytes) {
   auto* object = static_cast<std::uint8_t*>(kmalloc.resize(nullptr, 100).take());
   for (unsigned n = 0; n < 100; ++n) object[n] = static_cast<std::uint8_t>(n);
   EXPECT(kmalloc.resize(object, 112).take() == object);
-  EXPECT(kmalloc.resize(object, 57).take() == object);
+  EXPECT(kmalloc.resize(object, 97).take() == object);
   const auto good = [&](unsigned bytes) {
     for (unsigned n = 0; n < bytes; ++n)
       if (object[n] != static_cast<std::uint8_t>(n)) return false;
@@ -169,11 +169,34 @@ TEST(kmalloc, resize_stays_where_it_can_and_keeps_the_bytes) {
   EXPECT(good(60));
   world->manager().fail_nth(1);
   EXPECT_EQ(kmalloc.resize(object, 1000).error(), Error::no_memory);
-  world->manager().fail_nth(1);
-  EXPECT(kmalloc.resize(object, 8).take() == object);  // smaller must not fail
+  world->manager().fail_nth(1);  // one that stayed could not be released as one of 8 bytes
+  EXPECT_EQ(kmalloc.resize(object, 8).error(), Error::no_memory);
+  EXPECT(kmalloc.resize(object, 59).take() == object);  // the class is the same
   world->manager().fail_nth(0);
   EXPECT(good(60));
   EXPECT(kmalloc.release(object).ok() && world->manager().valid());
+}
+
+// Whatever became of an object before: what it was asked to be last is its size, and the next class is not.
+TEST(kmalloc, a_sized_release_knows_the_size_asked_for_last) {
+  constexpr std::size_t kSizes[] = {0,   8,    9,    29,   57,   64,   100,    112,
+                                    128, 2000, 4096, 4097, 8192, 8193, 20'001, 40'000};
+  World world({.memory = kMemory});
+  ASSERT(world.ok());
+  Kmalloc& kmalloc = kmalloc_of(world);
+  const std::uint64_t before = world->physical().levels().free;
+  for (const Gfp flags : {Gfp::kernel, Gfp::kernel | Gfp::dma}) {
+    for (const std::size_t first : kSizes) {
+      for (const std::size_t second : kSizes) {
+        void* const object = kmalloc.resize(kmalloc.allocate(first, flags).take(), second, flags).take();
+        EXPECT(kmalloc.usable_bytes(object).take() >= second);
+        EXPECT_EQ(kmalloc.release_sized(object, 2 * second + 8193).error(), Error::wrong_size);
+        if (second > 8) EXPECT_EQ(kmalloc.release_sized(object, second / 2).error(), Error::wrong_size);
+        ASSERT(kmalloc.release_sized(object, second).ok());
+      }
+    }
+  }
+  EXPECT(all_given_back(world, before));
 }
 
 TEST(kmalloc, the_nth_failure_leaves_everything_as_it_was) {
