@@ -87,9 +87,11 @@ void Heap::delist(unsigned number) {
   caches_[number].store(nullptr, std::memory_order_release);
 }
 
-KmemCache* Heap::made(unsigned number) const {
-  KmemCache* const found = cache(number);
-  return found != nullptr && made_caches_.misuse_of(found) == Error::ok ? found : nullptr;
+KmemCache* Heap::made(unsigned number) const { return made_at(cache(number)); }
+
+// Caches are objects themselves, so another cache knows which addresses are some.
+KmemCache* Heap::made_at(void* address) const {
+  return made_caches_.misuse_of(address) == Error::ok ? static_cast<KmemCache*>(address) : nullptr;
 }
 
 KmemCache& Heap::records_for(std::uint32_t objects) {

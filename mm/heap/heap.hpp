@@ -46,6 +46,8 @@ class Heap final : private FrameReclaimer {
   KmemCache* cache(unsigned number) const { return caches_[number].load(std::memory_order_acquire); }
   // The cache of that number, if create() made it, or null.
   KmemCache* made(unsigned number) const;
+  // The cache at that address, whatever it is, if create() made it, or null. O(1).
+  KmemCache* made_at(void* address) const;
   // The slab of any cache in whose frames `address` lies, or null.
   const Slab* slab_at(const void* address) const { return magazines_.slab_at(address); }
   // Calls body(KmemCache&) for each, by number. Those that come or go meanwhile are met or not.

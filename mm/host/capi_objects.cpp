@@ -15,18 +15,15 @@ Result<Gfp> flags_of(unsigned gfp_flags) {
 }
 
 // The cache behind a handle of the C face, whatever that is.
-Result<KmemCache*> cache_of(MemoryManager& manager, const kmem_cache* handle) {
-  KmemCache* found = nullptr;
-  manager.heap().for_each([&](KmemCache& cache) {
-    if (reinterpret_cast<const kmem_cache*>(&cache) == handle) found = manager.heap().made(cache.number());
-  });
+Result<KmemCache*> cache_of(MemoryManager& manager, kmem_cache* handle) {
+  KmemCache* const found = manager.heap().made_at(handle);
   if (found == nullptr) return Error::not_found;
   return found;
 }
 
 // Runs body(MemoryManager&, KmemCache&), which returns a Result<void>.
 template <typename Body>
-int on_cache(const kmem_cache* handle, Body&& body) {
+int on_cache(kmem_cache* handle, Body&& body) {
   return on_machine([&](memory::Machine& machine) {
     const auto cache = cache_of(machine.manager(), handle);
     if (!cache.ok()) return negative(cache.error());
@@ -112,9 +109,9 @@ void* kcalloc(size_t count, size_t size, unsigned gfp_flags) {
 }
 
 void* kmalloc_array(size_t count, size_t size, unsigned gfp_flags) {
-  std::size_t product = 0;
-  if (__builtin_mul_overflow(count, size, &product)) product = ~std::size_t{0};  // too big for anybody
-  return kmalloc(product, gfp_flags);
+  return object_of([&](MemoryManager& manager) -> Result<void*> {
+    return manager.kmalloc().allocate(TRY(Kmalloc::array_bytes(count, size)), TRY(flags_of(gfp_flags)));
+  });
 }
 
 void* krealloc(void* object, size_t size, unsigned gfp_flags) {
@@ -155,7 +152,7 @@ int64_t mm_run_objects(mm_object_call* calls, size_t count) {
 
 unsigned mm_cache_number(const kmem_cache* cache) {
   unsigned number = 0;
-  (void)on_cache(cache, [&](MemoryManager&, KmemCache& found) -> Result<void> {
+  (void)on_cache(const_cast<kmem_cache*>(cache), [&](MemoryManager&, KmemCache& found) -> Result<void> {
     number = found.number();
     return {};
   });
