@@ -10,16 +10,22 @@
 namespace memory {
 
 // CALL(letter, name, what `first` and `second` are, what comes of it). Numbers are those of caches that Heap::create()
-// made.
-#define MEMORY_OBJECT_CALLS(CALL)                                \
-  CALL('a', cache_alloc, "NUMBER/FLAGS: an address")             \
-  CALL('f', cache_free, "NUMBER/ADDRESS: 0")                     \
-  CALL('m', kmalloc, "BYTES/FLAGS: an address")                  \
-  CALL('z', kzalloc, "BYTES/FLAGS: an address")                  \
-  CALL('k', kfree, "ADDRESS/0: 0")                               \
-  CALL('x', kfree_sized, "ADDRESS/BYTES: 0")                     \
-  CALL('r', krealloc, "ADDRESS/BYTES: an address, flags kernel") \
-  CALL('s', ksize, "ADDRESS/0: bytes")
+// made. Who is given no flags has those of the kernel.
+#define MEMORY_OBJECT_CALLS(CALL)                                                       \
+  CALL('a', cache_alloc, "NUMBER/FLAGS: an address")                                    \
+  CALL('f', cache_free, "NUMBER/ADDRESS: 0")                                            \
+  CALL('m', kmalloc, "BYTES/FLAGS: an address")                                         \
+  CALL('z', kzalloc, "BYTES/FLAGS: an address")                                         \
+  CALL('c', kcalloc, "COUNT/BYTES: an address")                                         \
+  CALL('n', kmalloc_array, "COUNT/BYTES: an address")                                   \
+  CALL('k', kfree, "ADDRESS/0: 0")                                                      \
+  CALL('x', kfree_sized, "ADDRESS/BYTES: 0")                                            \
+  CALL('r', krealloc, "ADDRESS/BYTES: an address; 0 asks for new memory")               \
+  CALL('s', ksize, "ADDRESS/0: bytes")                                                  \
+  CALL('h', heap_malloc, "BYTES/ALIGN: an address; 0 leaves the alignment to the heap") \
+  CALL('g', heap_realloc, "ADDRESS/BYTES: an address; 0 asks for a new block")          \
+  CALL('d', heap_free, "ADDRESS/0: 0")                                                  \
+  CALL('t', heap_shrink, "0/0: pages that were given back")
 
 struct ObjectCall {
   char letter = 0;

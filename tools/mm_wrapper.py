@@ -55,10 +55,14 @@ __all__ = [
     "get_memory_info",
     "get_page_info",
     "get_slab_stats",
+    "kcalloc",
     "kfree",
+    "kfree_sized",
     "kmalloc",
+    "kmalloc_array",
     "krealloc",
     "ksize",
+    "kzalloc",
     "map_page",
     "pgd_alloc",
     "pgd_free",
@@ -130,6 +134,21 @@ def kmalloc(size: int, gfp_flags: int = GFPFlags.KERNEL) -> int | None:
     return get_kernel_mm().kmalloc(size, gfp_flags)
 
 
+def kzalloc(size: int, gfp_flags: int = GFPFlags.KERNEL) -> int | None:
+    """As KernelMM's."""
+    return get_kernel_mm().kzalloc(size, gfp_flags)
+
+
+def kcalloc(count: int, size: int) -> int | None:
+    """As KernelMM's."""
+    return get_kernel_mm().kcalloc(count, size)
+
+
+def kmalloc_array(count: int, size: int) -> int | None:
+    """As KernelMM's."""
+    return get_kernel_mm().kmalloc_array(count, size)
+
+
 def krealloc(address: int, size: int) -> int | None:
     """As KernelMM's."""
     return get_kernel_mm().krealloc(address, size)
@@ -138,6 +157,11 @@ def krealloc(address: int, size: int) -> int | None:
 def kfree(address: int) -> None:
     """As KernelMM's."""
     get_kernel_mm().kfree(address)
+
+
+def kfree_sized(address: int, size: int) -> None:
+    """As KernelMM's."""
+    get_kernel_mm().kfree_sized(address, size)
 
 
 def ksize(address: int) -> int:

@@ -28,7 +28,9 @@ std::optional<ObjectCall> parse(std::string_view word) {
   return ObjectCall{word[0], first.take(), second.take()};
 }
 
-bool returns_address(char letter) { return letter == 'a' || letter == 'm' || letter == 'z' || letter == 'r'; }
+bool returns_address(char letter) {
+  return std::string_view("amzcnrhg").find(letter) != std::string_view::npos;
+}
 
 // A number that JSON's readers and int64 have room for: addresses count from the direct map's start.
 std::int64_t shown(const ObjectCall& call, std::uint64_t value) {

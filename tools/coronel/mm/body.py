@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from coronel.artifact import Artifact
 from coronel.errors import DecodeError, MMError
 from coronel.memory import PAGE_SIZE
+from coronel.mm.heap import walk_heap
 from coronel.mm.host import StressReport
 from coronel.mm.kernel_mm import MemInfo, PageInfo
 from coronel.mm.leaks import Leak, LeakCount, leaks
@@ -104,6 +105,18 @@ class Body(ABC):
         """As KernelMM's."""
         return self._address(operation("kmalloc", size, gfp_flags))
 
+    def kzalloc(self, size: int, gfp_flags: int = GFPFlags.KERNEL) -> int | None:
+        """As KernelMM's."""
+        return self._address(operation("kzalloc", size, gfp_flags))
+
+    def kcalloc(self, count: int, size: int) -> int | None:
+        """As KernelMM's."""
+        return self._address(operation("kcalloc", count, size))
+
+    def kmalloc_array(self, count: int, size: int) -> int | None:
+        """As KernelMM's."""
+        return self._address(operation("kmalloc_array", count, size))
+
     def krealloc(self, address: int, size: int) -> int | None:
         """As KernelMM's."""
         return self._address(operation("krealloc", address, size))
@@ -112,9 +125,29 @@ class Body(ABC):
         """As KernelMM's."""
         self._number(operation("kfree", address))
 
+    def kfree_sized(self, address: int, size: int) -> None:
+        """As KernelMM's."""
+        self._number(operation("kfree_sized", address, size))
+
     def ksize(self, address: int) -> int:
         """As KernelMM's."""
         return self._number(operation("ksize", address))
+
+    def heap_malloc(self, size: int, align: int = 0) -> int | None:
+        """As KernelMM's."""
+        return self._address(operation("heap_malloc", size, align))
+
+    def heap_realloc(self, address: int, size: int) -> int | None:
+        """As KernelMM's."""
+        return self._address(operation("heap_realloc", address, size))
+
+    def heap_free(self, address: int) -> None:
+        """As KernelMM's."""
+        self._number(operation("heap_free", address))
+
+    def heap_shrink(self) -> int:
+        """As KernelMM's."""
+        return self._number(operation("heap_shrink", 0))
 
     def _number(self, one: ObjectOperation) -> int:
         value, why = self.run_objects([one])[0]
@@ -225,6 +258,11 @@ class Body(ABC):
                     entry[name] = entry.get(name, 0) + int(getattr(now, name))
                 entry["object_bytes"] = int(cache.record["object_bytes"])
         return found
+
+    def get_heap_stats(self) -> dict[str, int]:
+        """As KernelMM's."""
+        with self._state.still() as tables:
+            return walk_heap(tables).numbers()
 
     def walk(self) -> Walk:
         """As KernelMM's."""

@@ -90,14 +90,49 @@ class KernelMM(Protocol):
     def kmalloc(self, size: int, gfp_flags: int = GFPFlags.KERNEL) -> int | None:
         """The address of `size` bytes; None when memory is out."""
 
+    def kzalloc(self, size: int, gfp_flags: int = GFPFlags.KERNEL) -> int | None:
+        """The same, all zero."""
+
+    def kcalloc(self, count: int, size: int) -> int | None:
+        """The same for an array; MMError when its bytes are no size."""
+
+    def kmalloc_array(self, count: int, size: int) -> int | None:
+        """The same without the zeroes."""
+
     def krealloc(self, address: int, size: int) -> int | None:
-        """The same bytes with room for `size`; None when memory is out, and nothing has changed."""
+        """The same bytes with room for `size`; None when memory is out, and nothing has changed. Address 0
+        asks for new memory.
+        """
 
     def kfree(self, address: int) -> None:
-        """Takes back what kmalloc() returned; MMError as cache_free()."""
+        """Takes back what kmalloc() or a sister returned; MMError as cache_free()."""
+
+    def kfree_sized(self, address: int, size: int) -> None:
+        """The same, and MMError when `size` is not what was asked for last."""
 
     def ksize(self, address: int) -> int:
         """Bytes that may be used there; MMError as kfree()."""
+
+    def heap_malloc(self, size: int, align: int = 0) -> int | None:
+        """The address of a block of the kernel heap, at a multiple of `align` where that is not 0; None when
+        memory is out.
+        """
+
+    def heap_realloc(self, address: int, size: int) -> int | None:
+        """Where the block lies now that it has `size` bytes; None, and nothing changed, when memory is out.
+        Address 0 asks for a new block.
+        """
+
+    def heap_free(self, address: int) -> None:
+        """Takes a block back; MMError says what was wrong with it."""
+
+    def heap_shrink(self) -> int:
+        """Gives back pages that the kernel heap has no use for; how many."""
+
+    def get_heap_stats(self) -> dict[str, int]:
+        """Levels and counters of the kernel heap, as Python finds them in memory: HeapTotal in KiB, the
+        others in bytes or events.
+        """
 
     def run_objects(self, operations: Iterable[ObjectOperation]) -> list[ObjectResult]:
         """As run(), for calls of the floor of objects (`coronel.mm.objects`)."""

@@ -14,12 +14,18 @@ LETTERS = {
     "cache_free": "f",
     "kmalloc": "m",
     "kzalloc": "z",
+    "kcalloc": "c",
+    "kmalloc_array": "n",
     "kfree": "k",
     "kfree_sized": "x",
     "krealloc": "r",
     "ksize": "s",
+    "heap_malloc": "h",
+    "heap_realloc": "g",
+    "heap_free": "d",
+    "heap_shrink": "t",
 }
-RETURN_ADDRESSES = frozenset("amzr")
+RETURN_ADDRESSES = frozenset("amzcnrhg")
 
 
 class ObjectOperation(NamedTuple):
@@ -37,8 +43,18 @@ class ObjectOperation(NamedTuple):
                 return f"cache {self.first}, object {self.second:#x}"
             case "m" | "z":
                 return f"{self.first} bytes, gfp_flags {self.second:#x}"
+            case "c" | "n":
+                return f"{self.first} of {self.second} bytes"
             case "x" | "r":
                 return f"object {self.first:#x}, {self.second} bytes"
+            case "h":
+                return f"{self.first} bytes, align {self.second}"
+            case "g":
+                return f"block {self.first:#x}, {self.second} bytes"
+            case "d":
+                return f"block {self.first:#x}"
+            case "t":
+                return "the kernel heap"
         return f"object {self.first:#x}"
 
 
