@@ -59,11 +59,11 @@ clang_goals := $(strip $(foreach goal,analyze fuzz,$(if $(filter $(goal) build/$
 setup_goals := $(strip \
   $(if $(filter setup profile $(build_goals) build/%,$(goals)),run) \
   $(if $(filter test gdb mutate format,$(goals)),test) \
-  $(if $(filter test_python install uninstall,$(goals)),build) \
+  $(if $(filter test_python install uninstall components,$(goals)),build) \
   $(clang_goals) $(filter valgrind bench coverage,$(goals)))
 
-.PHONY: help setup all debug release guarded run test test_python unit image gdb analyze fuzz valgrind bench profile coverage \
-  mutate install uninstall format clean doctor force
+.PHONY: help setup all debug release guarded run test test_python unit components image gdb analyze fuzz valgrind bench \
+  profile coverage mutate install uninstall format clean doctor force
 setup:
 	@sh tools/bootstrap.sh $(setup_goals)
 
@@ -217,7 +217,7 @@ endef
 
 # Only what the goals reach is expanded, so that `make run` does not read the dependencies of the sanitizers.
 wants = $(filter $1 build/%,$(goals))
-$(if $(call wants,all release test_python install run test unit image gdb bench profile mutate),$(eval $(call kernel_profile,release,$(release_flags))))
+$(if $(call wants,all release test_python install run test unit components valgrind image gdb bench profile mutate),$(eval $(call kernel_profile,release,$(release_flags))))
 $(if $(call wants,all guarded test mutate),$(eval $(call kernel_profile,guarded,$(release_flags))))
 $(if $(call wants,all debug test_python coverage run test unit image gdb mutate),$(eval $(call kernel_profile,debug,$(debug_flags))))
 $(if $(call wants,test unit mutate),$(eval $(call unit_profile,asan,$(asan_flags))))
@@ -268,10 +268,24 @@ image: build/$(profile)/coronel.iso ## the GRUB image
 run: build/$(profile)/coronel.iso ## boot the image in QEMU; the console is this terminal
 	@$(PY) -m coronel run $(if $(filter-out release,$(profile)),--profile $(profile)) $(if $(CPUS),--cpus $(call quote,$(CPUS))) $(ARGS)
 
-test: release debug guarded build/asan/unit build/tsan/unit ## every test there is; PYTEST='...' passes arguments on
+# C programs as a user of the installed library writes them: they see its two headers by the names that these get there.
+component_headers := $(addprefix build/components/include/coronel/,mm.h mm_host.h)
+component_programs := $(patsubst tests/components/%.c,build/components/%,$(wildcard tests/components/*.c))
+build/components/include/coronel/mm.h: mm/mm.h
+build/components/include/coronel/mm_host.h: mm/host/mm_host.h
+$(component_headers):
+	@mkdir -p $(@D)
+	@cp $< $@
+$(component_programs): build/components/%: tests/components/%.c tests/components/component.h $(component_headers) \
+  build/release/libcoronel_mm.so
+	$(if $(V),,@echo '  CC    $<')
+	$(Q)$(subst g++,gcc,$(CXX)) -std=c11 -O2 -g -Wall -Wextra $(WERROR) -Ibuild/components/include -o $@ $< \
+	  -Lbuild/release -l:libcoronel_mm.so -Wl,-rpath,'$$ORIGIN/../release'
+
+test: release debug guarded build/asan/unit build/tsan/unit $(component_programs) ## every test there is; PYTEST='...' passes arguments on
 	@$(PY) -m pytest -n $(JOBS) $(PYTEST)
 
-test_python: $(foreach p,release debug,build/$p/libcoronel_mm.so) ## only what Python tests without a machine: tools, host library
+test_python: $(foreach p,release debug,build/$p/libcoronel_mm.so) $(component_programs) ## only what Python tests without a machine: tools, host library
 	@$(PY) -m pytest -n $(JOBS) tests/tools tests/host --ignore tests/tools/test_unit_programs.py $(PYTEST)
 
 # setarch -R: GCC 12's ThreadSanitizer dies where vm.mmap_rnd_bits is more than 28, as on many machines.
@@ -279,10 +293,14 @@ unit: build/asan/unit build/tsan/unit ## the unit tests on the host; UNIT=suite[
 	@UBSAN_OPTIONS=print_stacktrace=1 build/asan/unit $(if $(SEED),--seed=$(SEED)) $(UNIT)
 	@setarch -R build/tsan/unit $(if $(SEED),--seed=$(SEED)) $(UNIT)
 
+components: $(component_programs) | setup ## KOS's test_buddy, test_slab, test_kmalloc, test_pgtable: programs on the host library
+	@for program in $(sort $^); do $$program || exit 1; done
+
 # memcheck makes threads take turns and everything 30 times slower, hence the deadline of each test.
-valgrind: build/valgrind/unit ## the unit tests on the host under valgrind's memcheck; UNIT= and SEED= as above
-	@valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect,possible \
-	  --fair-sched=yes build/valgrind/unit --deadline=900 $(if $(SEED),--seed=$(SEED)) $(UNIT)
+memcheck := valgrind --quiet --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite,indirect,possible
+valgrind: build/valgrind/unit $(component_programs) ## unit tests and components on the host under memcheck; UNIT= and SEED= as above
+	@for program in $(sort $(component_programs)); do $(memcheck) $$program || exit 1; done
+	@$(memcheck) --fair-sched=yes build/valgrind/unit --deadline=900 $(if $(SEED),--seed=$(SEED)) $(UNIT)
 
 # The library as any program uses it, and the same work for malloc.
 host_benches := build/bench/pages_bench build/bench/objects_bench build/bench/tables_bench

@@ -147,6 +147,7 @@ def test_each_goal_asks_for_its_own_set_up(tree: Path) -> None:
     assert asked("format") == "setup test"
     assert asked("test_python") == asked("install") == asked("uninstall") == "setup build"
     assert asked("valgrind") == "setup valgrind"
+    assert asked("components") == "setup build"
     assert asked("coverage") == "setup coverage"
     (tree / "tests/fuzz").mkdir()
     (tree / "tests/fuzz/buddy_fuzz.cpp").touch()
@@ -194,8 +195,8 @@ def test_help_needs_nothing_and_lists_everything(tree: Path) -> None:
     shutil.rmtree(tree / "tools")
     text = ask_make(tree).stdout
     listed = (
-        "all debug release run test test_python unit valgrind bench profile coverage image gdb analyze fuzz"
-        " mutate install uninstall clean doctor help"
+        "all debug release run test test_python unit components valgrind bench profile coverage image gdb"
+        " analyze fuzz mutate install uninstall clean doctor help"
     )
     for target in listed.split():
         assert f"\n  {target} " in text
