@@ -85,7 +85,14 @@ class HostCase:
     measure: str  # "instructions", "time" or "rate"
 
 
-Source = GuestCase | GuestRate | Fragmentation | CpuTime | BootCount | BootTime | HostCase
+@dataclass(frozen=True)
+class PythonRate:
+    """Operations a second of a case of python.py: the host library's calls from a loop in Python."""
+
+    case: str
+
+
+Source = GuestCase | GuestRate | Fragmentation | CpuTime | BootCount | BootTime | HostCase | PythonRate
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,7 @@ BOOT = "Boot and memory"
 HOST = "Pages, host library"
 OBJECTS = "Objects, in the kernel"
 HOST_OBJECTS = "Objects, host library"
+RATES = "Rates"
 
 
 def _pages(
@@ -140,6 +148,17 @@ def _host_tables(case: str, name: str) -> Row:
 
 def _table_rate(source: Source, name: str) -> Row:
     return Row(TABLES, name, "pairs/s", source, Target(100_000, Sense.at_least), ((KOS, 100_000),))
+
+
+def _rates(guest_set: str, guest_case: str, case: str, name: str, kos: int) -> list[Row]:
+    """KOS's figure stands for the kernel and for a loop in C; what Python makes of them is beside it."""
+    target, peers = Target(kos, Sense.at_least), ((KOS, kos),)
+    in_kernel, from_c = GuestRate(guest_set, guest_case, 1_000_000), HostCase("rates_bench", case, "rate")
+    return [
+        Row(RATES, name, "pairs/s", in_kernel, target, peers),
+        Row(RATES, f"{name}: host library, from C", "pairs/s", from_c, target, peers),
+        Row(RATES, f"{name}: from Python", "pairs/s", PythonRate(case)),
+    ]
 
 
 def _host_pages(case: str, name: str) -> list[Row]:
@@ -222,6 +241,9 @@ ROWS: tuple[Row, ...] = (
     *_host_objects("object-batch-1k", "1 000 of 1 KiB, random free order", 80),
     *_host_objects("object-batch-8k", "1 000 of 8 KiB, random free order", None),
     *_host_objects("object-churn", "churn, 10 000 live, 16 B to 2 KiB", 65),
+    *_rates("pages", "pair-0", "page-pair", "alloc_pages + free_pages, 4 KiB", 1_000_000),
+    *_rates("heap", "cache-pair-64", "cache-pair", "kmem_cache_alloc + kmem_cache_free, 64 B", 5_000_000),
+    *_rates("heap", "kmalloc-64", "kmalloc-pair", "kmalloc + kfree, 64 B", 2_000_000),
 )  # fmt: skip
 
 

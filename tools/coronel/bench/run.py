@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from coronel.bench import boot, guest, host, profile
+from coronel.bench import boot, guest, host, profile, python
 from coronel.bench.result import Figure, Measured, Result, Share, shares
 from coronel.bench.rows import ROWS, BootTime, GuestCase, HostCase, Row
 from coronel.checkout import ROOT
@@ -39,6 +39,7 @@ def run(rows: Sequence[Row], build: Path, say: Say, *, profiles: bool = True) ->
         ("rates", lambda: guest.measure_rates(rows, build / "coronel.elf")),
         ("boots", lambda: boot.measure(rows, build)),
         ("on the host", lambda: host.measure(rows)),
+        ("from Python", lambda: python.measure(rows, build)),
     ]
     for name, body in bodies:
         say(f"measuring {name}")
