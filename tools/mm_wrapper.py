@@ -51,10 +51,14 @@ __all__ = [
     "dump_system_state",
     "free_pages",
     "get_buddy_stats",
+    "get_heap_stats",
     "get_kernel_mm",
     "get_memory_info",
     "get_page_info",
     "get_slab_stats",
+    "heap_free",
+    "heap_malloc",
+    "heap_realloc",
     "kcalloc",
     "kfree",
     "kfree_sized",
@@ -169,6 +173,21 @@ def ksize(address: int) -> int:
     return get_kernel_mm().ksize(address)
 
 
+def heap_malloc(size: int, align: int = 0) -> int | None:
+    """As KernelMM's."""
+    return get_kernel_mm().heap_malloc(size, align)
+
+
+def heap_realloc(address: int, size: int) -> int | None:
+    """As KernelMM's."""
+    return get_kernel_mm().heap_realloc(address, size)
+
+
+def heap_free(address: int) -> None:
+    """As KernelMM's."""
+    get_kernel_mm().heap_free(address)
+
+
 def pgd_alloc() -> int | None:
     """As KernelMM's."""
     return get_kernel_mm().pgd_alloc()
@@ -197,6 +216,11 @@ def virt_to_phys_pgtable(pgd: int, virt: int) -> int | None:
 def get_slab_stats() -> dict[str, dict[str, int]]:
     """As KernelMM's."""
     return get_kernel_mm().get_slab_stats()
+
+
+def get_heap_stats() -> dict[str, Any]:
+    """As KernelMM's."""
+    return get_kernel_mm().get_heap_stats()
 
 
 def add_memory_range(first: int, end: int) -> None:

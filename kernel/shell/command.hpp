@@ -81,6 +81,7 @@ Status run_quiesce(Call& call);
 Status run_who(Call& call);       // commands_who.cpp
 Status run_slabinfo(Call& call);  // commands_objects.cpp
 Status run_kmallocinfo(Call& call);
+Status run_heapinfo(Call& call);
 Status run_newcache(Call& call);
 Status run_delcache(Call& call);
 Status run_objects(Call& call);

@@ -1,4 +1,4 @@
-// Commands of the floor of objects: slabinfo, kmallocinfo, newcache, delcache, objects, shrink.
+// Commands of the floor of objects: slabinfo, kmallocinfo, heapinfo, newcache, delcache, objects, shrink.
 // SPDX-License-Identifier: MIT
 #include <algorithm>
 #include <array>
@@ -50,6 +50,11 @@ Status run_kmallocinfo(Call& call) {
   return Status::success;
 }
 
+Status run_heapinfo(Call& call) {
+  memory::manager().kernel_heap().describe_heapinfo(call.out());
+  return Status::success;
+}
+
 Status run_newcache(Call& call) {
   const auto bytes = call.number(1, "BYTES", 1, memory::SlabCut::kMaxBytes);
   if (!bytes) return Status::invalid;
@@ -97,10 +102,11 @@ Status run_delcache(Call& call) {
 }
 
 Status run_objects(Call& call) {
-  return run_operations(call, "aCACHE/FLAGS, fCACHE/ADDRESS, mBYTES/FLAGS, kADDRESS/0 ...", parse,
-                        [](const ObjectCall& one) -> memory::Result<std::int64_t> {
-                          return shown(one, TRY(memory::perform(memory::manager(), one)));
-                        });
+  return run_operations(
+      call, "aCACHE/FLAGS, fCACHE/ADDRESS, mBYTES/FLAGS, kADDRESS/0, hBYTES/ALIGN, eADDRESS/0 ...", parse,
+      [](const ObjectCall& one) -> memory::Result<std::int64_t> {
+        return shown(one, TRY(memory::perform(memory::manager(), one)));
+      });
 }
 
 Status run_shrink(Call& call) {
@@ -108,7 +114,8 @@ Status run_shrink(Call& call) {
   {
     const Changing changing;
     const std::size_t stacks = memory::manager().addresses().stacks().shrink();
-    frames = stacks * (memory::KernelStacks::kBytes / memory::kPageSize) + memory::manager().heap().shrink();
+    frames = stacks * (memory::KernelStacks::kBytes / memory::kPageSize) +
+             memory::manager().kernel_heap().shrink() + memory::manager().heap().shrink();
   }
   call.out().begin_object("", Layout::lines);
   call.out().number("given_back", static_cast<std::int64_t>(frames), Unit::frames);

@@ -3,10 +3,11 @@
 #include "mm/heap/kernel_heap.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "mm/heap/block_heap_fast.hpp"
-#include "mm/stats/inspector.hpp"
+#include "mm/stats/render.hpp"
 
 namespace memory {
 
@@ -172,34 +173,76 @@ bool KernelHeap::validate_heap() const {
   return blocks_.with([](const BlockHeap& blocks) { return blocks.valid(); });
 }
 
+namespace {
+
+struct RangeMoment {
+  std::uint64_t first;
+  std::uint32_t pages;
+  std::uint32_t free_at_end;  // bytes
+};
+
+// What a heap holds and did, taken at once under its lock, told without it.
+struct Moment {
+  HeapLevels levels;
+  std::uint64_t allocations, frees, failures, misuses, expansions, contractions, range_count;
+  std::array<RangeMoment, HeapState::kMaxRanges> ranges;
+};
+
+void take_moment(const BlockHeap& blocks, Moment& now) {
+  const HeapState& state = blocks.state();
+  now.levels = blocks.levels();
+  now.allocations = state.allocations;
+  now.frees = state.frees;
+  now.failures = state.failures;
+  now.misuses = state.misuses;
+  now.expansions = state.expansions;
+  now.contractions = state.contractions;
+  now.range_count = state.range_count;
+  for (unsigned n = 0; n < blocks.ranges(); ++n) {
+    const VirtRange range = blocks.range(n);
+    now.ranges[n] = {range.first.value, static_cast<std::uint32_t>(range.bytes() / kPageSize),
+                     static_cast<std::uint32_t>(blocks.tail_bytes(n))};
+  }
+}
+
+}  // namespace
+
 void KernelHeap::describe_heapinfo(Inspector& to) const {
-  struct Moment {
-    HeapLevels levels;
-    std::uint64_t ranges, allocations, frees, failures, misuses, expansions, contractions;
-  };
-  const Moment now = blocks_.with([](const BlockHeap& blocks) {
-    const HeapState& state = blocks.state();
-    return Moment{blocks.levels(), state.range_count, state.allocations, state.frees,
-                  state.failures,  state.misuses,     state.expansions,  state.contractions};
-  });
+  Moment now;
+  blocks_.with([&now](const BlockHeap& blocks) { take_moment(blocks, now); });
   const auto number = [&to](std::string_view name, std::uint64_t value) {
     to.number(name, static_cast<std::int64_t>(value), Unit::none);
   };
+  const HeapLevels& levels = now.levels;
   to.begin_object("", Layout::lines);
-  to.number("HeapTotal", static_cast<std::int64_t>(now.levels.total_bytes / 1024), Unit::kib);
-  number("AllocatedBytes", now.levels.allocated_bytes);
-  number("UsedBytes", now.levels.used_bytes);
-  number("FreeBytes", now.levels.free_bytes);
-  number("LargestFree", now.levels.largest_free);
-  number("ActiveBlocks", now.levels.active_blocks);
-  number("Allocations", now.allocations);
-  number("Frees", now.frees);
-  number("Failures", now.failures);
-  number("Misuses", now.misuses);
-  number("Expansions", now.expansions);
-  number("Contractions", now.contractions);
-  number("Ranges", now.ranges);
+  number("total_bytes", levels.total_bytes);
+  number("allocated_bytes", levels.allocated_bytes);
+  number("used_bytes", levels.used_bytes);
+  number("free_bytes", levels.free_bytes);
+  number("largest_free", levels.largest_free);
+  number("fill_percent", levels.total_bytes == 0 ? 0 : levels.allocated_bytes * 100 / levels.total_bytes);
+  number("active_blocks", levels.active_blocks);
+  number("allocations", now.allocations);
+  number("frees", now.frees);
+  number("failures", now.failures);
+  number("misuses", now.misuses);
+  number("expansions", now.expansions);
+  number("contractions", now.contractions);
+  to.begin_array("ranges", Layout::table);
+  for (std::uint64_t n = 0; n < now.range_count; ++n) {
+    to.begin_object("", Layout::row);
+    to.hex("first", now.ranges[n].first);
+    number("bytes", now.ranges[n].pages * kPageSize);
+    number("free_at_end", now.ranges[n].free_at_end);
+    to.end_object();
+  }
+  to.end_array();
   to.end_object();
+}
+
+void KernelHeap::print_statistics(Sink& to) const {
+  TextRenderer columns(to);
+  describe_heapinfo(columns);
 }
 
 }  // namespace memory

@@ -8,6 +8,7 @@
 namespace memory {
 
 class Inspector;
+class Sink;
 
 // A heap over a source of pages, for any number of threads; they may sleep in it, so it is not for interrupt handlers
 // nor for holders of spin locks. All failures leave it as it was. Misuse is detected here, whatever the profile, and met
@@ -56,8 +57,12 @@ class KernelHeap {
 
   // Every invariant: see block_heap.cpp. O(blocks).
   bool validate_heap() const;
+  // Bytes that callers may use of all blocks they have.
   std::uint64_t get_total_allocated() const { return levels().allocated_bytes; }
+  // Levels and totals of one moment, and the ranges: the one list of what is told of a heap.
   void describe_heapinfo(Inspector& to) const;
+  // The same as lines for people.
+  void print_statistics(Sink& to) const;
 
  private:
   Result<void*> malloc_large(std::size_t bytes);

@@ -169,6 +169,7 @@ kmem_cache* mm_cache(unsigned number) {
 
 int mm_shrink(void) {
   return on_machine([](memory::Machine& machine) {
+    (void)machine.manager().kernel_heap().shrink();
     (void)machine.manager().heap().shrink();
     return 0;
   });

@@ -105,7 +105,7 @@ const char* mm_error_text(unsigned error);
 /* The errno that it is told as; 0 for 0 and for what is no error. */
 int mm_error_number(unsigned error);
 
-/* Gives back what all caches hold and nobody uses. 0 or a negative errno. */
+/* Gives back what all caches and the kernel heap hold and nobody uses. 0 or a negative errno. */
 int mm_shrink(void);
 
 /* The kernel heap. Sets *address to a block of `bytes` bytes at a multiple of `align`, a power of two; 0 leaves the

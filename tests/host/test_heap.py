@@ -10,6 +10,7 @@ import pytest
 
 from coronel.errors import MMError
 from coronel.mm.heap import GRANULE, HEADER, Block, HeapWalk, block_name, list_of, walk_heap
+from coronel.mm.heap_view import heapinfo, lines
 from coronel.mm.host import HostLibrary, HostMachine
 from coronel.mm.who import who
 
@@ -73,17 +74,17 @@ def test_keeps_contents_through_any_traffic(library: HostLibrary, coronel_seed: 
             if turn % 250 == 0:
                 assert machine.valid()
                 found = walk_heap(machine.tables)
-                assert found.problems == [], found.heapinfo()
+                assert found.problems == [], lines(found)
                 assert [block.payload for block in found.used] == sorted(model.live)
-        numbers = walk_heap(machine.tables).numbers()
-        assert numbers["ActiveBlocks"] == len(model.live)
-        assert numbers["AllocatedBytes"] >= sum(map(len, model.live.values()))
+        numbers = heapinfo(walk_heap(machine.tables))
+        assert numbers["active_blocks"] == len(model.live)
+        assert numbers["allocated_bytes"] >= sum(map(len, model.live.values()))
         for address in list(model.live):
             model.check(address)
             machine.heap_free(address)
         machine.heap_shrink()
         machine.quiesce()
-        assert walk_heap(machine.tables).numbers()["HeapTotal"] == 0
+        assert heapinfo(walk_heap(machine.tables))["total_bytes"] == 0
         assert machine.walk().problems == []
 
 
@@ -121,7 +122,7 @@ def test_a_misuse_stops_a_machine_that_panics(library: HostLibrary) -> None:
 def test_the_nth_request_fails_and_changes_nothing(library: HostLibrary) -> None:
     with heap_of(library) as machine:
         for sites in range(1, 10):
-            before = walk_heap(machine.tables).numbers()
+            before = heapinfo(walk_heap(machine.tables))
             machine.fail_nth(sites)
             made = machine.heap_malloc(100_000, 4096)
             pending = machine.fail_pending()
@@ -129,8 +130,8 @@ def test_the_nth_request_fails_and_changes_nothing(library: HostLibrary) -> None
             if made is not None:
                 assert pending
                 break
-            after = walk_heap(machine.tables).numbers()
-            before["Failures"] = after["Failures"] = 0
+            after = heapinfo(walk_heap(machine.tables))
+            before["failures"] = after["failures"] = 0
             assert after == before
             assert machine.valid()
         assert sites == 4  # the block, its pages, the frames
@@ -176,7 +177,7 @@ def test_a_single_wrong_bit_is_named(library: HostLibrary, coronel_seed: int) ->
     missed = []
     with worn(library, chance) as machine:
         sound = walk_heap(machine.tables)
-        assert sound.problems == [], sound.heapinfo()
+        assert sound.problems == [], lines(sound)
         by_name: dict[str, list[tuple[str, int, str]]] = {}
         for place in places(sound):
             by_name.setdefault(place[2], []).append(place)
@@ -212,7 +213,7 @@ def test_survives_nonsense(library: HostLibrary, coronel_seed: int) -> None:
                 machine.memory.write(chance.randrange(first, end - size), chance.randbytes(size))
             found = walk_heap(machine.tables)
             assert found.problems
-            assert "problem:" in found.heapinfo()
+            assert any(line.startswith("problem: ") for line in lines(found))
 
 
 def test_says_what_lies_where(library: HostLibrary) -> None:
@@ -222,9 +223,10 @@ def test_says_what_lies_where(library: HostLibrary) -> None:
         found = walk_heap(machine.tables)
         assert found.block_at(address + 999) == Block(address - HEADER, 1008, used=True)
         assert found.block_at(0x1000) is None
-        lines = dict(line.split(":") for line in found.heapinfo().splitlines())
-        assert int(lines["AllocatedBytes"]) == 1000
-        assert lines["HeapTotal"].split() == ["64", "kB"]
+        said = heapinfo(found)
+        assert (said["allocated_bytes"], said["total_bytes"], said["fill_percent"]) == (1000, 65536, 1)
+        first = found.ranges[0][0]
+        assert said["ranges"] == [{"first": f"{first:#x}", "bytes": 65536, "free_at_end": 65536 - 16 - 1008}]
         assert list_of(1024 - GRANULE) == 63
 
 

@@ -3,7 +3,9 @@
 
 #include <cstring>
 
+#include "mm/base/format.hpp"
 #include "mm/base/random.hpp"
+#include "mm/stats/inspector.hpp"
 #include "tests/unit/heap_world.hpp"
 
 using namespace memory;
@@ -166,6 +168,32 @@ TEST(kernel_heap, grows_in_large_steps_and_gives_back_what_is_free_at_the_end) {
   EXPECT_EQ(heap.levels().total_bytes, 0u);
   EXPECT(heap.validate_heap());
   EXPECT(heap.malloc(1000).ok());  // and from the beginning
+}
+
+TEST(kernel_heap, prints_what_it_holds_and_did) {
+  struct Page final : Sink {
+    void write(std::string_view words) override { text.text(words); }
+    bool says(std::string_view words) const { return text.view().find(words) != std::string_view::npos; }
+    TextBuffer<1024> text;
+  };
+  auto* const world = unit::fresh<unit::HeapWorld>();
+  auto* const page = unit::fresh<Page>();
+  ASSERT(world != nullptr && world->arena.ok() && page != nullptr);
+  void* const kept = world->heap.malloc(1000).take();
+  EXPECT(world->heap.free(world->heap.malloc(40).take()).ok());
+  EXPECT_EQ(world->heap.get_total_allocated(), 1000u);
+  world->heap.print_statistics(*page);
+  EXPECT(page->says("total_bytes:        65536\n"));
+  EXPECT(page->says("allocated_bytes:     1000\n"));
+  EXPECT(page->says("free_bytes:         64512\n"));  // 16 bytes of the range are neither
+  EXPECT(page->says("largest_free:       64504\n"));
+  EXPECT(page->says("fill_percent:           1\n"));
+  EXPECT(page->says("active_blocks:          1\n"));
+  EXPECT(page->says("allocations:            2\n"));
+  EXPECT(page->says("expansions:             1\n"));
+  EXPECT(page->says("ranges\n"));
+  EXPECT(page->says("free_at_end\n"));
+  EXPECT(world->heap.free(kept).ok());
 }
 
 TEST(kernel_heap, a_page_in_use_is_never_given_back) {

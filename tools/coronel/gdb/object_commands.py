@@ -1,5 +1,5 @@
-"""GDB's commands `coronel who`, `coronel slabs` and `coronel leaks`: whose an address is, what the object
-caches hold, and what the last scan found that nothing leads to.
+"""GDB's commands `coronel who`, `coronel slabs`, `coronel heap` and `coronel leaks`: whose an address is, what
+the object caches and the kernel heap hold, and what the last scan found that nothing leads to.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from collections.abc import Callable
 import gdb
 
 from coronel.gdb.inferior import tables
+from coronel.mm.heap import walk_heap
+from coronel.mm.heap_view import lines
 from coronel.mm.leaks import leaks as read_leaks
 from coronel.mm.slab_view import cache_named, cells, slabinfo
 from coronel.mm.who import who as ask
@@ -36,6 +38,13 @@ def slabs(argument: str) -> None:
     gdb.write("\n".join(lines) + "\n")
 
 
+def heap(argument: str) -> None:
+    """`coronel heap`: the kernel heap, counted block by block, and what is wrong with it."""
+    if argument.strip():
+        raise gdb.GdbError("coronel heap takes no argument")
+    gdb.write("\n".join(lines(walk_heap(tables()))) + "\n")
+
+
 def leaks(argument: str) -> None:
     """`coronel leaks`: what the last `kmemleak scan` reported, with the calls that allocated it."""
     if argument.strip():
@@ -48,4 +57,10 @@ def leaks(argument: str) -> None:
             gdb.write(f"  {call:#x} {gdb.execute(f'info symbol {call - 1:#x}', to_string=True)}")
 
 
-BODIES: dict[str, Callable[[str], None]] = {"who": who, "slabs": slabs, "leaks": leaks}
+BODIES: dict[str, Callable[[str], None]] = {
+    "who": who,
+    "slabs": slabs,
+    "heap": heap,
+    "sites": sites,
+    "leaks": leaks,
+}

@@ -12,6 +12,7 @@ from coronel.artifact import Artifact
 from coronel.errors import DecodeError, MMError
 from coronel.memory import PAGE_SIZE
 from coronel.mm.heap import walk_heap
+from coronel.mm.heap_view import heapinfo
 from coronel.mm.host import StressReport
 from coronel.mm.kernel_mm import MemInfo, PageInfo
 from coronel.mm.leaks import Leak, LeakCount, leaks
@@ -259,10 +260,10 @@ class Body(ABC):
                 entry["object_bytes"] = int(cache.record["object_bytes"])
         return found
 
-    def get_heap_stats(self) -> dict[str, int]:
+    def get_heap_stats(self) -> dict[str, Any]:
         """As KernelMM's."""
         with self._state.still() as tables:
-            return walk_heap(tables).numbers()
+            return heapinfo(walk_heap(tables))
 
     def walk(self) -> Walk:
         """As KernelMM's."""

@@ -2,9 +2,9 @@
 
     found = walk_heap(tables)
     found.blocks                     # in order of address, used and free
-    print(found.heapinfo())          # as the kernel's own numbers, but counted here
     found.problems                   # each names object, address, field, expected and found
 
+heap_view.py puts it into the numbers that the kernel tells.
 Shares no code with the kernel. A header holds its size twice over, its address and a secret, so a wrong bit
 never looks like another header; the walk then goes on at the next word that is one, and what the broken block
 was follows from its neighbours. Links are said twice, sums too. In one place only stand the secret, the
@@ -92,38 +92,6 @@ class HeapWalk:
     def block_at(self, address: int) -> Block | None:
         """The block that an address lies in."""
         return next((one for one in self.blocks if one.place <= address < one.place + one.size), None)
-
-    def numbers(self) -> dict[str, int]:
-        """The keys of the kernel's heapinfo, levels counted by this walk."""
-        used, free = sum(one.size for one in self.used), sum(one.size for one in self.free)
-        return {
-            "HeapTotal": sum(end - first for first, end in self.ranges) // 1024,
-            "AllocatedBytes": used - HEADER * len(self.used),
-            "UsedBytes": used,
-            "FreeBytes": free,
-            "LargestFree": max((one.size - HEADER for one in self.free), default=0),
-            "ActiveBlocks": len(self.used),
-            "Allocations": self.state["allocations"],
-            "Frees": self.state["frees"],
-            "Failures": self.state["failures"],
-            "Misuses": self.state["misuses"],
-            "Expansions": self.state["expansions"],
-            "Contractions": self.state["contractions"],
-            "Ranges": len(self.ranges),
-        }
-
-    def heapinfo(self) -> str:
-        """The numbers as the console shows them, and one line for each problem."""
-        numbers = self.numbers()
-        wide = max(map(len, numbers)) + 1
-        lines = [
-            f"{key + ':':<{wide}} {value:>12}{' kB' if key == 'HeapTotal' else ''}"
-            for key, value in numbers.items()
-        ]
-        lines += [f"problem: {problem}" for problem in self.problems]
-        if self.left_out:
-            lines.append(f"problem: and {self.left_out} more")
-        return "\n".join(lines)
 
 
 def walk_heap(tables: Tables) -> HeapWalk:

@@ -331,7 +331,7 @@ class HostMachine:
         self._check(call.kmem_cache_destroy(call.mm_cache(unsigned("cache", cache))), f"cache {cache}")
 
     def shrink(self) -> None:
-        """Gives back what caches hold and nobody uses."""
+        """Gives back what caches and the kernel heap hold and nobody uses."""
         self._check(self._enter().mm_shrink(), "shrink")
 
     def stress(self, operations: int, seed: int, *, hold: bool = True) -> StressReport:

@@ -129,11 +129,6 @@ class KernelMM(Protocol):
     def heap_shrink(self) -> int:
         """Gives back pages that the kernel heap has no use for; how many."""
 
-    def get_heap_stats(self) -> dict[str, int]:
-        """Levels and counters of the kernel heap, as Python finds them in memory: HeapTotal in KiB, the
-        others in bytes or events.
-        """
-
     def run_objects(self, operations: Iterable[ObjectOperation]) -> list[ObjectResult]:
         """As run(), for calls of the floor of objects (`coronel.mm.objects`)."""
 
@@ -198,8 +193,14 @@ class KernelMM(Protocol):
         object; as Python finds them in memory. Caches of one name are one.
         """
 
+    def get_heap_stats(self) -> dict[str, Any]:
+        """The kernel heap: bytes of all ranges, allocated, used with their headers, free; the largest free
+        block; blocks, allocations, frees, failures, misuses; how often it grew and shrank; its ranges. As the
+        console's `heapinfo`, but as Python finds it in memory.
+        """
+
     def shrink(self) -> None:
-        """Gives back what caches hold and nobody uses."""
+        """Gives back what caches and the kernel heap hold and nobody uses."""
 
     def add_memory_range(self, first: int, end: int) -> None:
         """Puts frames [first, end) into service. MMError when it cannot be. A guest can add only what its

@@ -90,6 +90,16 @@ def kfree(address: int) -> ObjectOperation:
     return operation("kfree", address)
 
 
+def heap_malloc(size: int, align: int = 0) -> ObjectOperation:
+    """A block of the kernel heap, at a multiple of `align` where that is not 0."""
+    return operation("heap_malloc", size, align)
+
+
+def heap_free(address: int) -> ObjectOperation:
+    """Gives that back."""
+    return operation("heap_free", address)
+
+
 def checked_objects(operations: Iterable[ObjectOperation]) -> list[ObjectOperation]:
     """The operations, when all of their numbers fit a call; else the MMError for the first that does not."""
     found = list(operations)

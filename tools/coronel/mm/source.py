@@ -12,6 +12,7 @@ from coronel.checkout import add_build_arguments
 from coronel.errors import UsageError
 
 if TYPE_CHECKING:
+    from coronel.artifact import Artifact
     from coronel.guest import Guest
     from coronel.mm.record import Tables
     from coronel.mm.walker import Walk
@@ -49,7 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser, *, host: bool = True) -> None
     parser.add_argument(
         "--stress", type=int, default=0, metavar="N", help="N random operations first, then look"
     )
-    parser.add_argument("--seed", type=int, default=1, metavar="S", help="of --stress (default: %(default)s)")
+    parser.add_argument(
+        "--objects", type=int, default=0, metavar="N", help="N random calls of kmalloc and the heap first"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=1, metavar="S", help="of --stress, --objects (default: %(default)s)"
+    )
     parser.add_argument(
         "--command",
         dest="commands",  # `command` is the word that chose this parser
@@ -63,7 +69,11 @@ def add_arguments(parser: argparse.ArgumentParser, *, host: bool = True) -> None
 
 @contextmanager
 def opened(given: argparse.Namespace) -> Iterator[Source]:
-    """The source that the arguments ask for, after --stress and --command; gone when the block ends."""
+    """The source that the arguments ask for, after --stress, --objects and --command; gone when the block
+    ends.
+    """
+    from coronel.mm.random_objects import RandomObjects  # noqa: PLC0415
+
     check_arguments(given)
     if given.host:
         from coronel.mm.host import HostLibrary, HostMachine  # noqa: PLC0415
@@ -72,6 +82,8 @@ def opened(given: argparse.Namespace) -> Iterator[Source]:
         with HostMachine(given.memory, cpus=given.cpus, library=library) as machine:
             if given.stress:
                 machine.stress(given.stress, given.seed)
+            if given.objects:
+                RandomObjects(machine.run_objects, given.seed).run(given.objects)
             yield machine
         return
     from coronel.guest import Guest  # noqa: PLC0415
@@ -82,14 +94,29 @@ def opened(given: argparse.Namespace) -> Iterator[Source]:
         guest.wait_ready()
         if given.stress:
             guest.channel.call("stress", "pages", given.stress, "hold", seed=given.seed, timeout=300.0)
+        if given.objects:
+            from coronel.mm.guest_mm import GuestKernelMM  # noqa: PLC0415
+
+            RandomObjects(GuestKernelMM(guest).run_objects, given.seed).run(given.objects)
         run_commands(guest, given.commands)
         yield KernelState(guest, kernel)
 
 
+def program_of(source: Source) -> tuple[Artifact, int]:
+    """The program whose memory it is, and how far from its own addresses it runs."""
+    from coronel.mm.host import HostMachine  # noqa: PLC0415
+    from coronel.mm.kernel import KernelState  # noqa: PLC0415
+
+    if isinstance(source, HostMachine):
+        return source.library.artifact, source.library.base
+    assert isinstance(source, KernelState)
+    return source.artifact, source.tables.record.slide
+
+
 def check_arguments(given: argparse.Namespace) -> None:
     """UsageError for what makes no sense, whatever is started."""
-    if given.stress < 0 or given.seed < 0:
-        raise UsageError("--stress and --seed are numbers: 0 or more")
+    if min(given.stress, given.objects, given.seed) < 0:
+        raise UsageError("--stress, --objects and --seed are numbers: 0 or more")
     if given.host and given.commands:
         raise UsageError("--command is for a guest: the host library has no console, only --stress")
     if not all(line.strip() and line.isprintable() for line in given.commands):
@@ -110,6 +137,7 @@ def described(given: argparse.Namespace) -> str:
     size = f"{mebibytes >> 10} GiB" if mebibytes % 1024 == 0 else f"{mebibytes} MiB"
     where = "the host library" if given.host else "a guest"
     machine = f"{where}: {size}, {given.cpus} CPU{'s' if given.cpus > 1 else ''}"
-    done = [f"stress {given.stress} seed={given.seed}"] if given.stress else []
+    numbers = {"stress": given.stress, "objects": given.objects}
+    done = [f"{name} {number} seed={given.seed}" for name, number in numbers.items() if number]
     done += given.commands
     return machine + (f", after {'; '.join(done)}" if done else "")
