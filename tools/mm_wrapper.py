@@ -21,6 +21,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, overload
 
 from coronel.errors import MMError
+from coronel.mm.call_sites import CallSites
 from coronel.mm.host import HostMachine, StressReport
 from coronel.mm.host_mm import HostKernelMM
 from coronel.mm.kernel_mm import KernelMM, MemInfo, PageInfo
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from coronel.mm.guest_mm import GuestKernelMM
 
 __all__ = [
+    "CallSites",
     "GFPFlags",
     "KernelMM",
     "Leak",
@@ -51,6 +53,7 @@ __all__ = [
     "dump_system_state",
     "free_pages",
     "get_buddy_stats",
+    "get_call_sites",
     "get_heap_stats",
     "get_kernel_mm",
     "get_memory_info",
@@ -216,6 +219,11 @@ def virt_to_phys_pgtable(pgd: int, virt: int) -> int | None:
 def get_slab_stats() -> dict[str, dict[str, int]]:
     """As KernelMM's."""
     return get_kernel_mm().get_slab_stats()
+
+
+def get_call_sites() -> CallSites:
+    """As KernelMM's."""
+    return get_kernel_mm().get_call_sites()
 
 
 def get_heap_stats() -> dict[str, Any]:

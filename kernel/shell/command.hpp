@@ -86,6 +86,7 @@ Status run_newcache(Call& call);
 Status run_delcache(Call& call);
 Status run_objects(Call& call);
 Status run_shrink(Call& call);
-Status run_kmemleak(Call& call);  // commands_leaks.cpp
+Status run_kmemleak(Call& call);   // commands_leaks.cpp
+Status run_callsites(Call& call);  // commands_sites.cpp
 
 }  // namespace kernel::shell

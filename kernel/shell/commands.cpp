@@ -25,6 +25,7 @@ constexpr std::array kCommands{
     Command{"break", "[FAULT | heap [KIND [CACHE [BYTES [OBJECT [OFFSET [SITE]]]]]]]", 0, 7,
             "cause a fault on purpose; alone, list them", run_break, View::list},
     Command{"buddyinfo", "", 0, 0, "free blocks by order, as /proc/buddyinfo", run_buddyinfo},
+    Command{"callsites", "[FIRST]", 0, 1, "live objects by the call that allocated them", run_callsites},
     Command{"cpus", "", 0, 0, "the CPUs and what each of them does", run_cpus},
     Command{"delcache", "CACHE", 1, 1, "end a cache that 'newcache' made", run_delcache},
     Command{"extfrag", "", 0, 0, "how broken up free memory is, in thousandths", run_extfrag},

@@ -71,6 +71,7 @@ BAD = {
     "slabinfo": ["x"],
     "kmallocinfo": ["1"],
     "heapinfo": ["x", "0"],
+    "callsites": ["x", "-1", "0 1", "9223372036854775808", str(HUGE)],
     "kmemleak": ["", "x", "SCAN", "scan x", "scan -1", f"scan 1 {HUGE}", "list x", "list -1", "list 0 1",
                  "clear all", "scan" + " 1" * 14],
     "who": ["", "x", "-1", "0", "0x800000000000", f"{HUGE}", "1 2"],

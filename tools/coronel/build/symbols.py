@@ -8,7 +8,7 @@ import argparse
 import struct
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,20 @@ def demangle(names: Sequence[str]) -> list[str]:
     )
     plain = done.stdout.splitlines()
     return [name.split(" [clone", 1)[0] for name in plain]
+
+
+def call_names(program: Artifact, slide: int, calls: Iterable[int]) -> Callable[[int], str]:
+    """What puts these addresses, to which calls return, into words as the console does: kernel::kmain+0x34;
+    into none where no function is known. `slide`: how far from its own addresses the program runs.
+    """
+    symbols = {call: program.function_at(call - slide - 1) for call in calls}
+    known = {call: symbol for call, symbol in symbols.items() if symbol is not None}
+    names = demangle([symbol.name for symbol in known.values()])
+    words = {
+        call: f"{clipped(name)}+{call - slide - symbol.address:#x}"
+        for (call, symbol), name in zip(known.items(), names, strict=True)
+    }
+    return lambda call: words.get(call, "")
 
 
 def clipped(name: str) -> str:

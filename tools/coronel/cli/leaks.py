@@ -28,21 +28,18 @@ def run(given: argparse.Namespace) -> int:
     import dataclasses  # noqa: PLC0415
     import json  # noqa: PLC0415
 
-    from coronel.artifact import Artifact  # noqa: PLC0415
     from coronel.mm.host import HostMachine  # noqa: PLC0415
     from coronel.mm.leaks import leaks  # noqa: PLC0415
-    from coronel.mm.source import opened  # noqa: PLC0415
+    from coronel.mm.source import opened, program_of  # noqa: PLC0415
 
     if not given.host:
         given.commands.append("kmemleak scan")
     with opened(given) as source:
         if isinstance(source, HostMachine):
             source.find_leaks()
-            program, slide = source.library.artifact, source.library.base
-        else:
-            program, slide = Artifact.open(given.kernel or given.build / given.profile / "coronel.elf"), 0
+        program, slide = program_of(source)
         with source.still() as tables:
-            found, slide = leaks(tables), slide or tables.record.slide
+            found = leaks(tables)
     if given.json:
         print(json.dumps([dataclasses.asdict(leak) for leak in found], indent=2))
         return 0

@@ -1,5 +1,6 @@
-"""GDB's commands `coronel who`, `coronel slabs`, `coronel heap` and `coronel leaks`: whose an address is, what
-the object caches and the kernel heap hold, and what the last scan found that nothing leads to.
+"""GDB's commands `coronel who`, `coronel slabs`, `coronel heap`, `coronel sites` and `coronel leaks`: whose
+an address is, what the object caches and the kernel heap hold, for whom, and what the last scan found that
+nothing leads to.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Callable
 import gdb
 
 from coronel.gdb.inferior import tables
+from coronel.mm.call_sites import call_sites, view
 from coronel.mm.heap import walk_heap
 from coronel.mm.heap_view import lines
 from coronel.mm.leaks import leaks as read_leaks
@@ -43,6 +45,19 @@ def heap(argument: str) -> None:
     if argument.strip():
         raise gdb.GdbError("coronel heap takes no argument")
     gdb.write("\n".join(lines(walk_heap(tables()))) + "\n")
+
+
+def sites(argument: str) -> None:
+    """`coronel sites`: live objects by the call that allocated them, in a build that keeps track of them."""
+    if argument.strip():
+        raise gdb.GdbError("coronel sites takes no argument")
+    gdb.write(text(view(call_sites(tables()), _name)) + "\n")
+
+
+def _name(call: int) -> str:
+    """What a call returns to, in GDB's words."""
+    said = str(gdb.execute(f"info symbol {call - 1:#x}", to_string=True))
+    return said.partition(" in section")[0].strip()
 
 
 def leaks(argument: str) -> None:

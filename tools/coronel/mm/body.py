@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from coronel.artifact import Artifact
 from coronel.errors import DecodeError, MMError
 from coronel.memory import PAGE_SIZE
+from coronel.mm.call_sites import CallSites, call_sites
 from coronel.mm.heap import walk_heap
 from coronel.mm.heap_view import heapinfo
 from coronel.mm.host import StressReport
@@ -264,6 +265,11 @@ class Body(ABC):
         """As KernelMM's."""
         with self._state.still() as tables:
             return heapinfo(walk_heap(tables))
+
+    def get_call_sites(self) -> CallSites:
+        """As KernelMM's."""
+        with self._state.still() as tables:
+            return call_sites(tables)
 
     def walk(self) -> Walk:
         """As KernelMM's."""

@@ -15,6 +15,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from coronel.mm.call_sites import CallSites
 from coronel.mm.host import StressReport
 from coronel.mm.leaks import Leak, LeakCount
 from coronel.mm.misuse import Break, Broken, MisuseReport
@@ -197,6 +198,11 @@ class KernelMM(Protocol):
         """The kernel heap: bytes of all ranges, allocated, used with their headers, free; the largest free
         block; blocks, allocations, frees, failures, misuses; how often it grew and shrank; its ranges. As the
         console's `heapinfo`, but as Python finds it in memory.
+        """
+
+    def get_call_sites(self) -> CallSites:
+        """What lives of the objects of each call that allocated some, as Python finds it in memory.
+        DecodeError in a build without debug_slab.
         """
 
     def shrink(self) -> None:
