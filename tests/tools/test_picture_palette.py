@@ -9,7 +9,18 @@ import pytest
 from numpy.typing import NDArray
 from rich.color import Color, ColorSystem
 
-from coronel.picture.palette import ABSENT, BANDS, FREE, LAST, PAPER, SHADES, USED, Shade, space_colours
+from coronel.picture.palette import (
+    ABSENT,
+    BANDS,
+    FREE,
+    LAST,
+    PAPER,
+    SHADES,
+    USED,
+    Shade,
+    object_colours,
+    space_colours,
+)
 
 Vector = NDArray[np.float64]
 
@@ -64,11 +75,12 @@ def test_any_two_colours_can_be_told_apart(eyes: str) -> None:
     assert near == {}
 
 
+@pytest.mark.parametrize("colours", [space_colours(), object_colours()], ids=["addresses", "objects"])
 @pytest.mark.parametrize("eyes", MISSING)
-def test_any_two_colours_of_a_picture_of_addresses_can_be_told_apart(eyes: str) -> None:
+def test_any_two_colours_of_other_pictures_can_be_told_apart(eyes: str, colours: dict[str, str]) -> None:
     seen = {
         name: lab((int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)), eyes)
-        for name, colour in space_colours().items()
+        for name, colour in colours.items()
     }
     near = {
         f"{one} and {other}": round(found, 1)

@@ -1,5 +1,7 @@
 """`coronel map`: physical memory as a picture: what every frame is, along a Hilbert curve; with --virtual the
-kernel's half of the address space: what is mapped, with which rights, and who has which kernel addresses.
+kernel's half of the address space: what is mapped, with which rights, and who has which kernel addresses;
+with --slabs the object caches, a cell for each object of each slab; with --heap the kernel heap, block by
+block; with --sites live bytes by the call that allocated them, which the guarded profile knows.
 
 It shows the memory of a kernel that is booted for it, or of the host library: in the terminal, with --output
 in a file, with --live again and again while the machine runs; then --command runs meanwhile. Ctrl-C ends
@@ -34,9 +36,15 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
     add_arguments(parser)
     parser.add_argument("--output", type=Path, metavar="FILE", help="write FILE.svg or FILE.png instead")
-    parser.add_argument(
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
         "--virtual", action="store_true", help="the kernel's half of the address space instead"
     )
+    which.add_argument(
+        "--slabs", nargs="?", const="", metavar="CACHE", help="the object caches, or that one, slab by slab"
+    )
+    which.add_argument("--heap", action="store_true", help="the kernel heap, block by block")
+    which.add_argument("--sites", action="store_true", help="live bytes by call site (--profile guarded)")
     parser.add_argument("--live", action="store_true", help="go on drawing while the guest runs")
     parser.add_argument(
         "--rate", type=float, default=RATE, metavar="N", help="pictures a second (default: %(default)g)"
@@ -54,6 +62,10 @@ def run(given: argparse.Namespace) -> int:
         return _virtual(given, console)
     if given.live:
         return _live(given, console)
+    from coronel.picture.objects import wanted  # noqa: PLC0415
+
+    if wanted(given):
+        return _objects(given, console)
     from coronel.mm.source import described, opened  # noqa: PLC0415
     from coronel.picture.cells import survey  # noqa: PLC0415
 
@@ -115,6 +127,27 @@ def _virtual(given: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def _objects(given: argparse.Namespace, console: Console) -> int:
+    from coronel.mm.source import described, opened  # noqa: PLC0415
+    from coronel.picture import png, svg  # noqa: PLC0415
+    from coronel.picture.objects import picture_of  # noqa: PLC0415
+
+    with opened(given) as source:
+        found = picture_of(source, given, described(given))
+    if given.output:
+        is_png = given.output.suffix == ".png"
+        _save(given.output, png.render(found.sheet) if is_png else svg.render(found.sheet).encode())
+    if given.json:
+        import json  # noqa: PLC0415
+
+        print(json.dumps(found.json, indent=2))
+    elif given.output:
+        print(given.output)
+    else:
+        console.print(found.view)
+    return 0
+
+
 def _callers(artifact: Artifact, found: Space) -> Callable[[int], str]:
     """Where ranges were asked for, in words."""
     from coronel.build.symbols import demangle  # noqa: PLC0415
@@ -147,6 +180,8 @@ def _check(given: argparse.Namespace) -> None:
         raise UsageError(f"rate {given.rate:g} is out of range: pictures a second, up to {RATE_LIMIT:g}")
     if given.virtual and (given.host or given.live):
         raise UsageError("--virtual reads the page tables of a guest once: not with --host or --live")
+    if given.live and (given.slabs is not None or given.heap or given.sites):
+        raise UsageError("--live draws physical memory: not --slabs, --heap or --sites")
     if given.live and (given.host or given.output or given.json):
         raise UsageError("--live is for a guest and for a terminal: not with --host, --output or --json")
 

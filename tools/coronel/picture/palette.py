@@ -83,6 +83,15 @@ ALARM = "#ff2d55"  # rights that no kernel page may have
 RANGES = {"vmalloc": "#3fab76", "device": "#970c26", "stack": "#5204f5", "per_cpu": "#afd95a"}
 GUARD = "#903f8e"
 
+# -- objects, by what their state says: orange is in use, blue is free, as above, green is at hand.
+OBJECTS = {"allocated": "#ffa51f", "cached": CACHED.colour, "free": "#1d5591", "quarantined": "#d08fc0"}
+WASTE = "#5b636e"  # of a slab: for no object
+
+
+def object_colours() -> dict[str, str]:
+    """Every colour of a picture of slabs, by what it means."""
+    return {**OBJECTS, "waste": WASTE, "alarm": ALARM, "paper": PAPER, "rule": RULE}
+
 
 def space_colours() -> dict[str, str]:
     """Every colour of a picture of addresses, by what it means."""

@@ -48,7 +48,7 @@ def _box(draw: ImageDraw.ImageDraw, box: Box) -> None:
     # Pillow's boxes hold their last pixel, pages' do not.
     edges = [ZOOM * box.x, ZOOM * box.y, ZOOM * (box.x + box.width) - 1, ZOOM * (box.y + box.height) - 1]
     edges = [round(edge) for edge in edges]
-    if edges[2] < edges[0]:
+    if edges[2] < edges[0] or edges[3] < edges[1]:
         return  # less than a pixel
     fill = (*_rgb(box.fill), round(255 * box.opacity))
     outline = (*_rgb(box.outline), 255) if box.outline else None
