@@ -303,12 +303,12 @@ valgrind: build/valgrind/unit $(component_programs) ## unit tests and components
 	@$(memcheck) --fair-sched=yes build/valgrind/unit --deadline=900 $(if $(SEED),--seed=$(SEED)) $(UNIT)
 
 # The library as any program uses it, and the same work for malloc.
-host_benches := $(addprefix build/bench/,pages_bench objects_bench tables_bench rates_bench)
+host_benches := $(addprefix build/bench/,pages_bench objects_bench tables_bench rates_bench threads_bench)
 $(host_benches): build/bench/%: bench/host/%.cpp bench/host/harness.hpp build/release/libcoronel_mm.so
 	@mkdir -p $(@D)
 	$(if $(V),,@echo '  CXX   $<')
 	$(Q)$(CXX) $(host_flags) -O2 -o $@ $(filter %.cpp %.o,$^) \
-	  -Lbuild/release -l:libcoronel_mm.so -Wl,-rpath,'$$ORIGIN/../release'
+	  -Lbuild/release -l:libcoronel_mm.so -Wl,-rpath,'$$ORIGIN/../release' -pthread
 build/bench/tables_bench: build/bench/table_loops.o bench/host/table_loops.h
 build/bench/rates_bench: build/bench/object_loops.o bench/host/object_loops.h
 build/bench/%_loops.o: bench/host/%_loops.c bench/host/%_loops.h mm/mm.h

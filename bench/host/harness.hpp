@@ -45,9 +45,12 @@ void measure(const char* name, std::uint64_t operations, Body&& body) {
   std::printf("%s\t%llu\t%.0f\n", name, static_cast<unsigned long long>(operations), took.count());
 }
 
-// `ours` runs on a machine of kMachineBytes that this thread has entered; `theirs` needs none.
+// Ours, while it is measured.
+inline mm_machine* machine = nullptr;
+
+// `ours` runs on a machine of kMachineBytes whose first CPU this thread has entered; `theirs` needs none.
 template <typename Ours, typename Theirs>
-int run_for(int count, char** words, Ours&& ours, Theirs&& theirs) {
+int run_for(int count, char** words, Ours&& ours, Theirs&& theirs, unsigned cpus = 1) {
   counting = count > 2 && std::string_view(words[2]) == "--count";
   const std::string_view allocator = count > 1 ? words[1] : "";
   if (allocator == "malloc") {
@@ -59,10 +62,9 @@ int run_for(int count, char** words, Ours&& ours, Theirs&& theirs) {
   mm_shape shape{};
   shape.memory = &all;
   shape.memory_ranges = 1;
-  shape.cpus = 1;
+  shape.cpus = cpus;
   shape.misuse_policy = MM_MISUSE_PANIC;
   shape.levels = 4;
-  mm_machine* machine = nullptr;
   if (mm_machine_create(&shape, &machine) != 0 || mm_enter(machine, 0) != 0) fail("no machine");
   ours();
   mm_machine_destroy(machine);

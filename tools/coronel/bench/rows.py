@@ -177,6 +177,11 @@ def _host_objects(case: str, name: str, most: float | None) -> list[Row]:
     ]
 
 
+def _host_threads(case: str, name: str) -> Row:
+    """Only in time: under callgrind threads take turns."""
+    return Row(HOST_OBJECTS, name, "x the fastest peer", HostCase("threads_bench", case, "time"), Target(1.0))
+
+
 # The peers' figures, how they were taken, and where the targets come from: bench/README.md.
 ROWS: tuple[Row, ...] = (
     _pages("pair-0", "alloc + free, order 0", "pair", 60, 693),
@@ -241,6 +246,8 @@ ROWS: tuple[Row, ...] = (
     *_host_objects("object-batch-1k", "1 000 of 1 KiB, random free order", 80),
     *_host_objects("object-batch-8k", "1 000 of 8 KiB, random free order", None),
     *_host_objects("object-churn", "churn, 10 000 live, 16 B to 2 KiB", 65),
+    _host_threads("hand-over", "64 B made by one thread, freed by another, time"),
+    _host_threads("larson", "two threads of a server (larson), 16 B to 512 B, time"),
     *_rates("pages", "pair-0", "page-pair", "alloc_pages + free_pages, 4 KiB", 1_000_000),
     *_rates("heap", "cache-pair-64", "cache-pair", "kmem_cache_alloc + kmem_cache_free, 64 B", 5_000_000),
     *_rates("heap", "kmalloc-64", "kmalloc-pair", "kmalloc + kfree, 64 B", 2_000_000),
