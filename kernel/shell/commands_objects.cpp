@@ -103,7 +103,7 @@ Status run_delcache(Call& call) {
 
 Status run_objects(Call& call) {
   return run_operations(
-      call, "aCACHE/FLAGS, fCACHE/ADDRESS, mBYTES/FLAGS, kADDRESS/0, hBYTES/ALIGN, eADDRESS/0 ...", parse,
+      call, "aCACHE/FLAGS, fCACHE/ADDRESS, mBYTES/FLAGS, kADDRESS/0, hBYTES/ALIGN, dADDRESS/0 ...", parse,
       [](const ObjectCall& one) -> memory::Result<std::int64_t> {
         return shown(one, TRY(memory::perform(memory::manager(), one)));
       });
