@@ -19,7 +19,7 @@ from coronel.picture.space import amount
 WIDTH = 1180
 MARGIN = 28
 INSIDE = WIDTH - 2 * MARGIN
-LABEL = 236  # of a cache, left of its slabs
+LABEL = 270  # of a cache, left of its slabs
 PAGE = 56  # height of a slab, and width of one of its pages
 GAP = 8
 COLUMNS_APART = 20
