@@ -38,6 +38,7 @@ def _host(build: Build) -> Iterator[Body]:
     with HostMachine(
         ranges,
         reserved,
+        cpus=2,  # of which calls run on the first, until somebody says otherwise
         direct_end=DIRECT << 12,
         room_end=MEMORY << 12,
         library=HostLibrary.at(build.elf.parent),

@@ -240,6 +240,10 @@ class _Walker:
         free_before = False
         for block, info in zip(blocks, infos, strict=True):
             flags = int(free_before)
+            if free_before and not block.used and block.whole:
+                self.findings.add(
+                    block.name, "header", "", "free", "not merged with the one before", block.place
+                )
             if info is not None and info & (GRANULE - 1) != flags:
                 self.findings.add(
                     block.name, "flags", flags, info & (GRANULE - 1), "not what is before it", block.place
