@@ -16,6 +16,7 @@ from hypothesis.stateful import invariant, rule
 from tests.mm.object_rules import DOUBLE, FAILURES, PICKS, WILD, ObjectRules
 
 from coronel.mm.heap import GRANULE, HEADER, SMALLEST, HeapWalk, walk_heap
+from coronel.mm.heap_view import heapinfo, lines
 from coronel.mm.objects import operation
 
 if TYPE_CHECKING:
@@ -48,14 +49,14 @@ class HeapRules(ObjectRules):
         self.sizes: dict[int, int] = {}  # asked for last, by address
         found = self.look_at_blocks()
         self.others = {block.payload for block in found.used}  # the kernel's own
-        numbers = found.numbers()
-        self.counts = {name: numbers[name] for name in ("Allocations", "Frees", "Misuses")}
+        numbers = heapinfo(found)
+        self.counts = {name: numbers[name] for name in ("allocations", "frees", "misuses")}
 
     def look_at_blocks(self) -> HeapWalk:
         """What raw memory holds."""
         with self.mm.still() as tables:
             found = walk_heap(tables)
-        assert found.problems == [], found.heapinfo()
+        assert found.problems == [], lines(found)
         return found
 
     def pick(self, number: int) -> int | None:
@@ -68,7 +69,7 @@ class HeapRules(ObjectRules):
         assert address % max(align, GRANULE) == 0
         self.contents.add(address, block_bytes(size) - HEADER)
         self.sizes[address] = size
-        self.counts["Allocations"] += 1
+        self.counts["allocations"] += 1
 
     def fits(self, size: int) -> bool:
         """Whether that much more is to be had for sure."""
@@ -129,8 +130,8 @@ class HeapRules(ObjectRules):
         had = self.sizes.pop(old)
         if address != old:
             assert size > had
-            self.counts["Frees"] += 1
-            self.counts["Allocations"] += 1
+            self.counts["frees"] += 1
+            self.counts["allocations"] += 1
         room = block_bytes(size) - HEADER
         self.contents.move(old, address, room, min(block_bytes(had) - HEADER, room))
         self.sizes[address] = size
@@ -149,7 +150,7 @@ class HeapRules(ObjectRules):
                 self.contents.remove(address)
                 del self.sizes[address]
             assert self.call(*[operation("heap_free", address) for address in some]) == [(0, "")] * len(some)
-            self.counts["Frees"] += len(some)
+            self.counts["frees"] += len(some)
 
     @rule(number=PICKS, verb=st.sampled_from(("heap_free", "heap_realloc")), wrong=st.sampled_from("diw"))
     def misuse(self, number: int, verb: str, wrong: str) -> None:
@@ -170,7 +171,7 @@ class HeapRules(ObjectRules):
             else:
                 asked, expected = (1 << 63) + number, WILD
             assert self.call(operation(verb, asked, 100)) == [(-errno.EINVAL, expected)]
-            self.counts["Misuses"] += 1
+            self.counts["misuses"] += 1
             assert self.call(operation("heap_free", 0)) == [(0, "")]
 
     @rule(number=PICKS, n=FAILURES, sizes=st.lists(SIZES, min_size=2, max_size=6), align=ALIGNS)
@@ -207,7 +208,7 @@ class HeapRules(ObjectRules):
             assert set(blocks) == set(self.sizes)
             for address, size in self.sizes.items():
                 assert block_bytes(size) <= blocks[address] < block_bytes(size) + SMALLEST
-            numbers = found.numbers()
+            numbers = heapinfo(found)
             assert {name: numbers[name] for name in self.counts} == self.counts
 
     def give_back_all(self) -> None:
