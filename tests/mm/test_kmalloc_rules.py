@@ -81,12 +81,14 @@ class KmallocRules(ObjectRules):
         return held[number % len(held)] if held else None
 
     def take(self, address: int, size: int, dma: bool) -> None:
-        """An object that kmalloc gave: it lies where it must, aligned, and apart from all others."""
+        """An object that kmalloc gave: it lies where it must, aligned, and apart from all others. A host's
+        direct map begins at any page, so beyond that it is the frames that are aligned.
+        """
         place, room = self.place_of(size, dma)
         assert self.call(operation("ksize", address)) == [(room, "")]
         assert address % (16 if size > 8 else 8) == 0
         if size & (size - 1) == 0:
-            assert address % max(size, 1) == 0 or size < 8
+            assert (address - self.direct_map) % max(size, 1) == 0 or size < 8
         assert not dma or address + room <= self.direct_map + DMA_END
         if place.startswith("order"):
             found = self.mm.get_page_info((address - self.direct_map) // PAGE)
