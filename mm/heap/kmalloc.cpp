@@ -125,7 +125,7 @@ Result<void*> Kmalloc::allocate_array(std::size_t count, std::size_t bytes, Gfp 
 // ---- addresses --------------------------------------------------------------------------------------------------
 
 // The first frame of the large object that begins at `object`, or kNoFrame.
-FrameNumber Kmalloc::large_frame(const void* object) const {
+[[gnu::always_inline]] inline FrameNumber Kmalloc::large_frame(const void* object) const {
   const FrameTable& frames = heap_.physical().frames();
   const auto address = reinterpret_cast<std::uint64_t>(object);
   if (address % kPageSize != 0) return kNoFrame;
