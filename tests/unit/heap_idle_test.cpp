@@ -21,7 +21,12 @@ constexpr std::uint64_t kShrunkBytes = 64 << 10;  // after shrink()
 
 // What was allocated, in the order in which it is to be released.
 struct Live {
-  explicit Live(World& world) : kmalloc(world->manager().kmalloc()), heap(world->manager().heap()) {}
+  explicit Live(World& world)
+      : kmalloc(world->manager().kmalloc()),
+        heap(world->manager().heap()),
+        objects(reinterpret_cast<void**>(unit::storage(kMost * sizeof(void*)).data())) {
+    CHECK(objects != nullptr);
+  }
 
   template <typename Size>
   void fill(Size&& size) {
@@ -55,8 +60,8 @@ struct Live {
   static constexpr std::size_t kMost = kLiveBytes / 64 + 1;
   Kmalloc& kmalloc;
   Heap& heap;
+  void** const objects;
   std::size_t count = 0;
-  inline static void* objects[kMost];
 };
 
 void expect_little_held(World& world, Live& live) {
