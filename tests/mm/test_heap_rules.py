@@ -217,4 +217,4 @@ class HeapRules(ObjectRules):
 
 @pytest.mark.timeout(300)
 def test_every_run_of_calls_leaves_every_block_as_it_was_filled(run_rules: RunRules) -> None:
-    run_rules(HeapRules, host=(8, 60), guest=(3, 30))
+    run_rules(HeapRules, host=(5, 60), guest=(3, 30))
