@@ -111,7 +111,8 @@ valgrind_flags := $(gcc_flags) -O1
 gcov_flags := $(gcc_flags) -O0 -fprofile-arcs -ftest-coverage -fprofile-update=atomic
 # The kernel has no libgcov: Python finds the counters by this section, and knows them by the number of their merge
 # function, which nobody calls.
-gcov_kernel_flags := $(gcov_flags) -fprofile-info-section
+# Nothing is optimised, so each temporary of a test has a place of its own on the stack.
+gcov_kernel_flags := $(gcov_flags) -fprofile-info-section -Wframe-larger-than=4096
 gcov_link_flags := -Wl,--defsym=__gcov_merge_add=1
 fuzz_flags := -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all \
   -fprofile-instr-generate -fcoverage-mapping
