@@ -19,24 +19,33 @@ constexpr std::uint64_t kLiveBytes = 12 << 20;
 constexpr std::uint64_t kHeldBytes = 2 << 20;     // per CPU, after the releases alone
 constexpr std::uint64_t kShrunkBytes = 64 << 10;  // after shrink()
 
-// What was allocated, in the order in which it is to be released.
+std::size_t mixed(Random& random) { return random.between(16, 2048); }
+std::size_t small(Random&) { return 64; }
+std::size_t large(Random& random) { return random.between(2048, 8192); }
+
+MemoryManager& manager_of(World& world) {
+  CHECK(world.ok());
+  return world->manager();
+}
+
+// A machine, and what was allocated on it, in the order in which it is to be released.
 struct Live {
-  explicit Live(World& world)
-      : kmalloc(world->manager().kmalloc()),
-        heap(world->manager().heap()),
-        objects(reinterpret_cast<void**>(unit::storage(kMost * sizeof(void*)).data())) {
+  Live()
+      : world({.memory = kMemory}),
+        objects(reinterpret_cast<void**>(unit::storage(kMost * sizeof(void*)).data())),
+        kmalloc(manager_of(world).kmalloc()),
+        heap(manager_of(world).heap()) {
     CHECK(objects != nullptr);
   }
 
-  template <typename Size>
-  void fill(Size&& size) {
+  void fill(std::size_t (*size)(Random&)) {
     for (std::uint64_t bytes = 0; bytes < kLiveBytes && count < kMost;) {
-      const std::size_t one = size();
+      const std::size_t one = size(random);
       objects[count++] = kmalloc.allocate(one).take();
       bytes += one;
     }
   }
-  void shuffle(Random& random) {
+  void shuffle() {
     for (std::size_t left = count; left > 1; --left)
       std::swap(objects[left - 1], objects[random.below(left)]);
   }
@@ -58,16 +67,18 @@ struct Live {
   }
 
   static constexpr std::size_t kMost = kLiveBytes / 64 + 1;
+  World world;
+  Random random{unit::seed()};
+  void** const objects;
   Kmalloc& kmalloc;
   Heap& heap;
-  void** const objects;
   std::size_t count = 0;
 };
 
-void expect_little_held(World& world, Live& live) {
+void expect_little_held(Live& live) {
   live.release_all();
   EXPECT(live.held() <= kHeldBytes);
-  EXPECT(world->manager().valid());
+  EXPECT(live.world->manager().valid());
   (void)live.heap.shrink();
   EXPECT(live.held() <= kShrunkBytes);
 }
@@ -75,79 +86,58 @@ void expect_little_held(World& world, Live& live) {
 }  // namespace
 
 TEST(heap_idle, little_is_held_of_mixed_sizes_released_at_random) {
-  World world({.memory = kMemory});
-  ASSERT(world.ok());
-  Random random{unit::seed()};
-  Live live(world);
-  live.fill([&random] { return random.between(16, 2048); });
-  live.shuffle(random);
-  expect_little_held(world, live);
+  Live live;
+  live.fill(mixed);
+  live.shuffle();
+  expect_little_held(live);
 }
 
 TEST(heap_idle, little_is_held_of_mixed_sizes_released_in_order) {
-  World world({.memory = kMemory});
-  ASSERT(world.ok());
-  Random random{unit::seed()};
-  Live live(world);
-  live.fill([&random] { return random.between(16, 2048); });
-  expect_little_held(world, live);
+  Live live;
+  live.fill(mixed);
+  expect_little_held(live);
 }
 
 TEST(heap_idle, little_is_held_of_one_size_released_at_random) {
-  World world({.memory = kMemory});
-  ASSERT(world.ok());
-  Random random{unit::seed()};
-  Live live(world);
-  live.fill([] { return std::size_t{64}; });
-  live.shuffle(random);
-  expect_little_held(world, live);
+  Live live;
+  live.fill(small);
+  live.shuffle();
+  expect_little_held(live);
 }
 
 TEST(heap_idle, little_is_held_of_large_objects_released_at_random) {
-  World world({.memory = kMemory});
-  ASSERT(world.ok());
-  Random random{unit::seed()};
-  Live live(world);
-  live.fill([&random] { return random.between(2048, 8192); });
-  live.shuffle(random);
-  expect_little_held(world, live);
+  Live live;
+  live.fill(large);
+  live.shuffle();
+  expect_little_held(live);
 }
 
 // One class after the other: what the first keep nobody asks for again.
 TEST(heap_idle, little_is_held_of_classes_that_are_not_used_any_more) {
-  World world({.memory = kMemory});
-  ASSERT(world.ok());
-  Random random{unit::seed()};
-  Live live(world);
-  live.fill([&random] { return random.between(16, 2048); });
-  live.shuffle(random);
+  Live live;
+  live.fill(mixed);
+  live.shuffle();
   live.sort_by_class();
-  expect_little_held(world, live);
+  expect_little_held(live);
 }
 
 // A heap that has been busy and is busy again serves as before: its magazines grow with what is asked for.
 TEST(heap_idle, magazines_grow_again) {
-  World world({.memory = kMemory});
-  ASSERT(world.ok());
-  Random random{unit::seed()};
-  Live live(world);
-  live.fill([] { return std::size_t{64}; });
-  live.shuffle(random);
+  Live live;
+  live.fill(small);
+  live.shuffle();
   live.release_all();
   static void* objects[4096];
   KmemCache& cache = *live.heap.slab_at(live.kmalloc.allocate(64).take())->cache;
   for (void*& object : objects) object = cache.allocate().take();
   for (void* const object : objects) EXPECT(cache.release(object).ok());
   EXPECT(cache.levels().cached >= ObjectMagazine::kObjects);
-  EXPECT(world->manager().valid());
+  EXPECT(live.world->manager().valid());
 }
 
 // What the slow paths add up is what a count of the slabs finds.
 TEST(heap_idle, the_gauge_knows_what_is_out) {
-  World world({.memory = kMemory});
-  ASSERT(world.ok());
-  Random random{unit::seed()};
-  Live live(world);
+  Live live;
   const auto agrees = [&live] {
     std::uint64_t taken = 0;
     std::uint64_t in_depots = 0;
@@ -160,9 +150,9 @@ TEST(heap_idle, the_gauge_knows_what_is_out) {
     return live.heap.idle().slab_bytes() == live.held() && live.heap.idle().out_bytes() == taken - in_depots;
   };
   EXPECT(agrees());
-  live.fill([&random] { return random.between(16, 2048); });
+  live.fill(mixed);
   EXPECT(agrees());
-  live.shuffle(random);
+  live.shuffle();
   for (std::size_t n = live.count / 8; n > 0; --n)
     ASSERT(live.kmalloc.release(live.objects[--live.count]).ok());
   EXPECT(agrees());
