@@ -11,12 +11,11 @@ from collections.abc import Iterator
 from coronel.mm.heap import Block, HeapWalk
 from coronel.mm.heap_view import heapinfo
 from coronel.picture.heap import BAND_NAMES, band_of, by_band, line_bytes, pieces
-from coronel.picture.palette import ALARM, FAINT, FREE, PAPER, RULE, USED
-from coronel.picture.sheet import Box, Item, Sheet, Text
+from coronel.picture.palette import ALARM, FAINT, FREE, RULE, USED
+from coronel.picture.sheet import MARGIN, Box, Item, Sheet, Text, page_head
 from coronel.picture.space import amount
 
 WIDTH = 1180
-MARGIN = 28
 ADDRESS = 150  # left of a line
 INSIDE = WIDTH - 2 * MARGIN - ADDRESS
 LINE = 18
@@ -59,10 +58,7 @@ def heap_sheet(found: HeapWalk, machine: str) -> Sheet:
     height = round(y + 20)
     page = Sheet(f"Kernel heap of {machine}", _facts(found), WIDTH, height)
     page.items += [
-        Box(0, 0, WIDTH, height, PAPER, radius=12),
-        Text(MARGIN, 42, "Kernel heap, block by block", 21, bold=True),
-        Text(WIDTH - MARGIN, 42, machine, 13, FAINT, "end"),
-        Text(MARGIN, 64, _facts(found), 12.5, FAINT),
+        *page_head("Kernel heap, block by block", machine, _facts(found), WIDTH, height),
         *_legend(found, 84),
         Text(WIDTH - MARGIN, 178, f"each full line is {amount(scale)}", 11, FAINT, "end"),
         *items,

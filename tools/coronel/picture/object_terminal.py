@@ -20,7 +20,7 @@ from coronel.mm.heap_view import heapinfo
 from coronel.picture.heap import BAND_NAMES, band_of, by_band, line_bytes, pieces
 from coronel.picture.heap_sheet import colour_of as heap_colour
 from coronel.picture.palette import FREE, OBJECTS, USED, WASTE
-from coronel.picture.site_sheet import HEAP, bars, facts, longest, things
+from coronel.picture.site_sheet import HEAP, MOST_BARS, bars, facts, longest, things
 from coronel.picture.slab_sheet import colour_of as slab_colour
 from coronel.picture.slabs import LETTERS, NAMES, CachePicture, sums
 from coronel.picture.space import amount
@@ -29,7 +29,6 @@ from coronel.picture.terminal import colour_system
 FAINT = Style(dim=True)
 BOLD = Style(bold=True)
 MOST_LINES = 6  # of cells of one cache
-MOST_BARS = 24
 HEAP_LETTERS = ("1234", "abcd")  # used, free
 
 Line = list[Segment]

@@ -107,6 +107,16 @@ class Sheet:
     items: list[Item] = field(default_factory=list)
 
 
+def page_head(title: str, machine: str, facts: str, width: int, height: int) -> list[Item]:
+    """The paper of a page, with a title, whose memory it shows, and a line of facts."""
+    return [
+        Box(0, 0, width, height, PAPER, radius=12),
+        Text(MARGIN, 42, title, 21, bold=True),
+        Text(width - MARGIN, 42, machine, 13, FAINT, "end"),
+        Text(MARGIN, 64, facts, 12.5, FAINT),
+    ]
+
+
 def sheet(grid: Grid, machine: str) -> Sheet:
     """The page for one map. `machine` says whose memory it is."""
     scale = max(1, min(CELLS[0] // grid.width, CELLS[1] // grid.height))

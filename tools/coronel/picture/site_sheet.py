@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from coronel.mm.call_sites import CallSite, CallSites, NameCaller
-from coronel.picture.palette import FAINT, OBJECTS, PAPER, RULE, WASTE
-from coronel.picture.sheet import Box, Item, Sheet, Text
+from coronel.picture.palette import FAINT, OBJECTS, RULE, WASTE
+from coronel.picture.sheet import MARGIN, Box, Item, Sheet, Text, page_head
 from coronel.picture.space import amount
 
 WIDTH = 1180
-MARGIN = 28
 INSIDE = WIDTH - 2 * MARGIN
 NUMBERS = 330  # right of the bars
 ROW = 40
@@ -37,10 +36,7 @@ def site_sheet(found: CallSites, machine: str, name: NameCaller) -> Sheet:
     height = round(y + 24)
     page = Sheet(f"Call sites of {machine}", facts(found), WIDTH, height)
     page.items += [
-        Box(0, 0, WIDTH, height, PAPER, radius=12),
-        Text(MARGIN, 42, "Live bytes by call site", 21, bold=True),
-        Text(WIDTH - MARGIN, 42, machine, 13, FAINT, "end"),
-        Text(MARGIN, 64, facts(found), 12.5, FAINT),
+        *page_head("Live bytes by call site", machine, facts(found), WIDTH, height),
         Box(MARGIN, 80, INSIDE, 1, RULE),
         *items,
     ]

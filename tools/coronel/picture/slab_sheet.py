@@ -11,13 +11,12 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from coronel.memory import PAGE_SIZE
-from coronel.picture.palette import ALARM, FAINT, OBJECTS, PAPER, RULE, WASTE
-from coronel.picture.sheet import Box, Item, Sheet, Text
+from coronel.picture.palette import ALARM, FAINT, OBJECTS, RULE, WASTE
+from coronel.picture.sheet import MARGIN, Box, Item, Sheet, Text, page_head
 from coronel.picture.slabs import BROKEN, NAMES, CachePicture, sums
 from coronel.picture.space import amount
 
 WIDTH = 1180
-MARGIN = 28
 INSIDE = WIDTH - 2 * MARGIN
 LABEL = 270  # of a cache, left of its slabs
 PAGE = 56  # height of a slab, and width of one of its pages
@@ -49,10 +48,7 @@ def slab_sheet(caches: list[CachePicture], machine: str) -> Sheet:
     facts = _facts(caches)
     page = Sheet(f"Object caches of {machine}", facts, WIDTH, height)
     page.items += [
-        Box(0, 0, WIDTH, height, PAPER, radius=12),
-        Text(MARGIN, 42, "Object caches, slab by slab", 21, bold=True),
-        Text(WIDTH - MARGIN, 42, machine, 13, FAINT, "end"),
-        Text(MARGIN, 64, facts, 12.5, FAINT),
+        *page_head("Object caches, slab by slab", machine, facts, WIDTH, height),
         *_legend(caches, 84),
         *items,
     ]

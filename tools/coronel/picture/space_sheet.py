@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 from coronel.mm.ranges import KernelRange
 from coronel.picture.palette import ALARM, FAINT, GUARD, INK, PAPER, RANGES, RIGHTS, RULE
-from coronel.picture.sheet import Box, Item, Sheet, Text
+from coronel.picture.sheet import MARGIN, Box, Item, Sheet, Text, page_head
 from coronel.picture.space import PAGES, Run, Section, Space, amount
 
 WIDTH = 1180
-MARGIN = 28
 INSIDE = WIDTH - 2 * MARGIN
 OVERVIEW = 46  # height of the bar of everything
 STRIP = 26
@@ -73,10 +72,7 @@ def space_sheet(found: Space, machine: str, name_caller: NameCaller) -> Sheet:
     )
     page = Sheet(f"Kernel addresses of {machine}", summary, WIDTH, height)
     page.items += [
-        Box(0, 0, WIDTH, height, PAPER, radius=12),
-        Text(MARGIN, 42, "Kernel addresses", 21, bold=True),
-        Text(WIDTH - MARGIN, 42, machine, 13, FAINT, "end"),
-        Text(MARGIN, 64, _facts(found), 12.5, FAINT),
+        *page_head("Kernel addresses", machine, _facts(found), WIDTH, height),
         Text(WIDTH - MARGIN, 64, "here each as wide as the logarithm of what it maps", 10.5, FAINT, "end"),
     ]
     page.items += _overview(found, 104)
