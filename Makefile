@@ -151,6 +151,9 @@ endef
 # The compiler emits calls of memcpy and its family on its own, so their definitions stay real functions: not calls
 # of themselves, and not dropped by LTO before the calls exist.
 build/%: own_flags =
+# Nobody asks which lines of the unit tests ran, and counters for them would make the kernel too large for what a PC has
+# below 8 MiB.
+build/gcov/kernel/tests/%: own_flags = -Og -fno-profile-arcs -fno-test-coverage
 $(foreach p,release guarded debug,build/$p/kernel/kernel/runtime/%): own_flags = -fno-lto -fno-builtin \
   -fno-tree-loop-distribute-patterns -fno-stack-protector
 
@@ -218,8 +221,8 @@ endef
 
 # Only what the goals reach is expanded, so that `make run` does not read the dependencies of the sanitizers.
 wants = $(filter $1 build/%,$(goals))
-$(if $(call wants,all release test_python install run test unit components valgrind image gdb bench profile mutate),$(eval $(call kernel_profile,release,$(release_flags))))
-$(if $(call wants,all guarded test mutate),$(eval $(call kernel_profile,guarded,$(release_flags))))
+$(if $(call wants,all release coverage test_python install run test unit components valgrind image gdb bench profile mutate),$(eval $(call kernel_profile,release,$(release_flags))))
+$(if $(call wants,all guarded coverage test mutate),$(eval $(call kernel_profile,guarded,$(release_flags))))
 $(if $(call wants,all debug test_python coverage run test unit image gdb mutate),$(eval $(call kernel_profile,debug,$(debug_flags))))
 $(if $(call wants,test unit mutate),$(eval $(call unit_profile,asan,$(asan_flags))))
 $(if $(call wants,test unit mutate),$(eval $(call unit_profile,tsan,$(tsan_flags))))
@@ -323,7 +326,7 @@ bench: release $(host_benches) ## measure everything: a table with targets and p
 profile: release ## where the guest instructions of a benchmark's case go; CASE=pair-0
 	@$(PY) -m coronel profile $(if $(CASE),$(CASE)) $(ARGS)
 
-coverage: $(addprefix build/gcov/,unit libcoronel_mm.so coronel.elf coronel.iso) build/debug/libcoronel_mm.so ## lines that tests reach, here and in the kernel
+coverage: $(addprefix build/gcov/,unit libcoronel_mm.so coronel.elf coronel.iso) release debug guarded ## lines that tests reach, here and in the kernel
 	@$(PY) -m coronel.build.coverage --gcov $(subst g++,gcov,$(CXX)) --jobs $(JOBS) -- $(PYTEST)
 
 gdb: build/$(profile)/coronel.elf ## boot paused, with GDB and Coronel's printers in this terminal

@@ -285,7 +285,9 @@ def test_a_cpu_that_does_not_exist_is_left_alone(artifact: Build, tmp_path: Path
 
 def short_of_memory(artifact: Build) -> Iterator[Guest]:
     """Machines of 16 CPUs with less and less memory, by what is held back."""
-    for first in range(5 * 1024, 2 * 1024, -256):
+    loaded = [one for one in artifact.artifact.segments if one.type == "PT_LOAD"]
+    kernel_end = max(one.physical + one.memory_bytes for one in loaded) // (256 << 10) * 256  # KiB
+    for first in range(kernel_end + 1792, kernel_end, -256):
         cmdline = f"hold={first}K-15872K hold=64K-512K"
         with Guest(kernel=artifact.elf, memory="16M", cpus=MOST, cmdline=cmdline, timeout=60) as guest:
             guest.wait_ready()

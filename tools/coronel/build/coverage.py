@@ -23,6 +23,7 @@ from coronel.errors import CoronelError, SetupError
 BUILD = ROOT / "build" / COVERAGE_PROFILE
 REPORTS = ROOT / "build" / "coverage"
 LIBRARY_TESTS = ("tests/host/test_host_machine.py", "tests/host/test_mm_wrapper.py")
+DEADLINE = 600  # seconds for a boot test: nothing is optimised, and every branch counts
 FOLDERS = {"host": ("mm/", "boot/"), "kernel": ("mm/", "boot/", "kernel/")}
 
 
@@ -64,7 +65,8 @@ def run_kernel(jobs: str, arguments: Sequence[str]) -> bool:
     print("coverage: the boot tests", flush=True)
     passed = _pytest(
         "tests/boot",
-        *["-n", jobs, "-p", "coronel.build.coverage_plugin", "--coronel-profile", BUILD.name, *arguments],
+        *["-n", jobs, "-p", "coronel.build.coverage_plugin", "--coronel-profile", BUILD.name],
+        *[f"--timeout={DEADLINE}", *arguments],
         library=ROOT / "build" / "debug" / "libcoronel_mm.so",
     )
     counters = Counters(Artifact.open(BUILD / "coronel.elf"))
