@@ -29,6 +29,7 @@ WORK = ("--objects", "600", "--seed", "5", "--memory", "64M")
 
 def coronel(*words: object, columns: int = 80, status: int = 0) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"COLUMNS": str(columns), "LINES": "24"}
+    environment.pop("CORONEL_MM_LIBRARY", None)  # --profile says which
     done = subprocess.run(
         [*COMMAND, *map(str, words)],
         env=environment,
