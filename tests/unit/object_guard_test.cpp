@@ -69,7 +69,10 @@ TEST(object_guard, a_large_object_is_watched_behind_its_last_byte) {
     }
     bytes[requested - 1] ^= 4;
     EXPECT(block.damage() == nullptr);
-    block.trail()->check ^= 1;
+    EXPECT(block.knows_call());
+    block.trail()->track.allocated.site ^= 4;
+    EXPECT(!block.knows_call() && block.whole_trail() != nullptr && block.damage() == nullptr);
+    block.trail()->track.requested ^= 4;
     EXPECT(block.whole_trail() == nullptr && block.damage() != nullptr);
   }
 }
