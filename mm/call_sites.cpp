@@ -48,6 +48,12 @@ void CallSites::count(const FrameTable& frames) {
   std::sort_heap(sites_.begin(), end, comes_before);
 }
 
+void describe_caller(Inspector& to, std::string_view key, std::uint64_t address, Vmalloc::NameCaller name) {
+  TextBuffer<160> words;
+  name(words, address);
+  to.text(key, words.view());
+}
+
 void describe_call_sites(Inspector& to, const CallSites& found, const HeapLevels& heap, std::uint64_t first,
                          Vmalloc::NameCaller name) {
   const auto number = [&to](std::string_view key, std::uint64_t value) {
@@ -64,12 +70,10 @@ void describe_call_sites(Inspector& to, const CallSites& found, const HeapLevels
   number("heap_bytes", heap.allocated_bytes);
   to.begin_array("list", Layout::table);
   for (std::uint64_t n = first; n < sites.size() && n - first < kSitesShown; ++n) {
-    TextBuffer<160> words;
-    name(words, sites[n].site);
     to.begin_object("", Layout::row);
     number("objects", sites[n].objects);
     number("bytes", sites[n].bytes);
-    to.text("site", words.view());
+    describe_caller(to, "site", sites[n].site, name);
     to.end_object();
   }
   to.end_array();

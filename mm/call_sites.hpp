@@ -3,6 +3,7 @@
 #pragma once
 #include <array>
 #include <span>
+#include <string_view>
 
 #include "mm/memory_manager.hpp"
 
@@ -48,6 +49,9 @@ class CallSites {
   SiteCount all_;
   SiteCount others_;
 };
+
+// An address that a call returns to, as `name` puts it into words.
+void describe_caller(Inspector& to, std::string_view key, std::uint64_t address, Vmalloc::NameCaller name);
 
 // The sums, what of them has no site, the kernel heap's blocks, whose calls nobody writes down, and of the sites from the
 // `first` on no more than kSitesShown. `name` puts the address that a call returns to into words.

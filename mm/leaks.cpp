@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "mm/leaks.hpp"
 
-#include "mm/base/format.hpp"
+#include "mm/call_sites.hpp"
 #include "mm/stats/inspector.hpp"
 
 namespace memory {
@@ -9,12 +9,6 @@ namespace memory {
 namespace {
 
 std::int64_t count(std::uint64_t number) { return static_cast<std::int64_t>(number); }
-
-void describe_caller(Inspector& to, std::string_view key, std::uint64_t address, Vmalloc::NameCaller name) {
-  TextBuffer<160> words;
-  name(words, address);
-  to.text(key, words.view());
-}
 
 void describe_leak(Inspector& to, const HeapObject& leak, std::uint64_t now, Vmalloc::NameCaller name) {
   const ObjectTrack& track = *leak.track;

@@ -1,21 +1,38 @@
 // SPDX-License-Identifier: MIT
 #include "mm/who.hpp"
 
+#include "mm/call_sites.hpp"
+#include "mm/heap/heap_walk.hpp"
 #include "mm/stats/inspector.hpp"
 
 namespace memory {
 
 namespace {
 
-// The directly mapped record at `address`, or null where no Record can lie.
+// The directly mapped record at `address`, or null where no Record can lie. Free frames hold none, and may be hidden.
 template <typename Record>
 const Record* record_at(const FrameTable& frames, std::uint64_t address, std::size_t bytes) {
   if (address % alignof(Record) != 0) return nullptr;
   for (const std::uint64_t at : {address, address + bytes - 1}) {
     const FrameNumber frame = frames.frame_behind(at);
-    if (frame == kNoFrame || frames[frame].state() == FrameState::absent) return nullptr;
+    if (frame == kNoFrame || frames[frame].state() == FrameState::absent || frames.is_free(frame))
+      return nullptr;
   }
   return reinterpret_cast<const Record*>(address);
+}
+
+// Whether that can be what was written down of an object that may have up to `most` bytes.
+bool makes_sense(const ObjectTrack& track, std::uint64_t most) {
+  const auto is_call = [](const HeapCall& call) { return call.cpu < config::max_cpus && call.ns >> 63 == 0; };
+  return track.requested != 0 && track.requested <= most && is_call(track.allocated) && is_call(track.freed);
+}
+
+// The track of the slab's object at found.index, if it has one.
+const ObjectTrack* track_in_slab(const FrameTable& frames, const AddressOwner& found) {
+  if (!config::debug_slab || !found.cache->watched()) return nullptr;
+  const auto* const track = record_at<ObjectTrack>(
+      frames, reinterpret_cast<std::uint64_t>(&found.slab->track(found.index)), sizeof(ObjectTrack));
+  return track != nullptr && makes_sense(*track, found.cache->object_bytes()) ? track : nullptr;
 }
 
 // Sets slab, index and offset when the slab's record is one; then the use is slab.
@@ -23,7 +40,7 @@ void look_into_slab(const MemoryManager& manager, const Frame& frame, VirtAddr d
   const FrameTable& frames = manager.physical().frames();
   const unsigned number = frame.tag.load(std::memory_order_relaxed);
   found.cache = manager.heap().cache(number);
-  if (found.cache == nullptr) return;
+  if (found.cache == nullptr || found.cache->cut().stride == 0) return;
   const SlabCut& cut = found.cache->cut();
   const auto* const slab = record_at<Slab>(frames, frame.owner.load(std::memory_order_relaxed),
                                            slab_record_bytes(cut.objects, SlabCut::Records::inside));
@@ -35,6 +52,22 @@ void look_into_slab(const MemoryManager& manager, const Frame& frame, VirtAddr d
   if (offset / cut.stride >= cut.objects) return;
   found.index = offset / cut.stride;
   found.offset = offset % cut.stride;
+  found.track = track_in_slab(frames, found);
+}
+
+// Sets how far inside it the address is, and the track where nobody wrote to it.
+void look_into_large(const FrameTable& frames, VirtAddr direct, AddressOwner& found) {
+  using large_guard::Trail;
+  const std::uint64_t first = heap_walk::address_of(frames, found.block);
+  const std::uint64_t bytes = bytes_in(found.order);
+  found.use = FrameUse::large_object;
+  found.offset = direct.value - first;
+  if (!config::debug_slab ||
+      record_at<Trail>(frames, first + bytes - sizeof(Trail), sizeof(Trail)) == nullptr)
+    return;
+  const large_guard::Block block{.bytes = reinterpret_cast<std::uint8_t*>(first), .size = bytes};
+  const Trail* const trail = block.whole_trail();
+  if (trail != nullptr && block.knows_call() && makes_sense(trail->track, bytes)) found.track = &trail->track;
 }
 
 // Sets the block, and how far inside it the address is, where the headers lead to one.
@@ -53,8 +86,23 @@ std::string_view name_of(std::uint8_t state) {
   return object_is(state, ObjectState::allocated) ? "allocated" : "broken";
 }
 
+void describe_call(Inspector& to, std::string_view key, const HeapCall& call, Vmalloc::NameCaller name) {
+  if (call.site == 0) return;
+  to.begin_object(key, Layout::lines);
+  describe_caller(to, "site", call.site, name);
+  to.number("cpu", call.cpu, Unit::none);
+  to.number("ns", static_cast<std::int64_t>(call.ns), Unit::none);
+  to.end_object();
+}
+
+void describe_track(Inspector& to, const ObjectTrack& track, Vmalloc::NameCaller name) {
+  to.number("requested", static_cast<std::int64_t>(track.requested), Unit::none);
+  describe_call(to, "allocated", track.allocated, name);
+  describe_call(to, "freed", track.freed, name);
+}
+
 // Whose range of kernel addresses it is, where it is not the direct map's or the image's.
-void describe_range(Inspector& to, const MemoryManager& manager, VirtAddr address) {
+void describe_range(Inspector& to, const MemoryManager& manager, VirtAddr address, Vmalloc::NameCaller name) {
   const auto range = manager.range_at_fault(address);
   if (!range.ok()) return;
   const FoundRange found = range.take();
@@ -62,7 +110,7 @@ void describe_range(Inspector& to, const MemoryManager& manager, VirtAddr addres
   to.text("kind", name_of(found.kind));
   to.text("owner", found.owner.view());
   if (found.number != 0) to.number("number", found.number, Unit::none);
-  if (found.caller != 0) to.hex("caller", found.caller);
+  if (found.caller != 0) describe_caller(to, "caller", found.caller, name);
 }
 
 }  // namespace
@@ -117,8 +165,7 @@ AddressOwner owner_of(const MemoryManager& manager, PhysAddr at) {
   } else if (head_tag == static_cast<unsigned>(FrameTag::page_table)) {
     found.use = FrameUse::page_table;
   } else if (head_tag == static_cast<unsigned>(FrameTag::large_object)) {
-    found.use = FrameUse::large_object;
-    found.offset = at - address_of(found.block);
+    look_into_large(frames, direct, found);
   } else if (head_tag == static_cast<unsigned>(FrameTag::heap_range)) {
     look_into_heap(manager, direct, found);
   } else if (head_tag < kCacheSlots && tag == head_tag) {
@@ -127,11 +174,12 @@ AddressOwner owner_of(const MemoryManager& manager, PhysAddr at) {
   return found;
 }
 
-void describe_owner(Inspector& to, const MemoryManager& manager, VirtAddr address, PhysAddr at) {
+void describe_owner(Inspector& to, const MemoryManager& manager, VirtAddr address, PhysAddr at,
+                    Vmalloc::NameCaller name) {
   const AddressOwner found = owner_of(manager, at);
   const FrameTable& frames = manager.physical().frames();
-  const auto number = [&](std::string_view name, std::uint64_t value) {
-    to.number(name, static_cast<std::int64_t>(value), Unit::none);
+  const auto number = [&](std::string_view key, std::uint64_t value) {
+    to.number(key, static_cast<std::int64_t>(value), Unit::none);
   };
   to.begin_object("", Layout::lines);
   to.hex("address", address.value);
@@ -163,7 +211,8 @@ void describe_owner(Inspector& to, const MemoryManager& manager, VirtAddr addres
     if (found.offset < found.heap_block->bytes) number("offset", found.offset);
     to.text("object_state", found.heap_block->kind == HeapKey::Kind::used ? "allocated" : "free");
   }
-  describe_range(to, manager, address);
+  if (found.track != nullptr) describe_track(to, *found.track, name);
+  describe_range(to, manager, address, name);
   to.end_object();
 }
 

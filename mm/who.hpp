@@ -36,13 +36,16 @@ struct AddressOwner {
   std::uint64_t index = 0;  // of the object; slab->objects: before, between or behind the objects
   std::optional<FoundBlock> heap_block;
   std::uint64_t offset = 0;  // bytes into the object, be it a slab's, a large one or a block of the heap
+  // What the profile wrote down of the object, be it a slab's or a large one; null where it keeps nothing or that is broken.
+  const ObjectTrack* track = nullptr;
 };
 
 // Whose the byte at that physical address is. Takes no lock and believes no record before it has looked whether it can
 // be one: exact when memory stands still.
 AddressOwner owner_of(const MemoryManager& manager, PhysAddr at);
 
-// The same as keys and values. `at` is the byte behind `address`.
-void describe_owner(Inspector& to, const MemoryManager& manager, VirtAddr address, PhysAddr at);
+// The same as keys and values. `at` is the byte behind `address`; `name` puts the address that a call returns to into words.
+void describe_owner(Inspector& to, const MemoryManager& manager, VirtAddr address, PhysAddr at,
+                    Vmalloc::NameCaller name);
 
 }  // namespace memory

@@ -1,6 +1,7 @@
 // The command who.
 // SPDX-License-Identifier: MIT
 #include "kernel/shell/command.hpp"
+#include "kernel/symbols.hpp"
 #include "mm/virtual/page_table.hpp"
 #include "mm/who.hpp"
 
@@ -14,7 +15,7 @@ Status run_who(Call& call) {
   if (found.error() == memory::Error::not_found)
     return call.fail(found.error(), "nothing is mapped at that address");
   if (!found.ok()) return call.fail(found.error(), "no address that this CPU can have");
-  memory::describe_owner(call.out(), memory::manager(), address, found.take().physical);
+  memory::describe_owner(call.out(), memory::manager(), address, found.take().physical, write_return_address);
   return Status::success;
 }
 

@@ -19,6 +19,7 @@ from coronel.pytest_plugin import Build
 
 MIB = 256  # frames
 MEMORY, DIRECT = 64 * MIB, 48 * MIB  # frames; those from DIRECT on are HIGHMEM
+PROFILES = ("debug", "release", "guarded")
 ROOM = (32 * MIB, 40 * MIB)  # frames that are added later
 
 
@@ -153,6 +154,14 @@ def release_mm(request: pytest.FixtureRequest, artifact: Build) -> Iterator[Kern
 def guarded_mm(request: pytest.FixtureRequest, artifact: Build) -> Iterator[KernelMM]:
     """The same of the guarded profile."""
     with (_host if request.param == "host" else _guest)(artifact.sibling("guarded")) as made:
+        yield made.mm
+
+
+@pytest.fixture(params=[f"{where}-{profile}" for where in ("host", "guest") for profile in PROFILES])
+def every_mm(request: pytest.FixtureRequest, artifact: Build) -> Iterator[KernelMM]:
+    """The memory manager of one body of the test's own, of each profile."""
+    where, profile = request.param.split("-")
+    with (_host if where == "host" else _guest)(artifact.sibling(profile)) as made:
         yield made.mm
 
 

@@ -108,8 +108,7 @@ def test_console_python_and_gdb_say_the_same(artifact: Build, tmp_path: Path, co
     assert (told["sites"], told["objects"], told["bytes"]) == (len(mine["list"]), found.objects, found.size)
     assert told["list"] + rest["list"] == mine["list"]
     assert console.rstrip("\n") == text({**mine, "list": told["list"]})
-    numbers = [line.split()[:3] for line in shown.split("\n")[9:] if line.strip()]
-    assert numbers == [[str(one.objects), str(one.size), f"{one.site:#x}"] for one in found.sites]
+    assert shown == text(mine)
     assert found.objects == sum(one.objects for one in found.sites) > OBJECTS // 10
     assert found.heap_blocks > 0
 

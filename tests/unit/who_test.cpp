@@ -2,6 +2,9 @@
 // SPDX-License-Identifier: MIT
 #include "mm/who.hpp"
 
+#include <cstring>
+#include <utility>
+
 #include "tests/unit/unit.hpp"
 #include "tests/unit/world.hpp"
 
@@ -131,4 +134,76 @@ TEST(who, gives_a_lost_frame_to_no_neighbour) {
   first.state_order.store(sound);
   EXPECT(owner_of(world->manager(), address_of(pair) + kPageSize).block == pair);
   EXPECT(world->physical().release(pair, Order{1}).ok());
+}
+
+TEST(who, knows_what_is_written_down_of_an_object) {
+  World world({.memory = kMemory});
+  ASSERT(world.ok());
+  MemoryManager& manager = world->manager();
+  KmemCache* const cache = manager.heap().create({.name = "who", .object_bytes = 200}).take();
+  void* objects[2] = {cache->allocate().take(), cache->allocate().take()};
+  auto* const large = static_cast<std::byte*>(manager.kmalloc().allocate(50'000).take());
+  const AddressOwner kept = owner_of(manager, physical_of(world, objects[0]));
+  EXPECT_EQ(kept.track != nullptr, config::debug_slab);
+  EXPECT_EQ(owner_of(manager, physical_of(world, large)).track != nullptr, config::debug_slab);
+  EXPECT(owner_of(manager, physical_of(world, kept.slab)).track == nullptr);  // a record has none
+  EXPECT(manager.cache_free(*cache, objects[1]).ok());
+  if constexpr (config::debug_slab) {
+    const AddressOwner gone = owner_of(manager, physical_of(world, objects[1]));
+    ASSERT(kept.track != nullptr && gone.track != nullptr && gone.track != kept.track);
+    EXPECT(kept.track->requested == 200 && kept.track->allocated.site != 0 && kept.track->freed.site == 0);
+    EXPECT(gone.track->requested == 200 && gone.track->freed.site != 0);
+    const auto track = [&](void* object) { return owner_of(manager, physical_of(world, object)).track; };
+    auto& written = *const_cast<ObjectTrack*>(kept.track);
+    written.requested = 201;  // more than there is room for
+    EXPECT(track(objects[0]) == nullptr);
+    written.requested = 200;
+    written.allocated.cpu = config::max_cpus;
+    EXPECT(track(objects[0]) == nullptr);
+    written.allocated.cpu = 0;
+    EXPECT(track(objects[0]) == kept.track);
+    const ObjectTrack* const trail = track(large + 49'999);
+    ASSERT(trail != nullptr && trail->requested == 50'000);
+    const_cast<ObjectTrack*>(trail)->allocated.site ^= 1;
+    EXPECT(track(large) == nullptr);
+    const_cast<ObjectTrack*>(trail)->allocated.site ^= 1;
+    EXPECT(track(large) == trail);
+  }
+  EXPECT(manager.cache_free(*cache, objects[0]).ok() && manager.kfree(large).ok());
+  EXPECT(manager.heap().destroy(*cache).ok());
+}
+
+TEST(who, survives_a_cache_whose_objects_have_no_size) {
+  World world({.memory = kMemory});
+  ASSERT(world.ok());
+  MemoryManager& manager = world->manager();
+  KmemCache* const cache = manager.heap().create({.name = "who", .object_bytes = 200}).take();
+  void* const object = cache->allocate().take();
+  std::uint32_t& stride = const_cast<SlabCut&>(cache->cut()).stride;
+  const std::uint32_t sound = std::exchange(stride, 0);
+  const AddressOwner found = owner_of(manager, physical_of(world, object));
+  EXPECT(found.use == FrameUse::unknown && found.cache == cache && found.slab == nullptr);
+  stride = sound;
+  EXPECT(manager.cache_free(*cache, object).ok());
+  EXPECT(manager.heap().destroy(*cache).ok());
+}
+
+TEST(who, finds_no_record_in_a_free_frame) {
+  World world({.memory = kMemory});
+  ASSERT(world.ok());
+  MemoryManager& manager = world->manager();
+  void* const object = manager.kmalloc().allocate(64).take();
+  const PhysAddr at = physical_of(world, object);
+  Frame& frame = world->physical().frames()[frame_at(at)];
+  const std::uint64_t record = frame.owner.load();
+  // One that still looks like a record, as in a frame that a slab was given back from.
+  const FrameNumber other = world->physical().allocate(Order{0}).take();
+  std::byte* const copy = world->physical().frames().open(other).bytes();
+  std::memcpy(copy, reinterpret_cast<const void*>(record), sizeof(Slab));
+  frame.owner.store(reinterpret_cast<std::uint64_t>(copy));
+  EXPECT(owner_of(manager, at).use == FrameUse::slab);
+  ASSERT(world->physical().release(other, Order{0}).ok());
+  EXPECT(owner_of(manager, at).use == FrameUse::unknown);
+  frame.owner.store(record);
+  EXPECT(manager.kfree(object).ok());
 }

@@ -5,6 +5,7 @@ puts it behind the code, so no function moves; `--verify` proves it on the secon
 """
 
 import argparse
+import functools
 import struct
 import subprocess
 import sys
@@ -52,6 +53,16 @@ def call_names(program: Artifact, slide: int, calls: Iterable[int]) -> Callable[
         for (call, symbol), name in zip(known.items(), names, strict=True)
     }
     return lambda call: words.get(call, "")
+
+
+def call_namer(program: Artifact, slide: int) -> Callable[[int], str]:
+    """The same for who does not know them before: each is looked up once."""
+
+    @functools.cache
+    def name(call: int) -> str:
+        return call_names(program, slide, [call])(call)
+
+    return name
 
 
 def clipped(name: str) -> str:

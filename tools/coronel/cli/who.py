@@ -1,5 +1,6 @@
-"""`coronel who ADDRESS`: whose an address is: its frame, block, slab and object. As the console's `who`, but
-read from the memory of a guest that is booted for it and asked nothing, or of a machine of the host library.
+"""`coronel who ADDRESS`: whose an address is: its frame, block, slab and object, and in the guarded profile
+the calls that allocated and freed that. As the console's `who`, but read from the memory of a guest that is
+booted for it and asked nothing, or of a machine of the host library.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(given: argparse.Namespace) -> int:
     """Prints an answer for each address; 1 when one is not mapped."""
+    from coronel.build.symbols import call_namer  # noqa: PLC0415
     from coronel.errors import DecodeError  # noqa: PLC0415
-    from coronel.mm.source import opened  # noqa: PLC0415
+    from coronel.mm.source import opened, program_of  # noqa: PLC0415
     from coronel.mm.who import who  # noqa: PLC0415
     from coronel.mm.zones import Physical  # noqa: PLC0415
     from coronel.task.views import text  # noqa: PLC0415
@@ -30,11 +32,12 @@ def run(given: argparse.Namespace) -> int:
     numbers = [(word.startswith("+"), _number(word.removeprefix("+"))) for word in given.addresses]
     answers, status = [], 0
     with opened(given) as source, source.still() as tables:
+        name = call_namer(*program_of(source))
         direct = int(Physical.of(tables).map["direct_map"])
         for is_offset, number in numbers:
             address = number + direct if is_offset else number
             try:
-                answers.append(who(tables, address))
+                answers.append(who(tables, address, name))
             except DecodeError as error:
                 answers.append({"address": f"{address:#x}", "note": str(error)})
                 status = 1

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from coronel.artifact import Artifact
+from coronel.build.symbols import call_namer
 from coronel.errors import DecodeError, MMError
 from coronel.memory import PAGE_SIZE
 from coronel.mm.call_sites import CallSites, call_sites
@@ -29,6 +31,7 @@ from coronel.mm.tables import (
     checked_tables,
     table_operation,
 )
+from coronel.mm.tracks import NameCaller
 from coronel.mm.who import Answer, who
 from coronel.mm.zones import Physical, frame_at
 
@@ -168,7 +171,7 @@ class Body(ABC):
     def who(self, address: int) -> Answer:
         """As KernelMM's."""
         with self._state.still() as tables:
-            return who(tables, address)
+            return who(tables, address, self.name_call)
 
     def last_misuse(self) -> MisuseReport | None:
         """As KernelMM's."""
@@ -193,6 +196,11 @@ class Body(ABC):
     @abstractmethod
     def _code(self) -> tuple[Artifact, int]:
         """The program, and how far from its own addresses it runs."""
+
+    @functools.cached_property
+    def name_call(self) -> NameCaller:
+        """Puts an address that a call returns to into words, as the console."""
+        return call_namer(*self._code)
 
     def function_at(self, address: int) -> str | None:
         """As KernelMM's."""

@@ -9,16 +9,13 @@ for one in found.sites:  # the most bytes first
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from coronel.mm.heap import walk_heap
 from coronel.mm.heap_view import heapinfo
 from coronel.mm.record import Tables
-from coronel.mm.tracks import tracked
+from coronel.mm.tracks import NameCaller, in_words, tracked
 from coronel.task.views import View
-
-NameCaller = Callable[[int], str]
 
 
 @dataclass(frozen=True)
@@ -86,7 +83,7 @@ def view(found: CallSites, name: NameCaller) -> View:
         "heap_blocks": found.heap_blocks,
         "heap_bytes": found.heap_bytes,
         "list": [
-            {"objects": one.objects, "bytes": one.size, "site": f"{one.site:#x} {name(one.site)}".rstrip()}
+            {"objects": one.objects, "bytes": one.size, "site": in_words(one.site, name)}
             for one in found.sites
         ],
     }

@@ -146,14 +146,19 @@ def levels(tables: Tables, cache: Cache) -> Levels:
     return Levels(every.count(kinds["allocated"]), cached, len(every), len(cache.slabs))
 
 
+def record_size(tables: Tables, objects: int) -> int:
+    """Bytes of the record of a slab of so many objects, less their tracks, which follow."""
+    return tables.type("Slab").size + -(-objects // 8) * 8 + 8 * -(-objects // 64)
+
+
 def read_slab(tables: Tables, address: int, objects: int, cache_name: str) -> Slab:
     """The slab whose record lies at `address`, of a cache that cuts slabs into `objects`; DecodeError where
     there is nothing to read.
     """
     kind = tables.type("Slab")
     record = tables.read(kind, address)
-    padded, words = -(-objects // 8) * 8, -(-objects // 64)
-    behind = tables.memory.read(address + kind.size, padded + 8 * words)
+    padded = -(-objects // 8) * 8
+    behind = tables.memory.read(address + kind.size, record_size(tables, objects) - kind.size)
     bits = tuple(int.from_bytes(behind[at : at + 8], "little") for at in range(padded, len(behind), 8))
     return Slab(record, behind[:objects], bits, cache_name)
 

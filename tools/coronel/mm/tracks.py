@@ -1,24 +1,29 @@
-"""Every live object that has a track, out of raw memory: who allocated it, and how many bytes he asked for.
-Needs nothing but Python: GDB's commands use it too.
+"""The tracks of objects, out of raw memory: who allocated each, and how many bytes he asked for. Needs
+nothing but Python: GDB's commands use it too.
 
-for one in tracked(tables):
+for one in tracked(tables):  # every live object that has one
     hex(one.address), one.size, one.name, hex(one.site)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import struct
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from coronel.errors import DecodeError
 from coronel.memory import PAGE_SIZE
 from coronel.mm.layout import Struct
 from coronel.mm.record import Tables
-from coronel.mm.slabs import Slab, read_heap
+from coronel.mm.slabs import Slab, read_heap, record_size
 from coronel.mm.zones import Physical
 
 OPTION = "debug_slab"
-TRAIL_CHECK = 8  # bytes behind the track of a large object: large_guard::Trail
+TRAIL_CHECK = 8  # bytes behind the track of a large object, of its size and its call: large_guard::Trail
+LEAST_ZONE = 16  # bytes before it: large_guard::kLeastZone
+CHECK = 0x6C61_7267_6521_7A6F  # large_guard::kCheck
+
+NameCaller = Callable[[int], str]  # what an address that a call returns to is called; empty: nobody knows
 
 
 @dataclass(frozen=True)
@@ -65,9 +70,8 @@ def _of_slabs(tables: Tables) -> Iterator[Tracked]:
 
 
 def _tracks(tables: Tables, slab: Slab) -> list[Struct]:
-    """Of all its objects; they lie behind the slab's states and bits."""
-    kind, objects = tables.type("ObjectTrack"), len(slab.states)
-    at = slab.address + slab.record.type.size + -(-objects // 8) * 8 + 8 * len(slab.free_words)
+    """Of all its objects."""
+    kind, objects, at = tables.type("ObjectTrack"), len(slab.states), slab_track_at(tables, slab, 0)
     data = tables.memory.read(at, kind.size * objects)
     starts = range(0, len(data), kind.size)
     return [Struct(kind, data[begin : begin + kind.size], at + begin) for begin in starts]
@@ -86,6 +90,38 @@ def _of_frames(tables: Tables) -> Iterator[Tracked]:
         while index >= 0:
             head = Struct(kind, data[index * kind.size : (index + 1) * kind.size], 0)
             address = direct + (first + index) * PAGE_SIZE
-            end = address + (PAGE_SIZE << int(head["order"]))
-            yield Tracked(address, "large", "kmalloc", tables.read(track, end - TRAIL_CHECK - track.size))
+            at = large_track_at(tables, address, PAGE_SIZE << int(head["order"]))
+            yield Tracked(address, "large", "kmalloc", tables.read(track, at))
             index = tags.find(large, index + 1)
+
+
+def slab_track_at(tables: Tables, slab: Slab, index: int) -> int:
+    """Where that of an object lies, of a slab whose record lies outside: behind the record."""
+    objects = len(slab.states)
+    return slab.address + record_size(tables, objects) + index * tables.type("ObjectTrack").size
+
+
+def large_track_at(tables: Tables, address: int, size: int) -> int:
+    """Where that of a large object lies, whose block of `size` bytes begins at `address`: before a check."""
+    return address + size - TRAIL_CHECK - tables.type("ObjectTrack").size
+
+
+def is_whole(tables: Tables, track: Struct, address: int) -> bool:
+    """Whether nobody wrote over that track of the large object at `address`, and there ever was one."""
+    checks = struct.unpack("<II", tables.memory.read(track.address + track.type.size, TRAIL_CHECK))
+    requested, site = int(track["requested"]), int(track["allocated"]["site"])
+    mixed = [address ^ word ^ CHECK for word in (requested, site)]
+    wanted = tuple((word ^ word >> 32) & 0xFFFF_FFFF for word in mixed)
+    return address + requested + LEAST_ZONE <= track.address and checks == wanted
+
+
+def makes_sense(tables: Tables, track: Struct, most: int) -> bool:
+    """Whether that can be what was written down of an object that may have up to `most` bytes."""
+    calls = (track["allocated"], track["freed"])
+    are_calls = all(call["cpu"] < tables.option("max_cpus") and not call["ns"] >> 63 for call in calls)
+    return 0 < track["requested"] <= most and are_calls
+
+
+def in_words(address: int, name: NameCaller) -> str:
+    """An address that a call returns to, as the console says it."""
+    return f"{address:#018x} {name(address)}".rstrip()

@@ -1,5 +1,5 @@
-"""Whose an address is: frame, block, slab, object; what the console's `who` says, out of raw memory. Needs
-nothing but Python: GDB's commands use it too.
+"""Whose an address is: frame, block, slab, object, the calls that allocated and freed it; what the console's
+`who` says, out of raw memory. Needs nothing but Python: GDB's commands use it too.
 
 who(tables, address)  # {"address": "0x...", "use": "slab", "cache": "kmalloc-64", "object": 3, ...}
 """
@@ -11,9 +11,20 @@ from typing import Any
 from coronel.errors import DecodeError
 from coronel.memory import PAGE_SHIFT, PAGE_SIZE
 from coronel.mm.heap import HEADER, block_around
+from coronel.mm.layout import Struct
+from coronel.mm.page_tables import kernel_tree
 from coronel.mm.ranges import SHOWN, range_at
 from coronel.mm.record import Tables
-from coronel.mm.slabs import Slab, check_cut, read_slab
+from coronel.mm.slabs import Slab, check_cut, read_slab, record_size
+from coronel.mm.tracks import (
+    OPTION,
+    NameCaller,
+    in_words,
+    is_whole,
+    large_track_at,
+    makes_sense,
+    slab_track_at,
+)
 from coronel.mm.zones import ZONE_NAMES, OneFrame, Physical, Shape, State, frame_at
 
 Answer = dict[str, Any]
@@ -21,16 +32,23 @@ Answer = dict[str, Any]
 USES = {State.reserved: "reserved", State.free: "free"}
 
 
-def who(tables: Tables, address: int) -> Answer:
+def nameless(call: int) -> str:
+    """The NameCaller for who knows no program."""
+    return ""
+
+
+def who(tables: Tables, address: int, name: NameCaller = nameless) -> Answer:
     """Everything that is known of an address, from the outside in. DecodeError where nothing is mapped. What
-    a broken record would have led to is left out, and `note` says why.
+    a broken record would have led to is left out, and `note` says why. `name` says in words where a call
+    returns to.
     """
-    return _Question(tables, address).answer()
+    return _Question(tables, address, name).answer()
 
 
 class _Question:
-    def __init__(self, tables: Tables, address: int) -> None:
+    def __init__(self, tables: Tables, address: int, name: NameCaller) -> None:
         self.tables = tables
+        self.name = name
         self.physical = Physical.of(tables)
         self.address = address
         self.direct = int(self.physical.map["direct_map"])
@@ -51,6 +69,11 @@ class _Question:
         translate = getattr(self.tables.memory, "translate", None)
         if translate is not None:
             return int(translate(self.address))
+        if self.tables.record.root:  # GDB
+            physical = kernel_tree(self.tables).path(self.address).physical
+            if physical is None:
+                raise DecodeError(f"virtual address {self.address:#x} is not mapped")
+            return physical
         offset = self.address - self.direct
         if not 0 <= offset >> PAGE_SHIFT < int(self.physical.map["direct_frames"]):
             raise DecodeError(f"{self.address:#x} is not in the direct map, and nothing else is known here")
@@ -89,7 +112,7 @@ class _Question:
         elif tag == self._tag("page_table"):
             self.found["use"] = "page table"
         elif tag == self._tag("large_object"):
-            self.found |= {"use": "object of kmalloc", "offset": at - head.number * PAGE_SIZE}
+            self._large(at, head)
         elif tag == self._tag("heap_range"):
             self._heap(self.direct + at)
         elif tag < self._tag("large_object") and tag == int(one.frame["tag"]):
@@ -106,19 +129,53 @@ class _Question:
         check_cut(cut)
         if cut["stride"] == 0:
             raise DecodeError(f"cache {number} has objects of no size")
-        slab = read_slab(self.tables, int(one.frame["owner"]), cut["objects"], str(cache["name"]))
+        record = int(one.frame["owner"])
+        self._check_place(record, record_size(self.tables, cut["objects"]))
+        slab = read_slab(self.tables, record, cut["objects"], str(cache["name"]))
         if slab.record["number"] != number or slab.record["objects"] != cut["objects"]:
             raise DecodeError(f"{slab.name} says otherwise of its cache")
         self.found |= {"use": "slab", "slab": f"{slab.address:#x}"}
-        self._object(at, slab, int(cut["stride"]))
+        self._object(at, slab, cache)
 
-    def _object(self, at: int, slab: Slab, stride: int) -> None:
-        index, offset = divmod(self.direct + at - int(slab.record["first"]), stride)
+    def _object(self, at: int, slab: Slab, cache: Struct) -> None:
+        index, offset = divmod(self.direct + at - int(slab.record["first"]), int(cache["cut"]["stride"]))
         if not 0 <= index < len(slab.states):
             return
         names = {value: name for name, value in self.tables.enum("ObjectState").values.items()}
         state = names.get(slab.states[index], "broken")
         self.found |= {"object": index, "offset": offset, "object_state": state}
+        has_track = slab.address != self.direct + self.found["block"] * PAGE_SIZE  # its record lies outside
+        if has_track and self.tables.option(OPTION):
+            self._track(self._read_track(slab_track_at(self.tables, slab, index)), int(cache["object_bytes"]))
+
+    def _large(self, at: int, head: OneFrame) -> None:
+        """An object of kmalloc that is a block of frames."""
+        first, size = head.number * PAGE_SIZE, PAGE_SIZE << int(head.frame["order"])
+        self.found |= {"use": "object of kmalloc", "offset": at - first}
+        if not self.tables.option(OPTION):
+            return
+        track = self._read_track(large_track_at(self.tables, self.direct + first, size))
+        if not is_whole(self.tables, track, self.direct + first):
+            raise DecodeError("the track at the end of its block was written over, or there never was one")
+        self._track(track, size)
+
+    def _read_track(self, address: int) -> Struct:
+        kind = self.tables.type("ObjectTrack")
+        self._check_place(address, kind.size)
+        return self.tables.read(kind, address)
+
+    def _track(self, track: Struct, most: int) -> None:
+        """What is written down of an object of up to `most` bytes: nothing, of one that nobody ever had."""
+        if track.data.count(0) == len(track.data):
+            return
+        if not makes_sense(self.tables, track, most):
+            raise DecodeError(f"the ObjectTrack at {track.address:#x} makes no sense")
+        self.found["requested"] = int(track["requested"])
+        for key in ("allocated", "freed"):
+            call = track[key]
+            if call["site"]:
+                site = in_words(int(call["site"]), self.name)
+                self.found[key] = {"site": site, "cpu": int(call["cpu"]), "ns": int(call["ns"])}
 
     def _heap(self, address: int) -> None:
         """The block of the kernel heap, where the headers in front of it lead there."""
@@ -138,7 +195,7 @@ class _Question:
         if one.record["number"]:
             self.found["number"] = int(one.record["number"])
         if one.record["caller"]:
-            self.found["caller"] = f"{int(one.record['caller']):#x}"
+            self.found["caller"] = in_words(int(one.record["caller"]), self.name)
 
     def _head(self, number: int) -> OneFrame | None:
         """The first frame of the allocated or cached block that the frame lies in."""
@@ -149,6 +206,16 @@ class _Question:
             if one.state in (State.allocated, State.cached) and one.frame["order"] >= order:
                 return one
         return None
+
+    def _check_place(self, address: int, size: int) -> None:
+        """DecodeError where no record of that size can lie: free frames hold none."""
+        for at in (address, address + size - 1):
+            number = (at - self.direct) >> PAGE_SHIFT
+            one, head = self._at(number), self._head(number)
+            is_nobodys = one is None or one.state in (State.absent, State.free)
+            is_nobodys |= head is not None and head.state is State.cached
+            if address % 8 or number >= self.physical.map["direct_frames"] or is_nobodys:
+                raise DecodeError(f"no record can lie at {address:#x}")
 
     def _at(self, number: int) -> OneFrame | None:
         try:

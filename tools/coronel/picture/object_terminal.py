@@ -14,9 +14,10 @@ from rich.segment import Segment
 from rich.style import Style
 
 from coronel.memory import PAGE_SIZE
-from coronel.mm.call_sites import CallSites, NameCaller
+from coronel.mm.call_sites import CallSites
 from coronel.mm.heap import Block, HeapWalk
 from coronel.mm.heap_view import heapinfo
+from coronel.mm.tracks import NameCaller
 from coronel.picture.heap import BAND_NAMES, band_of, by_band, line_bytes, pieces
 from coronel.picture.heap_sheet import colour_of as heap_colour
 from coronel.picture.palette import FREE, OBJECTS, USED, WASTE

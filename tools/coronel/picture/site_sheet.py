@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from coronel.mm.call_sites import CallSite, CallSites, NameCaller
+from coronel.mm.call_sites import CallSite, CallSites
+from coronel.mm.tracks import NameCaller
 from coronel.picture.palette import FAINT, OBJECTS, RULE, WASTE
 from coronel.picture.sheet import MARGIN, Box, Item, Sheet, Text, page_head
 from coronel.picture.space import amount

@@ -50,11 +50,15 @@ VIEWS = {"cpus": cpus, "threads": threads, "locks": locks}
 
 
 def text(view: View) -> str:
-    """A view as the console prints it: lines of keys and values, then a table."""
+    """A view as the console prints it: lines of keys and values, below its name what has keys of its own, and
+    tables.
+    """
     lines = []
     for name, value in view.items():
         if isinstance(value, list):
             lines += [name, *table(value)]
+        elif isinstance(value, dict):
+            lines += [name, text(value)]
         else:
             is_number = isinstance(value, int) or str(value).startswith("0x")
             shown = f"{value:>{VALUE}}" if is_number else str(value)
