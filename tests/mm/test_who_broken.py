@@ -8,7 +8,6 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import pytest
 from tests.mm.who_log import direct_map
 
 from coronel.mm.body import Body
@@ -128,10 +127,8 @@ def test_a_record_in_a_free_frame_is_none(every_mm: KernelMM) -> None:
         assert "no record can lie" in said["note"]
 
 
-def test_a_broken_track_says_nothing_of_calls(every_mm: KernelMM) -> None:
-    mm, here = every_mm, Victims(every_mm)
-    if not here.tracked:
-        pytest.skip("this profile keeps no tracks")
+def test_a_broken_track_says_nothing_of_calls(guarded_mm: KernelMM) -> None:
+    mm, here = guarded_mm, Victims(guarded_mm)
     for victim in (here.small, here.gone, here.large):
         sound = ask(mm, victim + 7)
         assert sound["requested"] == (LARGE if victim == here.large else SIZE)
