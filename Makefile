@@ -222,7 +222,7 @@ endef
 # Only what the goals reach is expanded, so that `make run` does not read the dependencies of the sanitizers.
 wants = $(filter $1 build/%,$(goals))
 $(if $(call wants,all release coverage test_python install run test unit components valgrind image gdb bench profile mutate),$(eval $(call kernel_profile,release,$(release_flags))))
-$(if $(call wants,all guarded coverage test mutate),$(eval $(call kernel_profile,guarded,$(release_flags))))
+$(if $(call wants,all guarded coverage test bench mutate),$(eval $(call kernel_profile,guarded,$(release_flags))))
 $(if $(call wants,all debug test_python coverage run test unit image gdb mutate),$(eval $(call kernel_profile,debug,$(debug_flags))))
 $(if $(call wants,test unit mutate),$(eval $(call unit_profile,asan,$(asan_flags))))
 $(if $(call wants,test unit mutate),$(eval $(call unit_profile,tsan,$(tsan_flags))))
@@ -306,21 +306,26 @@ valgrind: build/valgrind/unit $(component_programs) ## unit tests and components
 	@for program in $(sort $(component_programs)); do $(memcheck) $$program || exit 1; done
 	@$(memcheck) --fair-sched=yes build/valgrind/unit --deadline=900 $(if $(SEED),--seed=$(SEED)) $(UNIT)
 
-# The library as any program uses it, and the same work for malloc.
-host_benches := $(addprefix build/bench/,pages_bench objects_bench tables_bench rates_bench threads_bench)
-$(host_benches): build/bench/%: bench/host/%.cpp bench/host/harness.hpp build/release/libcoronel_mm.so
-	@mkdir -p $(@D)
-	$(if $(V),,@echo '  CXX   $<')
-	$(Q)$(CXX) $(host_flags) -O2 -o $@ $(filter %.cpp %.o,$^) \
-	  -Lbuild/release -l:libcoronel_mm.so -Wl,-rpath,'$$ORIGIN/../release' -pthread
-build/bench/tables_bench: build/bench/table_loops.o bench/host/table_loops.h
-build/bench/rates_bench: build/bench/object_loops.o bench/host/object_loops.h
+# The library as any program uses it, and the same work for malloc: build/bench/PROFILE has the programs on that profile's.
+host_benches := $(addprefix build/bench/release/,pages_bench objects_bench tables_bench rates_bench threads_bench) \
+  build/bench/guarded/objects_bench
+define host_bench_rules
+$(filter build/bench/$1/%,$(host_benches)): build/bench/$1/%: bench/host/%.cpp bench/host/harness.hpp \
+  build/$1/libcoronel_mm.so
+	@mkdir -p $$(@D)
+	$(if $(V),,@echo '  CXX   $1 $$<')
+	$(Q)$(CXX) $(host_flags) -O2 -o $$@ $$(filter %.cpp %.o,$$^) \
+	  -Lbuild/$1 -l:libcoronel_mm.so -Wl,-rpath,'$$$$ORIGIN/../../$1' -pthread
+endef
+$(foreach p,release guarded,$(eval $(call host_bench_rules,$p)))
+build/bench/release/tables_bench: build/bench/table_loops.o bench/host/table_loops.h
+build/bench/release/rates_bench: build/bench/object_loops.o bench/host/object_loops.h
 build/bench/%_loops.o: bench/host/%_loops.c bench/host/%_loops.h mm/mm.h
 	@mkdir -p $(@D)
 	$(if $(V),,@echo '  CC    $<')
 	$(Q)$(subst g++,gcc,$(CXX)) -std=c11 -O2 -Wall -Wextra -Werror -I. -c -o $@ $<
 
-bench: release $(host_benches) ## measure everything: a table with targets and peers, build/bench/result.json
+bench: release guarded $(host_benches) ## measure everything: a table with targets and peers, build/bench/result.json
 	@$(PY) -m coronel bench $(ARGS)
 
 profile: release ## where the guest instructions of a benchmark's case go; CASE=pair-0

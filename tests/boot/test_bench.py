@@ -16,7 +16,8 @@ import pytest
 from coronel.artifact import Artifact
 from coronel.bench import profile
 from coronel.bench.guest import machine, measure_rates
-from coronel.bench.rows import ROWS, GuestCase, GuestRate
+from coronel.bench.rows import GUARDED, RELEASE, ROWS, GuestCase, GuestRate
+from coronel.bench.run import run
 from coronel.cli import main
 from coronel.errors import MMError
 from coronel.guest import Channel, Guest, Shell
@@ -139,6 +140,14 @@ def test_page_tables_are_measured_and_come_back(channel: Channel) -> None:
     assert found["pair-4k"]["each"] < found["pair-2m"]["each"] < found["pair-alone"]["each"]
     made = after["frame_allocations"] - before["frame_allocations"]
     assert made > 3 * ROUNDS, "a page that is alone takes three tables each time"
+
+
+def test_guards_are_measured_on_the_guarded_kernel(release: Path) -> None:
+    rows = [row for row in ROWS if isinstance(row.source, GuestCase) and row.source.case == "kmalloc-64"]
+    assert [row.profile for row in rows] == [RELEASE, GUARDED]
+    unguarded, guarded = run(rows, release.parent, lambda text: None, profiles=False).figures
+    assert unguarded.group != guarded.group
+    assert unguarded.value * 2 < guarded.value, "zones, poison and a track for each pair"
 
 
 def test_rates_are_by_the_guests_clock(release: Path) -> None:

@@ -15,6 +15,8 @@ import pytest
 from coronel.bench import guest, host, profile, python, render
 from coronel.bench.result import Figure, Measured, Result, Share, shares
 from coronel.bench.rows import (
+    GUARDED,
+    RELEASE,
     ROWS,
     GuestCase,
     GuestRate,
@@ -27,7 +29,7 @@ from coronel.bench.rows import (
 )
 from coronel.bench.run import chosen
 from coronel.cli import main
-from coronel.errors import ArtifactError, UsageError, ValidationError
+from coronel.errors import ArtifactError, SetupError, UsageError, ValidationError
 from coronel.mm.host import HostLibrary, HostMachine
 from coronel.mm.host_mm import HostKernelMM
 from coronel.pytest_plugin import Build
@@ -74,6 +76,65 @@ def test_rows_are_chosen_by_a_word_of_their_group_name_or_case() -> None:
 def test_a_case_is_found_by_its_name_with_and_without_its_set() -> None:
     assert guest_case("batch-free") == guest_case("pages/batch-free") == GuestCase("pages", "batch-free", 10)
     assert guest_case("slab/pair-64") == GuestCase("slab", "pair-64")
+
+
+def test_every_count_of_objects_is_there_with_guards_too() -> None:
+    def cases(profile: str) -> dict[tuple[str, str, str], Row]:
+        counts = (row for row in ROWS if row.group.startswith("Objects, ") and "instructions" in row.unit)
+        return {
+            (row.group.removesuffix(", guarded"), row.name, row.unit): row
+            for row in counts
+            if row.profile == profile
+        }
+
+    release, guarded = cases(RELEASE), cases(GUARDED)
+    assert guarded.keys() == release.keys()
+    assert len(guarded) == sum(row.profile == GUARDED for row in ROWS), "and nothing else is"
+    for key, row in guarded.items():
+        source = release[key].source
+        assert isinstance(source, GuestCase | HostCase)
+        assert row.source == dataclasses.replace(source, profile=GUARDED)
+    targets = [row.target.value for row in guarded.values() if row.target is not None]
+    assert targets == [110, 130, 150, 120]
+
+
+def test_what_has_guards_is_measured_with_its_own_library_and_without_peers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def instructions(program: Path, who: host.Allocator) -> dict[str, float]:
+        asked.append((str(program.relative_to(host.PROGRAMS)), who.name))
+        return {"object-pair-64": 100.0 + len(asked)}
+
+    monkeypatch.setattr(host, "instructions", instructions)
+    monkeypatch.setattr(host, "built", lambda case: host.PROGRAMS / case.profile / case.program)
+    monkeypatch.setattr(
+        host, "allocators", lambda: [host.Allocator(name, "") for name in ("Coronel", "glibc")]
+    )
+    wanted = ("object-pair-64", "instructions")
+    rows = [
+        row
+        for row in ROWS
+        if isinstance(row.source, HostCase) and (row.source.case, row.source.measure) == wanted
+    ]
+    assert [row.profile for row in rows] == [RELEASE, GUARDED]
+    assert list(host.measure(rows).values()) == [Measured(101, (("glibc", 102),)), Measured(103)]
+    assert asked == [
+        ("release/objects_bench", "Coronel"),
+        ("release/objects_bench", "glibc"),
+        ("guarded/objects_bench", "Coronel"),
+    ]
+
+
+def test_a_hosts_case_is_found_by_its_name_and_profile() -> None:
+    for profile_name in (RELEASE, GUARDED):
+        found = host.case_of("object-churn", profile_name)
+        assert found == HostCase("objects_bench", "object-churn", "instructions", profile_name)
+    with pytest.raises(UsageError, match="guarded host library's case 'pair-4k'"):
+        host.case_of("pair-4k", GUARDED)
+    with pytest.raises(SetupError, match="build/bench/lost/objects_bench is not built"):
+        host.built(HostCase("objects_bench", "object-churn", "instructions", "lost"))
 
 
 def test_rates_are_beside_koss_and_peers_only_where_they_have_the_case() -> None:
@@ -315,3 +376,12 @@ def test_make_bench_sets_up_builds_and_measures() -> None:
     said = done.stdout.splitlines()
     assert "sh tools/bootstrap.sh bench" in said
     assert said[-1].endswith("-m coronel bench pair-0")
+    done = subprocess.run(
+        [*command, "--always-make"], cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+    )
+    made = re.findall(r" -o (build/\S+)", done.stdout)
+    for profile_name in (RELEASE, GUARDED):
+        assert {f"build/{profile_name}/coronel.elf", f"build/{profile_name}/libcoronel_mm.so"} <= set(made)
+    measured = {row.source for row in ROWS if isinstance(row.source, HostCase)}
+    programs = {f"build/bench/{source.profile}/{source.program}" for source in measured}
+    assert programs == {path for path in made if path.endswith("_bench")}

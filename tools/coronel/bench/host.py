@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coronel.bench.result import Measured
-from coronel.bench.rows import ROWS, HostCase, Row
+from coronel.bench.rows import RELEASE, ROWS, HostCase, Row
 from coronel.checkout import ROOT, system_path
 from coronel.errors import SetupError, UsageError
 
@@ -56,14 +56,14 @@ def allocators() -> list[Allocator]:
     return found
 
 
-def times(program: str, who: Allocator) -> dict[str, float]:
+def times(program: Path, who: Allocator) -> dict[str, float]:
     """Nanoseconds for one operation of every case, in one run."""
-    done = _run([str(_built(program)), who.word], who)
+    done = _run([str(program), who.word], who)
     rows = (line.split("\t") for line in done.splitlines())
     return {case: float(spent) / int(operations) for case, operations, spent in rows}
 
 
-def instructions(program: str, who: Allocator) -> dict[str, float]:
+def instructions(program: Path, who: Allocator) -> dict[str, float]:
     """Instructions for one operation of every case."""
     return {dump.case: dump.total / dump.operations for dump in dumps(program, who)}
 
@@ -94,12 +94,12 @@ class Dump:
         return found
 
 
-def dumps(program: str, who: Allocator) -> list[Dump]:
+def dumps(program: Path, who: Allocator) -> list[Dump]:
     """A run under callgrind, which dumps what it counted after each case."""
     with tempfile.TemporaryDirectory(prefix="coronel-bench-") as folder:
         out = Path(folder) / "callgrind"
         _run(["valgrind", "--tool=callgrind", "--instr-atstart=no", "--quiet", f"--callgrind-out-file={out}",
-              str(_built(program)), who.word, "--count"], who)  # fmt: skip
+              str(program), who.word, "--count"], who)  # fmt: skip
         return [dump for path in sorted(Path(folder).iterdir()) if (dump := _dump(path.read_text()))]
 
 
@@ -109,13 +109,15 @@ def measure(rows: Sequence[Row]) -> dict[Row, Measured]:
     if not wanted:
         return {}
     measured: dict[Row, Measured] = {}
-    for program in dict.fromkeys(source.program for _, source in wanted):
-        measured |= _measure(program, [(row, source) for row, source in wanted if source.program == program])
+    for program in dict.fromkeys(built(source) for _, source in wanted):
+        measured |= _measure(program, [(row, source) for row, source in wanted if built(source) == program])
     return measured
 
 
-def _measure(program: str, wanted: Sequence[tuple[Row, HostCase]]) -> dict[Row, Measured]:
+def _measure(program: Path, wanted: Sequence[tuple[Row, HostCase]]) -> dict[Row, Measured]:
     ours, *peers = allocators()
+    if any(source.profile != RELEASE for _, source in wanted):
+        peers = []  # those that are installed have no guards
     measured = {}
     if any(source.measure == "instructions" for _, source in wanted):
         counted = {who.name: instructions(program, who) for who in (ours, *peers)}
@@ -137,7 +139,7 @@ def _measure(program: str, wanted: Sequence[tuple[Row, HostCase]]) -> dict[Row, 
     return measured
 
 
-def best_times(program: str, who: Sequence[Allocator], rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
+def best_times(program: Path, who: Sequence[Allocator], rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
     """By allocator and case, nanoseconds in the best of the rounds."""
     best: dict[str, dict[str, float]] = {one.name: {} for one in who}
     for _ in range(rounds):
@@ -156,18 +158,24 @@ def _beside(
     )
 
 
-def profile(case: str, by_line: bool) -> tuple[dict[str, int], int]:
-    """Where our instructions of a row's case go, and how many operations they were."""
-    sources = (row.source for row in ROWS if isinstance(row.source, HostCase))
-    program = next((source.program for source in sources if source.case == case), None)
-    if program is None:
-        raise UsageError(f"no row has the host library's case {case!r}; --host alone lists them")
-    dump = next(dump for dump in dumps(program, allocators()[0]) if dump.case == case)
+def case_of(name: str, profile: str) -> HostCase:
+    """The case of that name, as a row of that profile has it."""
+    sources = (row.source for row in ROWS if isinstance(row.source, HostCase) and row.profile == profile)
+    found = next((source for source in sources if source.case == name), None)
+    if found is None:
+        raise UsageError(f"no row has the {profile} host library's case {name!r}; --host alone lists them")
+    return found
+
+
+def profile(case: HostCase, by_line: bool) -> tuple[dict[str, int], int]:
+    """Where our instructions of a case go, and how many operations they were."""
+    dump = next(dump for dump in dumps(built(case), allocators()[0]) if dump.case == case.case)
     return (dump.lines() if by_line else dump.functions()), dump.operations
 
 
-def _built(program: str) -> Path:
-    path = PROGRAMS / program
+def built(case: HostCase) -> Path:
+    """The case's program, on the library of its profile. SetupError: it is not built."""
+    path = PROGRAMS / case.profile / case.program
     if not path.exists():
         raise SetupError(f"{path.relative_to(ROOT)} is not built: `make bench` builds it")
     return path

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 LEAN = "Linux 6.1 lean"  # Debian 12's, see bench/README.md
 DEFAULT = "Linux 6.1"  # as Debian ships it
 KOS = "KOS"
+BEST_GUARDS = "best with guards"  # of the allocators that have them
+
+RELEASE = "release"
+GUARDED = "guarded"
 
 
 class Sense(Enum):
@@ -27,11 +31,14 @@ class Target:
 
 @dataclass(frozen=True)
 class GuestCase:
-    """A case of the kernel's command `bench`. `rounds` is for profiles, which log every instruction."""
+    """A case of the kernel's command `bench`. `rounds` is for profiles, which log every instruction;
+    `profile` says whose kernel.
+    """
 
     set: str
     case: str
     rounds: int = 1000
+    profile: str = RELEASE
 
 
 @dataclass(frozen=True)
@@ -77,12 +84,13 @@ class GuestRate:
 @dataclass(frozen=True)
 class HostCase:
     """A case of a program of bench/host/: in instructions, in time as a ratio to the fastest peer, or in
-    operations a second.
+    operations a second. `profile` says whose library.
     """
 
     program: str
     case: str
     measure: str  # "instructions", "time" or "rate"
+    profile: str = RELEASE
 
 
 @dataclass(frozen=True)
@@ -108,6 +116,11 @@ class Row:
     target: Target | None = None
     peers: tuple[tuple[str, float], ...] = ()
 
+    @property
+    def profile(self) -> str:
+        """Whose build it measures."""
+        return self.source.profile if isinstance(self.source, GuestCase | HostCase) else RELEASE
+
 
 FRAMES = "Frames, in the kernel"
 ADDRESSES = "Kernel addresses"
@@ -127,9 +140,24 @@ def _pages(
     return Row(FRAMES, name, f"instructions/{unit}", GuestCase("pages", case, rounds), target, peers)
 
 
-def _heap(case: str, name: str, most: float, lean: float, unit: str = "pair", rounds: int = 1000) -> Row:
+def _with_guards(row: Row, most: float | None = None, best: float | None = None) -> Row:
+    """The same case in the guarded profile, beside what others need with guards."""
+    assert isinstance(row.source, GuestCase | HostCase)
+    return replace(
+        row,
+        group=f"{row.group}, guarded",
+        source=replace(row.source, profile=GUARDED),
+        target=Target(most) if most is not None else None,
+        peers=((BEST_GUARDS, best),) if best is not None else (),
+    )
+
+
+def _heap(
+    case: str, name: str, most: float, lean: float, unit: str = "pair", rounds: int = 1000
+) -> list[Row]:
     source = GuestCase("heap", case, rounds)
-    return Row(OBJECTS, name, f"instructions/{unit}", source, Target(most), ((LEAN, lean),))
+    row = Row(OBJECTS, name, f"instructions/{unit}", source, Target(most), ((LEAN, lean),))
+    return [row, _with_guards(row)]
 
 
 def _vmalloc(case: str, name: str, most: float | None, lean: float | None, rounds: int) -> Row:
@@ -168,12 +196,20 @@ def _host_pages(case: str, name: str) -> list[Row]:
     ]
 
 
-def _host_objects(case: str, name: str, most: float | None) -> list[Row]:
-    """A target in instructions where there is one, and in time elsewhere."""
+def _host_objects(
+    case: str,
+    name: str,
+    most: float | None = None,
+    guarded_most: float | None = None,
+    best_guards: float | None = None,
+) -> list[Row]:
+    """A target in instructions where there is one, and in time; with guards only in instructions."""
     count, spent = (HostCase("objects_bench", case, measure) for measure in ("instructions", "time"))
+    row = Row(HOST_OBJECTS, name, "instructions", count, None if most is None else Target(most))
     return [
-        Row(HOST_OBJECTS, name, "instructions", count, None if most is None else Target(most)),
+        row,
         Row(HOST_OBJECTS, f"{name}, time", "x the fastest peer", spent, Target(1.0)),
+        _with_guards(row, guarded_most, best_guards),
     ]
 
 
@@ -202,17 +238,17 @@ ROWS: tuple[Row, ...] = (
     Row(FRAMES, "alloc + free, order 0, 1 CPU, time", "ns/pair", CpuTime(1, "ns")),
     Row(FRAMES, "alloc + free, order 0, 2 CPUs at once, time", "ns/pair", CpuTime(2, "ns")),
     Row(FRAMES, "the same", "x one CPU", CpuTime(2, "ratio")),
-    _heap("cache-pair-64", "kmem_cache of 64 B: alloc + free", 55, 224),
-    _heap("cache-batch-alloc", "kmem_cache of 64 B, 1 000 in a row: alloc", 45, 172, "object", 10),
-    _heap("cache-batch-free", "kmem_cache of 64 B, 1 000 in a row: free", 45, 188, "object", 10),
-    _heap("kmalloc-8", "kmalloc + kfree, 8 B", 65, 271),
-    _heap("kmalloc-64", "kmalloc + kfree, 64 B", 65, 271),
-    _heap("kmalloc-1k", "kmalloc + kfree, 1 KiB", 65, 271),
-    _heap("kmalloc-8k", "kmalloc + kfree, 8 KiB", 65, 271),
-    _heap("kmalloc-16k", "kmalloc + kfree, 16 KiB", 200, 1_052),
-    _heap("kmalloc-64k", "kmalloc + kfree, 64 KiB", 250, 1_834),
-    _heap("kmalloc-1m", "kmalloc + kfree, 1 MiB", 500, 12_296),
-    _heap("kmalloc-churn", "kmalloc churn, 16 B to 1 KiB", 200, 589),
+    *_heap("cache-pair-64", "kmem_cache of 64 B: alloc + free", 55, 224),
+    *_heap("cache-batch-alloc", "kmem_cache of 64 B, 1 000 in a row: alloc", 45, 172, "object", 10),
+    *_heap("cache-batch-free", "kmem_cache of 64 B, 1 000 in a row: free", 45, 188, "object", 10),
+    *_heap("kmalloc-8", "kmalloc + kfree, 8 B", 65, 271),
+    *_heap("kmalloc-64", "kmalloc + kfree, 64 B", 65, 271),
+    *_heap("kmalloc-1k", "kmalloc + kfree, 1 KiB", 65, 271),
+    *_heap("kmalloc-8k", "kmalloc + kfree, 8 KiB", 65, 271),
+    *_heap("kmalloc-16k", "kmalloc + kfree, 16 KiB", 200, 1_052),
+    *_heap("kmalloc-64k", "kmalloc + kfree, 64 KiB", 250, 1_834),
+    *_heap("kmalloc-1m", "kmalloc + kfree, 1 MiB", 500, 12_296),
+    *_heap("kmalloc-churn", "kmalloc churn, 16 B to 1 KiB", 200, 589),
     _vmalloc("pair-4k", "vmalloc + vfree, 4 KiB", 900, 3_523, 1000),
     _vmalloc("pair-64k", "vmalloc + vfree, 64 KiB", 2_400, 9_915, 500),
     _vmalloc("pair-1m", "vmalloc + vfree, 1 MiB", 20_000, 111_486, 50),
@@ -241,11 +277,11 @@ ROWS: tuple[Row, ...] = (
     *_host_pages("random-4k", "4 KiB, 32 768, random free"),
     *_host_pages("mixed", "mixed sizes, 4 KiB to 4 MiB"),
     *_host_pages("pair-2m", "pair of 2 MiB"),
-    *_host_objects("object-pair-64", "pair of 64 B", 60),
-    *_host_objects("object-batch-64", "1 000 of 64 B, random free order", 65),
-    *_host_objects("object-batch-1k", "1 000 of 1 KiB, random free order", 80),
-    *_host_objects("object-batch-8k", "1 000 of 8 KiB, random free order", None),
-    *_host_objects("object-churn", "churn, 10 000 live, 16 B to 2 KiB", 65),
+    *_host_objects("object-pair-64", "pair of 64 B", 60, 110, 101),
+    *_host_objects("object-batch-64", "1 000 of 64 B, random free order", 65, 130, 169),
+    *_host_objects("object-batch-1k", "1 000 of 1 KiB, random free order", 80, 150),
+    *_host_objects("object-batch-8k", "1 000 of 8 KiB, random free order"),
+    *_host_objects("object-churn", "churn, 10 000 live, 16 B to 2 KiB", 65, 120, 119),
     _host_threads("hand-over", "64 B made by one thread, freed by another, time"),
     _host_threads("larson", "two threads of a server (larson), 16 B to 512 B, time"),
     *_rates("pages", "pair-0", "page-pair", "alloc_pages + free_pages, 4 KiB", 1_000_000),
@@ -256,7 +292,7 @@ ROWS: tuple[Row, ...] = (
 
 def guest_case(name: str) -> GuestCase:
     """The case of that name, as a row has it or, where no row has it, of the set before its slash."""
-    found = (row.source for row in ROWS if isinstance(row.source, GuestCase))
+    found = (row.source for row in ROWS if isinstance(row.source, GuestCase) and row.profile == RELEASE)
     wanted = next((case for case in found if name in (case.case, f"{case.set}/{case.case}")), None)
     if wanted is not None:
         return wanted

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from coronel.bench import boot, guest, host, profile, python
 from coronel.bench.result import Figure, Measured, Result, Share, shares
-from coronel.bench.rows import ROWS, BootTime, GuestCase, HostCase, Row
+from coronel.bench.rows import GUARDED, RELEASE, ROWS, BootTime, GuestCase, HostCase, Row
 from coronel.checkout import ROOT
 from coronel.errors import UsageError
 from coronel.guest import process
@@ -31,10 +31,14 @@ def chosen(words: Sequence[str]) -> list[Row]:
 
 
 def run(rows: Sequence[Row], build: Path, say: Say, *, profiles: bool = True) -> Result:
-    """Measures the rows of a build. Misses are profiled, where a profile can be taken."""
+    """Measures the rows of a build, those of the guarded profile on the build of that name beside it. Misses
+    are profiled, where a profile can be taken.
+    """
     measured: dict[Row, Measured] = {}
+    unguarded, guarded = ([row for row in rows if row.profile == one] for one in (RELEASE, GUARDED))
     bodies: list[tuple[str, Callable[[], dict[Row, Measured]]]] = [
-        ("in a guest", lambda: guest.measure(rows, build / "coronel.elf")),
+        ("in a guest", lambda: guest.measure(unguarded, elf_for(RELEASE, build))),
+        ("in a guarded guest", lambda: guest.measure(guarded, elf_for(GUARDED, build))),
         ("CPUs at once", lambda: guest.measure_cpus(rows, build / "coronel.elf")),
         ("rates", lambda: guest.measure_rates(rows, build / "coronel.elf")),
         ("boots", lambda: boot.measure(rows, build)),
@@ -56,10 +60,15 @@ def run(rows: Sequence[Row], build: Path, say: Say, *, profiles: bool = True) ->
     return Result(taken, commit, build.name, machine_text(), tuple(figures))
 
 
+def elf_for(profile: str, build: Path) -> Path:
+    """The kernel that rows of a profile are measured on: the build's for release, else its neighbour's."""
+    return (build if profile == RELEASE else build.parent / profile) / "coronel.elf"
+
+
 def profile_of(row: Row, build: Path) -> tuple[Share, ...]:
     """By function, or by phase of a boot; nothing for a row that is a plain count."""
     if isinstance(row.source, GuestCase):
-        elf = build / "coronel.elf"
+        elf = elf_for(row.profile, build)
         taken = profile.take(elf, row.source, row.source.rounds)
         return shares(taken.by_function(profile.places_of(elf, taken.counts)), taken.operations)
     if isinstance(row.source, BootTime):
@@ -67,7 +76,7 @@ def profile_of(row: Row, build: Path) -> tuple[Share, ...]:
         total = sum(spent.values())
         return tuple(Share(name, round(each, 3), round(each / total, 4)) for name, each in spent.items())
     if isinstance(row.source, HostCase):
-        return shares(*host.profile(row.source.case, by_line=False))
+        return shares(*host.profile(row.source, by_line=False))
     return ()
 
 

@@ -28,21 +28,22 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(given: argparse.Namespace) -> int:
     """Prints it; 0."""
     from coronel.bench.result import shares  # noqa: PLC0415
-    from coronel.bench.rows import ROWS, GuestCase, HostCase, guest_case  # noqa: PLC0415
+    from coronel.bench.rows import RELEASE, ROWS, GuestCase, HostCase, guest_case  # noqa: PLC0415
     from coronel.errors import UsageError  # noqa: PLC0415
 
     if given.rounds < 0 or given.count < 1:
         raise UsageError("--rounds and --count are numbers: 0 or more, and 1 or more")
     if given.case is None:
         kind = HostCase if given.host else GuestCase
-        for row in ROWS:
-            if isinstance(row.source, kind) and getattr(row.source, "measure", "") != "time":
+        for row in ROWS:  # the guarded profile has no cases of its own
+            timed = getattr(row.source, "measure", "") == "time"
+            if isinstance(row.source, kind) and row.profile == RELEASE and not timed:
                 print(f"{row.source.case:<14} {row.name}")
         return 0
     if given.host:
         from coronel.bench import host  # noqa: PLC0415
 
-        counts, operations = host.profile(given.case, given.lines)
+        counts, operations = host.profile(host.case_of(given.case, given.build.name), given.lines)
     else:
         from coronel.bench import profile  # noqa: PLC0415
 
