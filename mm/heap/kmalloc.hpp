@@ -26,11 +26,8 @@ class Kmalloc {
       return allocate_slowly(bytes, flags);
     const unsigned which = size_class(bytes);
     SlotHold hold(first_number_ + which);
-    if (void* const object = KmemCache::take_loaded(hold); object != nullptr) [[likely]] {
-      if (reinterpret_cast<std::uintptr_t>(object) < kPageSize)
-        __builtin_unreachable();  // so nobody asks ok()
+    if (void* const object = KmemCache::take_loaded(hold); object != nullptr) [[likely]]
       return object;
-    }
     return caches_[which].allocate_slowly(flags, hold.slot, hold.word);
   }
   // The same for somebody else: `site` is the call that a guarded profile writes down.

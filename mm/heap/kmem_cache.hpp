@@ -280,6 +280,8 @@ struct SlotHold {
   if (__builtin_sub_overflow(magazine.size(), std::uint64_t{1}, &last)) [[unlikely]]
     return nullptr;
   void* const object = magazine.objects[last];
+  if (reinterpret_cast<std::uintptr_t>(object) < kPageSize)
+    __builtin_unreachable();  // so nobody asks whether there is one, nor ok()
   std::uint8_t& state = *magazine.states[last];
   magazine.set_size(last);
   hold.give_back();
@@ -326,11 +328,8 @@ template <typename Wanted>
 [[gnu::always_inline]] inline Result<void*> KmemCache::take(Gfp flags) {
   SlotHold hold(record_.number);
   if (!has(flags, Gfp::dma)) [[likely]] {
-    if (void* const object = take_loaded(hold); object != nullptr) [[likely]] {
-      if (reinterpret_cast<std::uintptr_t>(object) < kPageSize)
-        __builtin_unreachable();  // so nobody asks ok()
+    if (void* const object = take_loaded(hold); object != nullptr) [[likely]]
       return object;
-    }
   }
   return allocate_slowly(flags, hold.slot, hold.word);
 }

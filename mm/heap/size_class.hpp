@@ -54,7 +54,8 @@ consteval Name name_of(std::string_view prefix, std::uint32_t bytes) {
 // The index of the smallest class that holds `bytes`. Precondition: bytes <= kMaxClassBytes. 0 bytes are served as one.
 constexpr unsigned size_class(std::size_t bytes) {
   using namespace size_class_detail;
-  if (bytes <= kFineEnd) return kFine[(bytes + kFineStep - 1) / kFineStep];
+  if (bytes <= kFineEnd) [[likely]]
+    return kFine[(bytes + kFineStep - 1) / kFineStep];
   return kCoarse[(bytes + kCoarseStep - 1) / kCoarseStep];
 }
 static_assert(size_class(0) == 0 && size_class(8) == 0 && size_class(9) == 1 && size_class(1025) == 21);
