@@ -7,7 +7,6 @@
 #include <chrono>
 #include <cstdio>
 #include <cstring>
-#include <memory>
 #include <string>
 
 #include "mm/base/config.hpp"
@@ -29,21 +28,15 @@
 namespace memory::host {
 
 namespace {
-// Made when it is needed: with it the library's thread-local bytes would be more than a late library has room for.
-thread_local std::unique_ptr<PerCpu> orphan_cpu;
 thread_local HeldRanks thread_spin;  // threads may share a virtual CPU: ranks belong to the thread
 thread_local HeldRanks thread_sleep;
 thread_local Random thread_random{1};
 }  // namespace
 
-constinit thread_local PerCpu* current_cpu = nullptr;
+// All threads that are on no machine share it: what they write there is atomic.
+constinit PerCpu nowhere;
+constinit thread_local PerCpu* current_cpu = &nowhere;
 constinit thread_local std::uint64_t interrupts = platform::kInterruptsOn;
-
-PerCpu& adopt_orphan() {
-  if (orphan_cpu == nullptr) orphan_cpu = std::make_unique<PerCpu>();
-  current_cpu = orphan_cpu.get();
-  return *current_cpu;
-}
 
 void seed_random(std::uint64_t seed) { thread_random = Random{seed}; }
 

@@ -36,7 +36,7 @@ memory::PerCpu* unit::stand_on(memory::PerCpu* cpu) {
 
 // Pages go back to the system, so the next test finds zeros where it did not write: garbage is tested on purpose only.
 void unit::end_world() {
-  memory::host::current_cpu = nullptr;
+  memory::host::current_cpu = &memory::host::nowhere;
   if (used == 0) return;
   memory::host::unpoison_all(arena, used);
   madvise(arena, used, MADV_DONTNEED);

@@ -4,20 +4,18 @@
 #include <utility>
 
 namespace memory::host {
-// The CPU this thread stands on: set by host::Cpu, else a block of the thread's own that belongs to no machine.
+// The CPU this thread stands on: set by host::Cpu, else `nowhere`, which belongs to no machine. Never null, so that the
+// fast paths need not ask.
 // constinit: no call to find out whether it is initialised. initial-exec: no call to find where it is; a library that
 // is opened late has room for these few bytes (glibc's surplus of static TLS).
 [[gnu::tls_model("initial-exec")]] extern constinit thread_local PerCpu* current_cpu;
-PerCpu& adopt_orphan();
-extern constinit thread_local std::uint64_t interrupts;
+extern PerCpu nowhere;
+[[gnu::tls_model("initial-exec")]] extern constinit thread_local std::uint64_t interrupts;
 }  // namespace memory::host
 
 namespace memory::platform {
 
-inline PerCpu& percpu() {
-  PerCpu* cpu = host::current_cpu;
-  return cpu != nullptr ? *cpu : host::adopt_orphan();
-}
+inline PerCpu& percpu() { return *host::current_cpu; }
 
 inline void percpu_add(std::size_t offset, std::int64_t delta) {
   auto* slot = reinterpret_cast<std::atomic<std::int64_t>*>(reinterpret_cast<std::byte*>(&percpu()) + offset);
