@@ -10,7 +10,21 @@
 using namespace memory;
 using namespace memory::host;
 
+constinit mm_machine memory::host::nobodys;
 constinit thread_local Place memory::host::here;
+
+int memory::host::no_machine() { return here.machine->panic.has_value() ? -ENOTRECOVERABLE : -EINVAL; }
+
+int memory::host::refused(Error error) {
+  here.last_error = error;
+  return -errno_of(error);
+}
+
+int memory::host::die(const Panic& panic) noexcept {
+  here.machine->panic = panic.what();
+  here.machine->alive.store(nullptr, std::memory_order_release);
+  return -ENOTRECOVERABLE;
+}
 
 namespace {
 
@@ -21,16 +35,18 @@ std::vector<PhysRange> ranges_of(const mm_range* ranges, std::size_t count) {
   return result;
 }
 
-Result<std::uint32_t> allocate(memory::Machine& machine, std::uint32_t order, std::uint32_t gfp_flags) {
+[[gnu::always_inline]] inline Result<std::uint32_t> allocate(MemoryManager& manager, std::uint32_t order,
+                                                             std::uint32_t gfp_flags) {
   if (order > raw(kMaxOrder) || gfp_flags >= kGfpEnd) return Error::invalid;
-  return raw(TRY(machine.manager().alloc_pages(Order{static_cast<std::uint8_t>(order)},
-                                               Gfp{static_cast<std::uint8_t>(gfp_flags)})));
+  return raw(TRY(manager.alloc_pages(Order{static_cast<std::uint8_t>(order)},
+                                     Gfp{static_cast<std::uint8_t>(gfp_flags)})));
 }
 
-Result<void> release(memory::Machine& machine, std::uint64_t pfn, std::uint32_t order) {
+[[gnu::always_inline]] inline Result<void> release(MemoryManager& manager, std::uint64_t pfn,
+                                                   std::uint32_t order) {
   if (order > raw(kMaxOrder)) return Error::invalid;
   const FrameNumber number = pfn < raw(kNoFrame) ? FrameNumber{static_cast<std::uint32_t>(pfn)} : kNoFrame;
-  return machine.manager().free_pages(number, Order{static_cast<std::uint8_t>(order)});
+  return manager.free_pages(number, Order{static_cast<std::uint8_t>(order)});
 }
 
 // Sets what came of it; false when there is no such verb.
@@ -38,11 +54,11 @@ bool perform(memory::Machine& machine, mm_page_operation& operation) {
   Error error = Error::ok;
   operation.result = 0;
   if (operation.verb == MM_PAGE_ALLOC) {
-    const auto block = allocate(machine, operation.order, operation.gfp_flags);
+    const auto block = allocate(machine.manager(), operation.order, operation.gfp_flags);
     error = block.error();
     if (block.ok()) operation.result = block.take();
   } else if (operation.verb == MM_PAGE_FREE) {
-    error = release(machine, operation.pfn, operation.order).error();
+    error = release(machine.manager(), operation.pfn, operation.order).error();
   } else {
     return false;
   }
@@ -55,13 +71,13 @@ bool perform(memory::Machine& machine, mm_page_operation& operation) {
 
 int64_t alloc_pages(unsigned order, unsigned gfp_flags) {
   return on_machine([&](memory::Machine& machine) -> int64_t {
-    const auto block = allocate(machine, order, gfp_flags);
-    return block.ok() ? int64_t{block.take()} : negative(block.error());
+    const auto block = allocate(machine.manager(), order, gfp_flags);
+    return block.ok() ? int64_t{block.take()} : refused(block.error());
   });
 }
 
 int free_pages(uint64_t pfn, unsigned order) {
-  return on_machine([&](memory::Machine& machine) { return negative(release(machine, pfn, order).error()); });
+  return outcome_of([=](MemoryManager& manager) { return release(manager, pfn, order); });
 }
 
 int64_t mm_run_pages(mm_page_operation* operations, size_t count) {
@@ -93,7 +109,8 @@ int mm_machine_create(const mm_shape* shape, mm_machine** out) {
     const auto machine = host::Machine::create(wanted);
     if (!machine.ok()) return -errno_of(machine.error());
     std::unique_ptr<host::Machine> owner(machine.take());
-    *out = new mm_machine{.machine = std::move(owner), .panic = std::nullopt};
+    memory::Machine* const alive = &**owner;
+    *out = new mm_machine{.machine = std::move(owner), .panic = std::nullopt, .alive = alive};
     return 0;
   } catch (const std::bad_alloc&) {
     return -ENOMEM;
@@ -109,14 +126,14 @@ void mm_machine_destroy(mm_machine* machine) {
 
 int mm_enter(mm_machine* machine, unsigned cpu) {
   if (machine != nullptr && cpu >= (*machine->machine)->cpu_count()) return -EINVAL;
-  if (here.machine == nullptr) here.former = host::current_cpu;
-  here.machine = machine;
+  if (here.machine == &nobodys) here.former = host::current_cpu;
+  here.machine = machine != nullptr ? machine : &nobodys;
   host::current_cpu = machine != nullptr ? &(*machine->machine)->cpu(cpu) : here.former;
   return 0;
 }
 
 const char* mm_last_panic(void) {
-  return here.machine != nullptr && here.machine->panic ? here.machine->panic->c_str() : nullptr;
+  return here.machine->panic.has_value() ? here.machine->panic->c_str() : nullptr;
 }
 
 uint64_t mm_record(const mm_machine* machine) {
@@ -184,7 +201,7 @@ int mm_stress_pages(uint64_t operations, uint64_t seed, int hold, mm_stress_repo
 }
 
 void* mm_frame_bytes(uint64_t pfn) {
-  if (here.machine == nullptr || pfn >= raw(kNoFrame)) return nullptr;
+  if (here.machine == &nobodys || pfn >= raw(kNoFrame)) return nullptr;
   FrameTable& frames = (*here.machine->machine)->frames();
   const FrameNumber number{static_cast<std::uint32_t>(pfn)};
   return frames.has(number) && frames[number].state() != FrameState::absent ? frames.open(number).bytes()

@@ -1,6 +1,7 @@
 // What the parts of the C face share: the machine that the calling thread has entered, and how results become errno.
 // SPDX-License-Identifier: MIT
 #pragma once
+#include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <memory>
@@ -16,35 +17,56 @@
 struct mm_machine {
   std::unique_ptr<memory::host::Machine> machine;
   std::optional<std::string> panic;  // set once: the machine is dead
+  // [a] `machine`, until `panic` is set: then null (released behind it). What every call asks.
+  std::atomic<memory::Machine*> alive{nullptr};
 };
 
 namespace memory::host {
 
-struct Place {  // where the calling thread stands
-  mm_machine* machine = nullptr;
-  PerCpu* former = nullptr;  // where it stood before it entered `machine`
+extern mm_machine nobodys;  // of threads that have entered none: like a dead one, but without a panic
+
+struct Place {                     // where the calling thread stands
+  mm_machine* machine = &nobodys;  // never null, so that a call asks once
+  PerCpu* former = nullptr;        // where it stood before it entered `machine`
   Error last_error = Error::ok;
 };
 [[gnu::tls_model("initial-exec")]] extern constinit thread_local Place here;  // as current_cpu
 
+// Notes an error and returns its errno, negative.
+int refused(Error error);
 inline int negative(Error error) {
-  here.last_error = error;
-  if (error == Error::ok) [[likely]]
-    return 0;  // without a look into the table
-  return -errno_of(error);
+  if (error != Error::ok) [[unlikely]]
+    return refused(error);
+  here.last_error = Error::ok;
+  return 0;
 }
+
+// Why there is no machine to work on: -EINVAL, none was entered; -ENOTRECOVERABLE, it is dead.
+int no_machine();
+// The entered machine is dead from now on: -ENOTRECOVERABLE.
+int die(const Panic& panic) noexcept;
 
 // Runs body(Machine&) on the entered machine; a panic kills it.
 template <typename Body>
 auto on_machine(Body&& body) -> decltype(body(std::declval<memory::Machine&>())) {
-  if (here.machine == nullptr) return -EINVAL;
-  if (here.machine->panic.has_value()) return -ENOTRECOVERABLE;
+  memory::Machine* const machine = here.machine->alive.load(std::memory_order_acquire);
+  if (machine == nullptr) [[unlikely]]
+    return no_machine();
   try {
-    return body(**here.machine->machine);
+    return body(*machine);
   } catch (const Panic& panic) {
-    here.machine->panic = panic.what();
-    return -ENOTRECOVERABLE;
+    return die(panic);
   }
+}
+
+// Runs body(MemoryManager&), which returns a Result<void>: 0, or the error noted and its errno, negative.
+template <typename Body>
+int outcome_of(Body&& body) {
+  return on_machine([&](memory::Machine& machine) {
+    here.last_error = Error::ok;  // before, so that nothing of it is kept for afterwards
+    const Result<void> done = body(machine.manager());
+    return done.ok() ? 0 : refused(done.error());
+  });
 }
 
 // Runs body(MemoryManager&), which returns a Result<void*>; null and the error noted when there is none.
@@ -53,7 +75,7 @@ void* object_of(Body&& body) {
   void* object = nullptr;
   const int status = on_machine([&](memory::Machine& machine) {
     const Result<void*> made = body(machine.manager());
-    if (!made.ok()) return negative(made.error());
+    if (!made.ok()) return refused(made.error());
     object = made.take();
     return 0;
   });

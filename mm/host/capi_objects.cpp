@@ -9,7 +9,10 @@ using namespace memory::host;
 
 namespace {
 
-Result<Gfp> flags_of(unsigned gfp_flags) {
+[[gnu::always_inline]] inline Result<Gfp> flags_of(unsigned gfp_flags) {
+  // Most requests name no zone.
+  if (gfp_flags - 1 < raw(Gfp::highmem) - 1) [[likely]]
+    return Gfp{static_cast<std::uint8_t>(gfp_flags)};
   if (gfp_flags >= kGfpEnd || !valid(Gfp{static_cast<std::uint8_t>(gfp_flags)})) return Error::invalid;
   return Gfp{static_cast<std::uint8_t>(gfp_flags)};
 }
@@ -24,11 +27,8 @@ Result<KmemCache*> cache_of(MemoryManager& manager, kmem_cache* handle) {
 // Runs body(MemoryManager&, KmemCache&), which returns a Result<void>.
 template <typename Body>
 int on_cache(kmem_cache* handle, Body&& body) {
-  return on_machine([&](memory::Machine& machine) {
-    const auto cache = cache_of(machine.manager(), handle);
-    if (!cache.ok()) return negative(cache.error());
-    return negative(body(machine.manager(), *cache.take()).error());
-  });
+  return outcome_of(
+      [&](MemoryManager& manager) -> Result<void> { return body(manager, *TRY(cache_of(manager, handle))); });
 }
 
 int answer(const Result<void*>& made, uint64_t* address) {
@@ -121,14 +121,11 @@ void* krealloc(void* object, size_t size, unsigned gfp_flags) {
 }
 
 int kfree(void* object) {
-  return on_machine(
-      [=](memory::Machine& machine) { return negative(machine.manager().kfree(object).error()); });
+  return outcome_of([=](MemoryManager& manager) { return manager.kfree(object); });
 }
 
 int kfree_sized(void* object, size_t size) {
-  return on_machine([=](memory::Machine& machine) {
-    return negative(machine.manager().kfree_sized(object, size).error());
-  });
+  return outcome_of([=](MemoryManager& manager) { return manager.kfree_sized(object, size); });
 }
 
 size_t ksize(const void* object) {
