@@ -30,6 +30,7 @@ class Parser {
   void read_la57();
   void read_max_cpus();
   void read_lock_limit();
+  void read_sample();
   void read_direct_map();
   void read_holds();
 
@@ -57,6 +58,7 @@ constexpr Row kRows[] = {
     {"la57", "on|off", &Parser::read_la57},
     {"maxcpus", "N", &Parser::read_max_cpus},
     {"locklimit", "MS", &Parser::read_lock_limit},
+    {"sample", "N", &Parser::read_sample},
     {"directmap", "SIZE", &Parser::read_direct_map},
     {"hold", "FIRST-END|FIRST+SIZE", &Parser::read_holds},
 };
@@ -135,6 +137,20 @@ void Parser::read_lock_limit() {
   Instead instead;
   instead.text("locklimit=").number(options_.lock_limit_ms).text(" is used");
   options_.lock_limit_ms = number("locklimit", instead).value_or(options_.lock_limit_ms);
+}
+
+void Parser::read_sample() {
+  Instead instead;
+  instead.text("sample=").number(options_.sample_every).text(" is used");
+  const auto wanted = number("sample", instead);
+  if (!wanted) return;
+  if (*wanted <= Options::kMostSample) {
+    options_.sample_every = static_cast<std::uint32_t>(*wanted);
+    return;
+  }
+  Line line;
+  line.text("sample=").number(*wanted).text(" is out of range: from 0 to ").number(Options::kMostSample);
+  complaints_.say(line.text("; ").text(instead.view()).view());
 }
 
 // Rounded, not refused: who asks for 100M wants to see a short direct map, not an exact one.

@@ -23,6 +23,7 @@ struct Options {
   static constexpr std::size_t kMostHeld = 4;
   // Edges of zones are multiples of this, the end of the direct map among them.
   static constexpr std::uint64_t kDirectMapStep = memory::operator""_MiB(8);
+  static constexpr std::uint32_t kMostSample = 1'000'000;
   // Below, the kernel's own tables would not fit.
   static constexpr std::uint64_t kLeastDirectMap = memory::operator""_MiB(16);
 
@@ -31,6 +32,7 @@ struct Options {
   La57 la57 = La57::on;
   unsigned max_cpus = memory::config::max_cpus;  // 1 ... config::max_cpus
   std::uint64_t lock_limit_ms = 10'000;  // a lock held longer is reported, where config::debug says so
+  std::uint32_t sample_every = 64;  // of slow allocations one comes from the guard pool; 0: there is none
   std::optional<std::uint64_t> direct_map_bytes;    // from address 0 on, in whole steps; absent: all memory
   std::array<memory::PhysRange, kMostHeld> held{};  // in the order given; whole frames, not overlapping
   std::size_t held_count = 0;

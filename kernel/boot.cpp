@@ -215,7 +215,8 @@ void start_memory(const memory::BootInfo& info) {
       .top = five_levels() ? memory::PageLevel::tib_256 : memory::PageLevel::gib_512,
       .on_misuse = policy_of(options.on_misuse),
       .direct_map_end = PhysAddr{options.direct_map_bytes.value_or(kNoEnd)},
-      .home = &kernel_record};
+      .home = &kernel_record,
+      .sample_every = options.sample_every};
   fill_tables(coronel_record);
   const auto made = memory::initialize(info, image, state, running_cpus());
   if (!made.ok()) refuse_machine("the machine has too little memory for the kernel's own tables");

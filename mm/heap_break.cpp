@@ -197,7 +197,8 @@ std::size_t Breaker::to_next_page() const {
   const auto mend = [&](std::size_t start, std::size_t end) {
     for (std::size_t n = start; n < end; ++n) first[n] = kept[n];
   };
-  const bool noticed_later = config::debug_slab;
+  const Slab* const slab = manager_.heap().slab_at(victim);
+  const bool noticed_later = config::debug_slab || (slab != nullptr && slab->in_guard_pool());
   mend(noticed_later ? std::min(bytes, kOwn) : 0, bytes);
   const Error answer = free(victim, 2);
   if (answer == Error::ok) {

@@ -31,7 +31,7 @@ struct Room {  // static storage for an object that is made when its time has co
 constinit Room<EarlyAllocator> early_room{};
 constinit Room<MemoryManager> manager_room{};
 constinit Room<AddedMap> added_map_room{};
-[[maybe_unused]] constinit Room<DirectMapHider> hider_room{};
+constinit Room<DirectMapHider> hider_room{};
 constinit Room<KMap> kmap_room{};
 constinit Room<PageTables> kernel_tables_room{};
 constinit Kalloc the_door{};
@@ -266,6 +266,19 @@ void MemoryManager::describe_counters(Inspector& to) const {
   to.end_object();
 }
 
+namespace {
+
+// Memory for a guard pool of so many slots; empty where there is to be none, or none can be had in a row.
+PhysRange guard_memory(EarlyAllocator& early, std::uint32_t slots) {
+  if (slots == 0) return {};
+  const std::uint32_t frames = GuardPool::frames_for(slots);
+  const auto first = early.allocate(frames);
+  if (!first.ok()) return {};
+  return {first.take(), first.take() + frames * kPageSize};
+}
+
+}  // namespace
+
 Result<MemoryManager*> initialize(const BootInfo& info, const KernelImage& image, const BootState& state,
                                   std::span<PerCpu* const> cpus) {
   CHECK(!initialized);
@@ -273,8 +286,11 @@ Result<MemoryManager*> initialize(const BootInfo& info, const KernelImage& image
   const PhysAddr direct_end = std::min(state.direct_map_end, PhysAddr{config::max_memory_gib * 1_GiB});
   auto& early = *new (early_room.bytes) EarlyAllocator(info, std::min(state.reach_end, direct_end));
   const PageLevel largest = config::debug_pagealloc ? PageLevel::page : state.largest_page;
+  const bool samples = kHasGuardPool && state.sample_every != 0;
+  const std::uint32_t guard_slots = samples ? GuardPool::slots_for(early.free_bytes()) : 0;
+  const PhysRange guards = guard_memory(early, guard_slots);
   BootMap map = TRY(BootMap::create(early, state.reach, largest, state.top));
-  TRY(map.map_kernel(image, info, direct_end));
+  TRY(map.map_kernel(image, info, direct_end, guards));
   verify_protection(map.root(), state.reach, state.top);
   platform::load_root(map.root(), SpaceId::kernel);
   coronel_record.root = map.root().value;
@@ -298,8 +314,11 @@ Result<MemoryManager*> initialize(const BootInfo& info, const KernelImage& image
   made.directories().set_kind(root.top, state.largest_page, &tables);
   made.start_addresses(tables);
   new (added_map_room.bytes) AddedMap(made.physical().frames(), root, largest);
-  if constexpr (config::debug_pagealloc)
-    made.physical().set_hider(*new (hider_room.bytes) DirectMapHider(made.physical().frames(), root));
+  auto& hider = *new (hider_room.bytes) DirectMapHider(made.physical().frames(), root);
+  if constexpr (config::debug_pagealloc) made.physical().set_hider(hider);
+  if (!guards.empty())
+    made.heap().guards().start(made.physical().frames(), hider, frame_at(guards.first), guard_slots,
+                               state.sample_every);
   initialized = true;
   return &made;
 }
@@ -328,6 +347,13 @@ Result<FrameNumber> frame_at_fault(VirtAddr at) {
   const FrameNumber frame = frames.frame_behind(at.value);
   if (frame == kNoFrame || frames[frame].state() == FrameState::absent) return Error::not_found;
   return frame;
+}
+
+Result<MisuseReport> misuse_at_fault(VirtAddr at) {
+  if (!initialized) return Error::not_found;
+  const Slab* const slab = manager().heap().guards().slot_meant(at.value);
+  if (slab == nullptr) return Error::not_found;
+  return report_on_guard(*slab, at.value);
 }
 
 MemoryManager& manager() {

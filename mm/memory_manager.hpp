@@ -224,6 +224,7 @@ struct BootState {
   MisusePolicy on_misuse;
   PhysAddr direct_map_end{~std::uint64_t{0}};  // memory from here on is not to be in the direct map
   const void* home = nullptr;                  // as MemoryManager has it
+  std::uint32_t sample_every = 0;              // as GuardPool has it; 0: there is no guard pool
 };
 
 // The kernel's memory manager, once: early allocator, boot map, its root loaded, frame array, zones,
@@ -245,6 +246,9 @@ Result<FoundRange> range_at_fault(VirtAddr at);
 // The frame that the direct map shows at that address, or would if it were not hidden; not_found where there is none, or
 // before initialize() has succeeded. Takes no lock.
 Result<FrameNumber> frame_at_fault(VirtAddr at);
+// What an access at that address did to an object of the guard pool; not_found where it met none, or before initialize()
+// has succeeded. Takes no lock.
+Result<MisuseReport> misuse_at_fault(VirtAddr at);
 
 // The kernel's memory manager. Precondition: initialize() succeeded.
 MemoryManager& manager();

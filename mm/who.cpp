@@ -70,6 +70,24 @@ void look_into_large(const FrameTable& frames, VirtAddr direct, AddressOwner& fo
   if (trail != nullptr && block.knows_call() && makes_sense(trail->track, bytes)) found.track = &trail->track;
 }
 
+// The same of a page of the guard pool, whose slab has one object.
+void look_into_guards(const MemoryManager& manager, const Frame& frame, VirtAddr direct,
+                      AddressOwner& found) {
+  found.use = FrameUse::guard_pool;
+  const std::uint64_t owner = frame.owner.load(std::memory_order_relaxed);
+  const auto* const slab =
+      owner == 0 ? nullptr : record_at<Slab>(manager.physical().frames(), owner, sizeof(GuardSlot));
+  if (slab == nullptr || slab->objects != 1 || slab->number >= kCacheSlots) return;
+  found.cache = manager.heap().cache(slab->number);
+  if (found.cache == nullptr) return;
+  found.slab = slab;
+  const std::uint64_t offset = direct.value - reinterpret_cast<std::uint64_t>(slab->first);
+  found.index = offset < slab->track(0).requested ? 0 : 1;
+  if (found.index != 0) return;
+  found.offset = offset;
+  if (makes_sense(slab->track(0), kPageSize)) found.track = &slab->track(0);
+}
+
 // Sets the block, and how far inside it the address is, where the headers lead to one.
 void look_into_heap(const MemoryManager& manager, VirtAddr direct, AddressOwner& found) {
   found.use = FrameUse::heap_range;
@@ -126,6 +144,7 @@ std::string_view name_of(FrameUse use) {
     case FrameUse::large_object: return "object of kmalloc";
     case FrameUse::slab: return "slab";
     case FrameUse::heap_range: return "kernel heap";
+    case FrameUse::guard_pool: return "guard pool";
     case FrameUse::unknown: break;
   }
   return "unknown";
@@ -139,6 +158,11 @@ AddressOwner owner_of(const MemoryManager& manager, PhysAddr at) {
   found.frame = number;
   const Frame& frame = frames[number];
   const unsigned tag = frame.tag.load(std::memory_order_relaxed);
+  const VirtAddr direct{reinterpret_cast<std::uint64_t>(frames.map().direct_map) + at.value};
+  if (frame.state() == FrameState::reserved && tag == static_cast<unsigned>(FrameTag::guard_pool)) {
+    look_into_guards(manager, frame, direct, found);
+    return found;
+  }
   if (frame.state() == FrameState::reserved) {
     found.use =
         tag == static_cast<unsigned>(FrameTag::page_table) ? FrameUse::page_table : FrameUse::reserved;
@@ -158,7 +182,6 @@ AddressOwner owner_of(const MemoryManager& manager, PhysAddr at) {
     found.use = FrameUse::magazine;
     return found;
   }
-  const VirtAddr direct{reinterpret_cast<std::uint64_t>(frames.map().direct_map) + at.value};
   const unsigned head_tag = head.tag.load(std::memory_order_relaxed);
   if (head_tag == static_cast<unsigned>(FrameTag::none)) {
     found.use = FrameUse::frames;
@@ -175,7 +198,7 @@ AddressOwner owner_of(const MemoryManager& manager, PhysAddr at) {
 }
 
 void describe_owner(Inspector& to, const MemoryManager& manager, VirtAddr address, PhysAddr at,
-                    Vmalloc::NameCaller name) {
+                    Vmalloc::NameCaller name, Mapped mapped) {
   const AddressOwner found = owner_of(manager, at);
   const FrameTable& frames = manager.physical().frames();
   const auto number = [&](std::string_view key, std::uint64_t value) {
@@ -184,6 +207,7 @@ void describe_owner(Inspector& to, const MemoryManager& manager, VirtAddr addres
   to.begin_object("", Layout::lines);
   to.hex("address", address.value);
   to.hex("physical", at.value);
+  if (mapped == Mapped::no) to.text("mapped", "no");
   to.text("use", name_of(found.use));
   if (found.frame != kNoFrame) {
     number("frame", raw(found.frame));

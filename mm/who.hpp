@@ -21,6 +21,7 @@ enum class FrameUse : std::uint8_t {
   large_object,  // one object of kmalloc in a block of its own
   slab,          // cut into the objects of a cache
   heap_range,    // cut into the blocks of the kernel heap
+  guard_pool,    // a page of one object, or between two of them
   unknown,       // allocated, and what it says of itself makes no sense
 };
 std::string_view name_of(FrameUse use);
@@ -44,8 +45,11 @@ struct AddressOwner {
 // be one: exact when memory stands still.
 AddressOwner owner_of(const MemoryManager& manager, PhysAddr at);
 
+// Whether anybody can get there now: the direct map hides pages of the guard pool, and free frames in a guarded profile.
+enum class Mapped : std::uint8_t { no, yes };
+
 // The same as keys and values. `at` is the byte behind `address`; `name` puts the address that a call returns to into words.
 void describe_owner(Inspector& to, const MemoryManager& manager, VirtAddr address, PhysAddr at,
-                    Vmalloc::NameCaller name);
+                    Vmalloc::NameCaller name, Mapped mapped = Mapped::yes);
 
 }  // namespace memory

@@ -152,7 +152,7 @@ namespace {
 void send(std::string_view json) { shell::send_record({.kind = shell::RecordKind::event}, json); }
 
 // Room for an event whose texts are all escapes. Not on the stack, which may be what is broken.
-constinit std::array<char, 2048> event_text{};
+constinit std::array<char, 2560> event_text{};
 
 class EventSink final : public memory::Sink {
  public:
@@ -175,7 +175,7 @@ void send_ready_event() {
 void send_panic_event(std::string_view why, const char* file, int line) {
   EventSink sink;
   sink.writer().text("{\"event\":\"panic\",\"reason\":");
-  memory::write_json_string(sink, why.substr(0, 240));
+  memory::write_json_string(sink, why.substr(0, 320));
   if (file != nullptr) {
     sink.writer().text(",\"file\":");
     memory::write_json_string(sink, std::string_view(file).substr(0, 80));

@@ -45,7 +45,9 @@ Heap::Heap(Physical& physical, std::span<PerCpu* const> cpus)
            {*this, inner("slab_64", slab_record_bytes(kRecordObjects[1]))},
            {*this, inner(config::debug_slab ? "slab_128" : "slab_256", slab_record_bytes(kRecordObjects[2]))},
            {*this,
-            inner(config::debug_slab ? "slab_256" : "slab_512", slab_record_bytes(kRecordObjects[3]))}}} {}
+            inner(config::debug_slab ? "slab_256" : "slab_512", slab_record_bytes(kRecordObjects[3]))}}} {
+  record_.guards = &guards_.record();
+}
 
 void Heap::start() {
   physical_.set_reclaimer(*this);
@@ -128,7 +130,7 @@ void Heap::set_service(FrameCaches::Service service) {
 }
 
 bool Heap::valid() const {
-  bool good = true;
+  bool good = guards_.valid();
   for_each([&good](const KmemCache& cache) { good = good && cache.valid(); });
   return good;
 }

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "mm/heap/call_tracer.hpp"
+#include "mm/heap/guard_pool.hpp"
 #include "mm/heap/idle_gauge.hpp"
 #include "mm/heap/kmem_cache.hpp"
 #include "mm/heap/misuse_report.hpp"
@@ -15,6 +16,7 @@ namespace memory {
 // What an outside reader follows to the caches. Standard layout. `caches` is indexed by number; 0 stays empty.
 struct HeapRecord {
   std::array<std::atomic<const CacheRecord*>, kCacheSlots> caches{};  // [a]
+  const GuardPoolRecord* guards = nullptr;
 };
 
 class Heap final : private FrameReclaimer {
@@ -67,6 +69,10 @@ class Heap final : private FrameReclaimer {
   // taken; as free of waiting as shrink().
   void trim_if_idle();
 
+  // Where slow allocations are sampled, once the home has started it.
+  GuardPool& guards() { return guards_; }
+  const GuardPool& guards() const { return guards_; }
+
   // Whether magazines serve: they do not while a failure is planned, so that every request comes by the place that can
   // fail. As FrameCaches::set_service.
   void set_service(FrameCaches::Service service);
@@ -109,9 +115,10 @@ class Heap final : private FrameReclaimer {
 
   Physical& physical_;
   std::span<PerCpu* const> cpus_;
-  MisuseWitness* witness_ = nullptr;                           // [I]
-  const CallTracer* tracer_ = nullptr;                         // [I]
-  IdleGauge idle_;                                             // [a]
+  MisuseWitness* witness_ = nullptr;    // [I]
+  const CallTracer* tracer_ = nullptr;  // [I]
+  IdleGauge idle_;                      // [a]
+  GuardPool guards_;
   std::atomic<bool> trimming_{false};                          // [a] one CPU at a time
   std::atomic<bool> serving_{true};                            // [a]
   ObjectWindow window_;                                        // [I] after start()

@@ -26,6 +26,7 @@ inline constexpr std::uint8_t kMarks = 0xc0;
 
 inline unsigned tag_of(const Frame& frame) { return frame.tag.load(std::memory_order_relaxed); }
 inline bool is_slab(unsigned tag) { return tag != 0 && tag < kCacheSlots; }
+inline bool is_guard_pool(unsigned tag) { return tag == static_cast<unsigned>(FrameTag::guard_pool); }
 inline bool is_large(unsigned tag) { return tag == static_cast<unsigned>(FrameTag::large_object); }
 inline Slab& slab_of(const Frame& frame) {
   return *reinterpret_cast<Slab*>(frame.owner.load(std::memory_order_relaxed));
@@ -35,16 +36,18 @@ inline std::uint64_t address_of(const FrameTable& frames, FrameNumber number) {
   return reinterpret_cast<std::uint64_t>(frames.map().direct_map) + memory::address_of(number).value;
 }
 
-// body(FrameNumber) for the first frame of each allocated block that the direct map holds.
+// body(FrameNumber) for the first frame of each allocated block that the direct map holds, and each page of the guard pool.
 template <typename Body>
 void for_each_block(const FrameTable& frames, Body&& body) {
   for (std::uint32_t block = 0; block < frames.block_limit(); ++block) {
     if (!frames.block_present(block)) continue;
     const std::uint32_t first = block * FrameMap::kFramesPerBlock;
-    for (std::uint32_t number = first; number < first + FrameMap::kFramesPerBlock; ++number)
-      if (frames[FrameNumber{number}].state() == FrameState::allocated &&
-          frames.in_direct_map(FrameNumber{number}))
+    for (std::uint32_t number = first; number < first + FrameMap::kFramesPerBlock; ++number) {
+      const Frame& frame = frames[FrameNumber{number}];
+      const bool guards = is_guard_pool(tag_of(frame)) && frame.state() == FrameState::reserved;
+      if ((frame.state() == FrameState::allocated || guards) && frames.in_direct_map(FrameNumber{number}))
         body(FrameNumber{number});
+    }
   }
 }
 
@@ -59,7 +62,7 @@ void for_each_of_slab(Slab& slab, Body&& body) {
                     .bytes = cache.asked_for(slab, index),
                     .keeper = Keeper::cache,
                     .name = cache.name(),
-                    .track = config::debug_slab ? &slab.track(index) : nullptr,
+                    .track = config::debug_slab || slab.in_guard_pool() ? &slab.track(index) : nullptr,
                     .state = &state,
                     .head = slab.head});
   }
@@ -90,8 +93,11 @@ inline HeapObject large_at(const FrameTable& frames, FrameNumber number) {
 template <typename Body>
 void for_each_object(const FrameTable& frames, Body&& body) {
   heap_walk::for_each_block(frames, [&](FrameNumber number) {
-    const unsigned tag = heap_walk::tag_of(frames[number]);
-    if (heap_walk::is_slab(tag)) heap_walk::for_each_of_slab(heap_walk::slab_of(frames[number]), body);
+    const Frame& frame = frames[number];
+    const unsigned tag = heap_walk::tag_of(frame);
+    const bool guarded = heap_walk::is_guard_pool(tag) && frame.owner.load(std::memory_order_relaxed) != 0;
+    if (heap_walk::is_slab(tag) || guarded)
+      heap_walk::for_each_of_slab(heap_walk::slab_of(frames[number]), body);
     if (heap_walk::is_large(tag)) body(heap_walk::large_at(frames, number));
   });
 }

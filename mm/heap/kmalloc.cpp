@@ -106,7 +106,7 @@ std::size_t Kmalloc::dma_class(std::size_t bytes) {
 }
 
 [[gnu::noinline]] Result<void*> Kmalloc::allocate_zeroed(std::size_t bytes, Gfp flags) {
-  [[maybe_unused]] const auto site = reinterpret_cast<std::uint64_t>(__builtin_return_address(0));
+  const auto site = reinterpret_cast<std::uint64_t>(__builtin_return_address(0));
   void* const object = TRY(allocate_for(bytes, flags, site));
   std::memset(object, 0, usable_bytes(object).take());
   return object;
@@ -148,7 +148,8 @@ Result<std::size_t> Kmalloc::room_bytes(const void* object) const {
   if (const FrameNumber frame = large_frame(object); frame != kNoFrame)
     return bytes_in(heap_.physical().frames()[frame].order());
   if (const Error error = misuse_of(object); error != Error::ok) return error;
-  return std::size_t{caches_[0].slab_at(object)->cache->object_bytes()};
+  const Slab& slab = *caches_[0].slab_at(object);
+  return std::size_t{slab.in_guard_pool() ? slab.track(0).requested : slab.cache->object_bytes()};
 }
 
 Result<std::size_t> Kmalloc::usable_bytes(const void* object) const {
@@ -183,37 +184,41 @@ bool Kmalloc::suits(const void* object, std::size_t bytes) const {
   return which == (which < kClasses ? size_class(bytes) : dma_class(bytes));
 }
 
-// Large objects, those outside the window, and what is wrong.
-[[gnu::noinline]] Result<void> Kmalloc::release_slowly(void* object) {
+// Whether the object ends with the bytes that were asked for, however large its class is.
+bool Kmalloc::in_guard_pool(const void* object) const {
+  const Slab* const slab = caches_[0].slab_at(object);
+  return slab != nullptr && slab->in_guard_pool();
+}
+
+// Large objects, those outside the window, those of the guard pool, and what is wrong.
+[[gnu::noinline]] Result<void> Kmalloc::release_slowly(void* object, std::uint64_t site) {
+  if (site == 0) site = reinterpret_cast<std::uint64_t>(__builtin_return_address(0));
   if (const FrameNumber number = large_frame(object); number != kNoFrame) return release_large(number);
   if (const Error error = misuse_of(object); error != Error::ok) return error;
-  return caches_[0].slab_at(object)->cache->release(object);
+  return caches_[0].slab_at(object)->cache->release_from(object, site);
 }
 
 [[gnu::noinline]] Result<void> Kmalloc::release_sized(void* object, std::size_t bytes) {
   if (const Error error = misuse_of(object); error != Error::ok) return error;
   if (!suits(object, bytes)) return Error::wrong_size;
-  if constexpr (kGuardedHeap)
-    return release_from(object, reinterpret_cast<std::uint64_t>(__builtin_return_address(0)));
-  return release(object);
+  return release_for(object, reinterpret_cast<std::uint64_t>(__builtin_return_address(0)));
 }
 
 [[gnu::noinline]] Result<void*> Kmalloc::resize(void* object, std::size_t bytes, Gfp flags) {
-  [[maybe_unused]] const auto site = reinterpret_cast<std::uint64_t>(__builtin_return_address(0));
+  const auto site = reinterpret_cast<std::uint64_t>(__builtin_return_address(0));
   if (object == nullptr) return allocate_for(bytes, flags, site);
   const std::size_t room = TRY(usable_bytes(object));
-  if (bytes <= room && suits(object, bytes)) {
+  if (bytes <= room && suits(object, bytes) && !in_guard_pool(object)) {
     if constexpr (config::debug_slab) settle(object, bytes);
     return object;
   }
   void* const moved = TRY(allocate_for(bytes, flags, site));
   std::memcpy(moved, object, std::min(bytes, room));
   const Result<void> released = release_for(object, site);
-  if (kGuardedHeap && !released.ok()) {  // somebody wrote around it: it stays what it was
+  if (!released.ok()) {  // somebody wrote around it: it stays what it was
     CHECK(release(moved).ok());
     return released.error();
   }
-  CHECK(released.ok());
   return moved;
 }
 
@@ -270,7 +275,7 @@ void Kmalloc::describe(Inspector& to) const {
     to.number("slab_waste_%", (slab_bytes - cache.cut().objects * cache.cut().stride) * 100 / slab_bytes,
               Unit::none);
     to.number("objperslab", cache.cut().objects, Unit::none);
-    to.number("active", static_cast<std::int64_t>(now.allocated), Unit::none);
+    to.number("active", static_cast<std::int64_t>(now.active()), Unit::none);
     to.number("cached", static_cast<std::int64_t>(now.cached), Unit::none);
     to.number("held_free", static_cast<std::int64_t>(now.held_free_bytes(cache.cut()) / 1024), Unit::kib);
     to.end_object();

@@ -91,13 +91,15 @@ KmemCache::KmemCache(Heap& heap, const CacheShape& shape)
 Result<void> KmemCache::retire() {
   quiesce();
   if (slabs_.with([](const SlabLists& lists) { return lists.taken; }) != 0) return Error::busy;
+  if (heap_.guards().live_objects(*this, {}) != 0) return Error::busy;
+  heap_.guards().forget(*this);
   empty_pairs(Wait::yes);
   heap_.delist(record_.number);
   return {};
 }
 
 std::uint64_t KmemCache::live_objects(std::span<const void*> some) const {
-  std::uint64_t count = 0;
+  std::uint64_t count = heap_.guards().live_objects(*this, some);
   slabs_.with([&](const SlabLists& lists) {
     for (const SlabLists::Slabs* const slabs : {&lists.partial, &lists.full})
       for (const Slab& slab : *slabs)
@@ -125,6 +127,7 @@ Result<void> KmemCache::allocate_bulk(std::span<void*> objects, Gfp flags) {
 }
 
 Result<void> KmemCache::release_bulk(std::span<void* const> objects) {
+  const auto site = reinterpret_cast<std::uint64_t>(__builtin_return_address(0));
   // An object that is there twice is found when its second turn comes: the first has made it `cached`.
   std::size_t done = 0;
   Error error = Error::ok;
@@ -132,19 +135,21 @@ Result<void> KmemCache::release_bulk(std::span<void* const> objects) {
     Slab* slab = nullptr;
     std::uint64_t index = 0;
     error = judge(objects[done], slab, index);
-    if constexpr (kGuardedHeap)
-      if (error == Error::ok && watched()) error = inspect(objects[done]);
+    if (error == Error::ok) error = inspect(objects[done], *slab);
     if (error == Error::ok) set_object(slab->states()[index], ObjectState::cached), ++done;
   }
   for (std::size_t n = 0; n < done; ++n) {
     Slab* const slab = slab_at(objects[n]);
     std::uint8_t& state = slab->states()[slab->index_of(reinterpret_cast<std::uint64_t>(objects[n]))];
-    if (error == Error::ok) {
-      if constexpr (kGuardedHeap)
-        if (watched()) bury(objects[n], reinterpret_cast<std::uint64_t>(__builtin_return_address(0)));
-      put(objects[n], state);
+    const bool guarded = slab->in_guard_pool();
+    if (error != Error::ok || guarded) set_object(state, ObjectState::allocated);
+    if (error != Error::ok) continue;
+    if (guarded) {
+      CHECK(heap_.guards().give(*slab, site) == Error::ok);
     } else {
-      set_object(state, ObjectState::allocated);
+      if constexpr (kGuardedHeap)
+        if (watched()) bury(objects[n], site);
+      put(objects[n], state);
     }
   }
   return error;
@@ -158,7 +163,8 @@ Slab* KmemCache::slab_at(const void* address) const {
   const FrameNumber frame = frames.frame_behind(reinterpret_cast<std::uint64_t>(address));
   if (frame == kNoFrame) return nullptr;
   const unsigned tag = frames[frame].tag.load(std::memory_order_relaxed);
-  if (tag == 0 || tag >= kCacheSlots) return nullptr;
+  const bool has_slab = (tag != 0 && tag < kCacheSlots) || tag == static_cast<unsigned>(FrameTag::guard_pool);
+  if (!has_slab) return nullptr;
   return reinterpret_cast<Slab*>(frames[frame].owner.load(std::memory_order_relaxed));
 }
 
@@ -203,12 +209,18 @@ void KmemCache::put(void* object, std::uint8_t& state) {
   if (!put_loaded(hold, object, state)) release_slowly(object, state, hold.slot, hold.word);
 }
 
-// For addresses outside the window, and for those with which something is wrong.
+// For addresses outside the window, those of the guard pool, and those with which something is wrong.
 [[gnu::noinline]] Result<void> KmemCache::release_anywhere(void* object) {
+  return release_from(object, reinterpret_cast<std::uint64_t>(__builtin_return_address(0)));
+}
+
+// `site`: who asked.
+Result<void> KmemCache::release_from(void* object, std::uint64_t site) {
   Slab* slab = nullptr;
   std::uint64_t index = 0;
   if (const Error error = judge(object, slab, index); error != Error::ok) return error;
   DCHECK(slab != nullptr);
+  if (slab->in_guard_pool()) return heap_.guards().give(*slab, site);
   put(object, slab->states()[index]);
   return {};
 }
@@ -303,9 +315,25 @@ ObjectMagazine* KmemCache::next_to_put_into(ObjectMagazine& loaded) {
   return empty;
 }
 
-// What allocate() leaves: `word` came out of the slot, which is ours unless that was kTakenSlot.
-[[gnu::noinline]] Result<void*> KmemCache::allocate_slowly(Gfp flags, MagazineSlot& slot,
-                                                           std::uintptr_t word) {
+// An object out of the guard pool, if one is due; null: the caches' own way. Not while a failure is planned, and only where
+// the object's place is all that a caller may rely on.
+void* KmemCache::allocate_sample(Gfp flags, std::size_t requested, std::uint64_t site) {
+  if constexpr (!kHasGuardPool) return nullptr;
+  const bool fits = watched() && construct_ == nullptr && !has(zone_, Gfp::dma) && memory::valid(flags) &&
+                    !has(flags, Gfp::dma) && record_.object_bytes <= kPageSize;
+  if (!fits || !heap_.guards().is_due() || !heap_.serving()) return nullptr;
+  return heap_.guards().take(*this, static_cast<std::uint32_t>(std::max<std::size_t>(requested, 1)), site);
+}
+
+// What allocate() leaves: `word` came out of the slot, which is ours unless that was kTakenSlot. `site`: who asked; 0: who
+// called this.
+[[gnu::noinline]] Result<void*> KmemCache::allocate_slowly(Gfp flags, MagazineSlot& slot, std::uintptr_t word,
+                                                           std::size_t requested, std::uint64_t site) {
+  if (site == 0) site = reinterpret_cast<std::uint64_t>(__builtin_return_address(0));
+  if (void* const sample = allocate_sample(flags, requested, site); sample != nullptr) {
+    if (word != kTakenSlot) slot.store(word, std::memory_order_release);
+    return sample;
+  }
   void* object = nullptr;
   std::uint8_t* state = nullptr;
   const bool fits = memory::valid(flags) && (!has(flags, Gfp::dma) || has(zone_, Gfp::dma));

@@ -81,12 +81,14 @@ struct CacheRecord {
 
 // Levels in objects, and what they lie in. Racy by design: exact when nobody allocates.
 struct CacheLevels {
-  std::uint64_t allocated;  // the callers' objects
+  std::uint64_t allocated;  // the callers' objects in slabs
+  std::uint64_t guarded;    // the callers' objects in the guard pool, of which nothing else here knows
   std::uint64_t cached;     // released, and not home in their slabs: in magazines, in quarantine
   std::uint64_t objects;    // in all slabs
   std::uint64_t slabs;
   std::uint64_t empty_slabs;
   std::uint64_t magazines;  // in the depot
+  std::uint64_t active() const { return allocated + guarded; }
   // Bytes of frames that hold no caller's object, wholly empty slabs and shares of others alike.
   std::uint64_t held_free_bytes(const SlabCut& cut) const {
     return slabs * bytes_in(Order{cut.order}) - allocated * cut.stride;
@@ -118,7 +120,8 @@ class KmemCache {
   // Takes an object back. Fails, and nothing changed, with double_free when it is free already, its slab given back or
   // not; interior_object, wild_object or wrong_cache when `object` is no start of an object of this cache. Exact for
   // every address there is.
-  // In a guarded profile also with overflow or underflow when what lies around the object was written to.
+  // With overflow or underflow when what lies around the object was written to: in a guarded profile of every object, else
+  // of those that the guard pool serves.
   // (Two CPUs that release one object at the same instant may both pass: then the second that is given it stops the
   // machine.)
   [[gnu::always_inline]] Result<void> release(void* object) {
@@ -147,8 +150,8 @@ class KmemCache {
   // The callers' objects, as many as `some` has room for; how many there are. Precondition: nobody allocates.
   std::uint64_t live_objects(std::span<const void*> some) const;
 
-  // With config::debug_slab: what is written down of the object that `address` lies in, and the first byte around it that
-  // somebody wrote to; null where there is none.
+  // With config::debug_slab and in the guard pool: what is written down of the object that `address` lies in, and the
+  // first byte around it that somebody wrote to; null where there is none.
   static const ObjectTrack* track_of(const Slab& slab, std::uint64_t address);
   static const std::uint8_t* damage_at(const Slab& slab, std::uint64_t address);
 
@@ -157,7 +160,8 @@ class KmemCache {
   bool watched() const { return records_ == SlabCut::Records::outside; }
   // Bytes that the caller of that object asked for, or where the profile does not record that, may use.
   std::size_t asked_for(const Slab& slab, std::uint64_t index) const {
-    return config::debug_slab && watched() ? slab.track(index).requested : record_.object_bytes;
+    const bool tracked = slab.in_guard_pool() || (config::debug_slab && watched());
+    return tracked ? slab.track(index).requested : record_.object_bytes;
   }
 
   // What release() would say of that address, changing nothing.
@@ -179,9 +183,12 @@ class KmemCache {
   friend class Heap;
   friend class Kmalloc;
 
-  Result<void*> allocate_slowly(Gfp flags, MagazineSlot& slot, std::uintptr_t word);
+  Result<void*> allocate_slowly(Gfp flags, MagazineSlot& slot, std::uintptr_t word, std::size_t requested,
+                                std::uint64_t site = 0);
+  void* allocate_sample(Gfp flags, std::size_t requested, std::uint64_t site);
   void release_slowly(void* object, std::uint8_t& state, MagazineSlot& slot, std::uintptr_t word);
   Result<void> release_anywhere(void* object);
+  Result<void> release_from(void* object, std::uint64_t site);
 
   // Without guards.
   Result<void*> take(Gfp flags);
@@ -192,7 +199,7 @@ class KmemCache {
   Result<void> release_guarded(void* object);
   Result<void*> allocate_watched(Gfp flags, std::size_t requested, std::uint64_t site);
   Result<void> release_watched(void* object, std::uint64_t site);
-  Error inspect(const void* object) const;
+  Error inspect(const void* object, const Slab& slab) const;
   void bury(void* object, std::uint64_t site);
   void confine(void* object, std::uint8_t& state, std::uint64_t site);
   void let_out(void* object, std::uint64_t site);
@@ -331,7 +338,7 @@ template <typename Wanted>
     if (void* const object = take_loaded(hold); object != nullptr) [[likely]]
       return object;
   }
-  return allocate_slowly(flags, hold.slot, hold.word);
+  return allocate_slowly(flags, hold.slot, hold.word, record_.object_bytes);
 }
 
 [[gnu::always_inline]] inline Result<void> KmemCache::give(void* object) {

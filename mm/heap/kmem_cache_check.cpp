@@ -47,6 +47,7 @@ CacheLevels KmemCache::levels() const {
   levels.cached =
       objects_in_magazines() + quarantine_.with([](const Quarantine& waiting) { return waiting.objects; });
   levels.allocated = taken - (levels.cached < taken ? levels.cached : taken);
+  levels.guarded = heap_.guards().live_objects(*this, {});
   levels.magazines = depot_.with([](const Depot& depot) { return depot.full.size() + depot.empty.size(); });
   return levels;
 }
@@ -141,8 +142,8 @@ void KmemCache::describe(Inspector& to) const {
   const auto count = [](std::uint64_t number) { return static_cast<std::int64_t>(number); };
   to.begin_object("", Layout::row);
   to.text("name", name());
-  to.number("active_objs", count(now.allocated), Unit::none);
-  to.number("num_objs", count(now.objects), Unit::none);
+  to.number("active_objs", count(now.active()), Unit::none);
+  to.number("num_objs", count(now.objects + now.guarded), Unit::none);
   to.number("objsize", record_.cut.stride, Unit::none);
   to.number("objperslab", record_.cut.objects, Unit::none);
   to.number("pagesperslab", std::int64_t{1} << record_.cut.order, Unit::none);

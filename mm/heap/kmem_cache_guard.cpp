@@ -25,6 +25,7 @@ object_guard::Place KmemCache::place_of(const Slab& slab, std::uint64_t index) {
 }
 
 const ObjectTrack* KmemCache::track_of(const Slab& slab, std::uint64_t address) {
+  if (slab.in_guard_pool()) return &slab.track(0);
   if constexpr (!config::debug_slab) return nullptr;
   const std::uint64_t index =
       (address + object_guard::kBefore - reinterpret_cast<std::uint64_t>(slab.first)) /
@@ -33,6 +34,8 @@ const ObjectTrack* KmemCache::track_of(const Slab& slab, std::uint64_t address) 
 }
 
 const std::uint8_t* KmemCache::damage_at(const Slab& slab, std::uint64_t address) {
+  if (slab.in_guard_pool())
+    return object_is(slab.states()[0], ObjectState::allocated) ? GuardPool::damage_of(slab) : nullptr;
   if constexpr (!config::debug_slab) return nullptr;
   const std::uint64_t index = slab.index_of(address);
   if (!slab.cache->watched() || index >= slab.objects) return nullptr;
@@ -102,9 +105,10 @@ Result<void*> KmemCache::allocate_watched(Gfp flags, std::size_t requested, std:
   return object;
 }
 
-// Ok, or what was done to an allocated object.
-Error KmemCache::inspect(const void* object) const {
-  if constexpr (!config::debug_slab) return Error::ok;
+// Ok, or what was done to an allocated object of that slab.
+Error KmemCache::inspect(const void* object, const Slab& slab) const {
+  if (slab.in_guard_pool()) return GuardPool::misuse_of(slab);
+  if (!config::debug_slab || !watched()) return Error::ok;
   const Watched found = watched_at(object);
   if (found.place.damage_before() != nullptr) return Error::underflow;
   return found.place.damage_behind(found.track().requested) != nullptr ? Error::overflow : Error::ok;
@@ -127,7 +131,7 @@ Result<void> KmemCache::release_watched(void* object, std::uint64_t site) {
   Slab* slab = nullptr;
   std::uint64_t index = 0;
   if (const Error error = judge(object, slab, index); error != Error::ok) return error;
-  if (const Error error = inspect(object); error != Error::ok) return error;
+  if (const Error error = inspect(object, *slab); error != Error::ok) return error;
   bury(object, site);
   if constexpr (kQuarantines) {
     confine(object, slab->states()[index], site);

@@ -10,7 +10,8 @@
 namespace memory::large_guard {
 
 // A block has no record besides its first Frame, so what is known of its object ends the block, with words that tell
-// whether it is still whole: an overrun meets the call first, and where only that is lost the size still says where it began. In front of a block there is somebody else's: no zone.
+// whether it is still whole: an overrun meets the call first, and where only that is lost the size still says where it
+// began. In front of a block there is somebody else's: no zone.
 //
 //   | requested bytes | redzone, kZone of which are looked at | ... | Trail |
 struct Trail {

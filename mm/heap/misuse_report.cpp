@@ -38,13 +38,13 @@ void describe_call(Inspector& to, std::string_view name, const HeapCall& call) {
 std::uint64_t object_around(const Slab& slab, std::uint64_t address) {
   const std::uint64_t stride = slab.cache->cut().stride;
   const auto first = reinterpret_cast<std::uint64_t>(slab.first);
+  if (slab.in_guard_pool()) return first;  // its page is all its own
   const std::uint64_t index = (address - first) / stride;
   return index < slab.objects ? first + index * stride : 0;
 }
 
-// What the guarded profile knows of the object, and where its damage begins.
+// What a guarded profile or the guard pool knows of the object, and where its damage begins.
 void add_track(MisuseReport& report, const Slab& slab) {
-  if constexpr (!config::debug_slab) return;
   if (report.object == 0) return;
   const ObjectTrack* const track = KmemCache::track_of(slab, report.object);
   if (track == nullptr) return;
@@ -60,7 +60,7 @@ void add_track(MisuseReport& report, const Slab& slab) {
   const large_guard::Block block{.bytes = reinterpret_cast<std::uint8_t*>(report.object),
                                  .size = report.requested};
   if (const large_guard::Trail* const trail = block.whole_trail(); trail != nullptr) {
-    report.allocated = trail->track.allocated;
+    if (block.knows_call()) report.allocated = trail->track.allocated;
     report.requested = trail->track.requested;
   }
   if (!is_overrun(report.error)) return;
@@ -115,6 +115,22 @@ MisuseReport report_on_object(const Heap& heap, Error error, const void* address
   return report;
 }
 
+MisuseReport report_on_guard(const Slab& slab, std::uint64_t address) {
+  MisuseReport report;
+  report.address = address;
+  report.object = reinterpret_cast<std::uint64_t>(slab.first);
+  report.name_keeper(Keeper::cache, slab.cache->name());
+  if (!object_is(slab.states()[0], ObjectState::allocated))
+    report.error = Error::use_after_free;
+  else
+    report.error = address < report.object ? Error::underflow : Error::overflow;
+  const ObjectTrack& track = slab.track(0);
+  report.allocated = track.allocated;
+  report.freed = track.freed;
+  report.requested = track.requested;
+  return report;
+}
+
 MisuseReport report_on_block(const KernelHeap& heap, Error error) {
   const HeapFault fault = heap.last_fault();
   MisuseReport report;
@@ -127,10 +143,24 @@ MisuseReport report_on_block(const KernelHeap& heap, Error error) {
 
 void MisuseReport::write(Writer& out) const {
   out.text(text_of(error)).text(": ");
+  write_keeper(out);
+  out.text("address ").hex(address);
+  write_rest(out, ", ");
+}
+
+void MisuseReport::write_object(Writer& out) const {
+  write_keeper(out);
+  write_rest(out, "");
+}
+
+void MisuseReport::write_keeper(Writer& out) const {
   if (keeper == Keeper::cache) out.text("cache ");
   if (keeper != Keeper::nobody) out.text(keeper_name).text(", ");
-  out.text("address ").hex(address);
-  if (object != 0) out.text(keeper == Keeper::kernel_heap ? ", block at " : ", object at ").hex(object);
+}
+
+void MisuseReport::write_rest(Writer& out, std::string_view before) const {
+  if (object != 0)
+    out.text(before).text(keeper == Keeper::kernel_heap ? "block at " : "object at ").hex(object);
   if (requested != 0) out.text(" of ").number(requested).text(" bytes");
   if (told != 0) out.text(", told ").number(told);
   if (error == Error::wrong_cache || keeper == Keeper::nobody) out.text(", given to ").text(given_to);

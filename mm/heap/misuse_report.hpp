@@ -13,6 +13,7 @@ namespace memory {
 class Heap;
 class KernelHeap;
 class Inspector;
+struct Slab;
 
 // Who keeps the memory that a misuse concerns.
 enum class Keeper : std::uint8_t {
@@ -45,7 +46,12 @@ struct MisuseReport {
 
   // One line: "double free: cache kmalloc-64, address 0x..., object at 0x... of 64 bytes, ...".
   void write(Writer& out) const;
+  // The same without what was done and where: "cache kmalloc-64, object at ...".
+  void write_object(Writer& out) const;
   void describe(Inspector& to) const;
+
+  void write_keeper(Writer& out) const;
+  void write_rest(Writer& out, std::string_view before) const;
 };
 
 // Who is told of damage that the heap finds where nobody's call is wrong, and applies the policy. Declared here, implemented
@@ -61,6 +67,8 @@ class MisuseWitness {
 
 // What the floor of objects knows of `address`, whose release failed with `error`. Takes no lock.
 MisuseReport report_on_object(const Heap& heap, Error error, const void* address);
+// What an access at `address` did to the object of that slot of the guard pool (GuardPool::slot_meant). Takes no lock.
+MisuseReport report_on_guard(const Slab& slab, std::uint64_t address);
 // The same of the kernel heap's last refusal.
 MisuseReport report_on_block(const KernelHeap& heap, Error error);
 

@@ -88,7 +88,13 @@ struct Slab {
   }
   std::span<const std::uint64_t> free_bits() const { return const_cast<Slab*>(this)->free_bits(); }
 
-  // Precondition: config::debug_slab, and the record lies outside. Each object's; written by whoever holds the object.
+  // Whether it is a slot of the guard pool (guard_pool.hpp): a slab of one object, which never meets a magazine.
+  bool in_guard_pool() const {
+    return head->tag.load(std::memory_order_relaxed) == static_cast<std::uint8_t>(FrameTag::guard_pool);
+  }
+
+  // Precondition: config::debug_slab and the record lies outside, or in_guard_pool(). Each object's; written by whoever
+  // holds the object.
   ObjectTrack& track(std::uint64_t index) {
     return reinterpret_cast<ObjectTrack*>(free_bits().data() + free_bits().size())[index];
   }

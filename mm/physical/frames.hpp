@@ -85,6 +85,7 @@ enum class FrameTag : std::uint8_t {
   // mappings: present entries; index: the level; owner: the address of the root
   page_table = kCacheSlots + 1,
   heap_range = kCacheSlots + 2,  // every frame of a range of the kernel heap; references 2 in the first
+  guard_pool = kCacheSlots + 3,  // every page of the guard pool, reserved. owner: its object's Slab, or 0
 };
 
 enum class FrameFlag : std::uint8_t {

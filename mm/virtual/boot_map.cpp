@@ -36,18 +36,18 @@ Result<BootMap> BootMap::create(EarlyAllocator& early, std::byte* reach, PageLev
 
 // Runs body(MapBuilder&).
 template <typename Body>
-Result<void> BootMap::build(Body&& body) {
+Result<void> BootMap::build(PageLevel largest, Body&& body) {
   EarlyFrames frames(*early_, reach_);
-  MapBuilder builder(frames, root_, largest_);
+  MapBuilder builder(frames, root_, largest);
   return body(builder);
 }
 
 Result<void> BootMap::map(VirtAddr at, PhysAddr to, std::uint64_t bytes, Access access) {
-  return build([=](MapBuilder& builder) { return builder.map(at, to, bytes, access); });
+  return build(largest_, [=](MapBuilder& builder) { return builder.map(at, to, bytes, access); });
 }
 
 Result<void> BootMap::back(VirtAddr at, std::uint64_t bytes) {
-  return build([=](MapBuilder& builder) { return builder.back(at, bytes); });
+  return build(largest_, [=](MapBuilder& builder) { return builder.back(at, bytes); });
 }
 
 namespace {
@@ -70,14 +70,19 @@ Result<void> map_memory(MapBuilder& builder, PhysRange memory, PhysAddr direct_e
 
 }  // namespace
 
-Result<void> BootMap::map_kernel(const KernelImage& image, const BootInfo& info, PhysAddr direct_end) {
+Result<void> BootMap::map_kernel(const KernelImage& image, const BootInfo& info, PhysAddr direct_end,
+                                 PhysRange by_pages) {
   TRY(map_image(image));
+  TRY(build(PageLevel::page,
+            [=](MapBuilder& builder) { return builder.map_directly(by_pages, direct_end); }));
   for (std::size_t n = 0; n < info.memory_ranges; ++n)
     if (info.is_firmware(n)) TRY(map_firmware(info.memory[n].range));
-  return build([&](MapBuilder& builder) -> Result<void> {
+  return build(largest_, [&](MapBuilder& builder) -> Result<void> {
     for (std::size_t n = 0; n < info.memory_ranges; ++n) {
       if (info.memory[n].kind != MemoryKind::available) continue;
-      TRY(map_memory(builder, info.memory[n].range, direct_end, image));
+      const auto left = info.memory[n].range.subtract(by_pages);
+      TRY(map_memory(builder, left.below, direct_end, image));
+      TRY(map_memory(builder, left.above, direct_end, image));
       TRY(builder.back_descriptions(info.memory[n].range));
     }
     TRY(builder.prepare(kernel_space::kDevices));

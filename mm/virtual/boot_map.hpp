@@ -36,10 +36,11 @@ class BootMap {
   Result<void> back(VirtAddr at, std::uint64_t bytes);
 
   // The kernel's whole map: its image by section without guard pages; the direct map of available memory below
-  // `direct_end`, read-only where it shows what of the image is; the frame array and the pageblocks over all of it; what
+  // `direct_end`, read-only where it shows what of the image is, by single pages what `by_pages` holds of it; the frame array and the pageblocks over all of it; what
   // firmware keeps, to read; the tables above the slot and the first of the windows of devices, of stacks and of kernel
   // ranges. Page zero and everything else stay absent.
-  Result<void> map_kernel(const KernelImage& image, const BootInfo& info, PhysAddr direct_end);
+  Result<void> map_kernel(const KernelImage& image, const BootInfo& info, PhysAddr direct_end,
+                          PhysRange by_pages = {});
 
   PhysAddr root() const { return root_.table; }
   PageRoot tree() const { return root_; }
@@ -49,7 +50,7 @@ class BootMap {
       : early_(&early), reach_(reach), largest_(largest) {}
 
   template <typename Body>
-  Result<void> build(Body&& body);
+  Result<void> build(PageLevel largest, Body&& body);
   Result<void> map_image(const KernelImage& image);
   Result<void> map_firmware(PhysRange tables);
 

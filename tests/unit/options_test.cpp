@@ -60,18 +60,20 @@ TEST(options, have_defaults) {
   EXPECT(parsed.options.on_misuse == OnMisuse::panic);
   EXPECT(parsed.options.la57 == La57::on);
   EXPECT_EQ(parsed.options.max_cpus, kMostCpus);
+  EXPECT_EQ(parsed.options.sample_every, 64u);
   EXPECT(!parsed.options.direct_map_bytes);
   EXPECT(parsed.options.holds().empty());
 }
 
 TEST(options, are_all_taken) {
-  const Parsed& parsed =
-      parse("seed=7 on_misuse=refuse la57=off maxcpus=1 directmap=64M hold=128M+64M hold=0x1000-0x3000");
+  const Parsed& parsed = parse(
+      "seed=7 on_misuse=refuse la57=off maxcpus=1 sample=9 directmap=64M hold=128M+64M hold=0x1000-0x3000");
   EXPECT(parsed.quiet());
   EXPECT_EQ(parsed.options.seed, 7u);
   EXPECT(parsed.options.on_misuse == OnMisuse::refuse);
   EXPECT(parsed.options.la57 == La57::off);
   EXPECT_EQ(parsed.options.max_cpus, 1u);
+  EXPECT_EQ(parsed.options.sample_every, 9u);
   EXPECT_EQ(parsed.options.direct_map_bytes.value_or(0), 64_MiB);
   ASSERT(parsed.options.held_count == 2);
   EXPECT(parsed.options.held[0] == range(128_MiB, 192_MiB));
@@ -103,6 +105,8 @@ TEST(options, a_bad_one_is_named_and_its_default_stays) {
       {"maxcpus=0", "maxcpus=0 is out of range: from 1 to ", " is used"},
       {"maxcpus=1K", "maxcpus=1024 is out of range: from 1 to ", " is used"},
       {"maxcpus=18446744073709551615", "is out of range: from 1 to ", " is used"},
+      {"sample=often", "sample='often' is not a number", "; sample=64 is used"},
+      {"sample=1000001", "sample=1000001 is out of range: from 0 to 1000000", "; sample=64 is used"},
       {"directmap=most", "directmap='most' is not a number", "; all memory is mapped"},
       {"directmap=0", "directmap=0 B is too small: at least 16 MiB", "; all memory is mapped"},
       {"directmap=16777215", "directmap=16.0 MiB is too small: at least 16 MiB", "; all memory is mapped"},
@@ -115,6 +119,7 @@ TEST(options, a_bad_one_is_named_and_its_default_stays) {
     EXPECT(parsed.options.on_misuse == OnMisuse::panic);
     EXPECT(parsed.options.la57 == La57::on);
     EXPECT_EQ(parsed.options.max_cpus, kMostCpus);
+    EXPECT_EQ(parsed.options.sample_every, 64u);
     EXPECT(!parsed.options.direct_map_bytes);
   }
   EXPECT_EQ(parse("maxcpus=8").options.max_cpus, kMostCpus < 8 ? kMostCpus : 8u);
@@ -133,9 +138,9 @@ TEST(options, the_direct_map_is_rounded_down_to_a_zones_edge) {
 
 TEST(options, a_word_that_is_none_is_named_with_all_that_there_are) {
   const Parsed& parsed = parse("frobnicate");
-  EXPECT(
-      parsed.complains("'frobnicate' is no option (there are seed=N, on_misuse=panic|refuse, la57=on|off, "
-                       "maxcpus=N, locklimit=MS, directmap=SIZE, hold=FIRST-END|FIRST+SIZE); ignored"));
+  EXPECT(parsed.complains(
+      "'frobnicate' is no option (there are seed=N, on_misuse=panic|refuse, la57=on|off, "
+      "maxcpus=N, locklimit=MS, sample=N, directmap=SIZE, hold=FIRST-END|FIRST+SIZE); ignored"));
   for (const std::string_view word : {"seed", "seeds=1", "see=1", "=1", "SEED=1", "held=1-2", "hold"}) {
     EXPECT(parse(word).complains("is no option"));
   }

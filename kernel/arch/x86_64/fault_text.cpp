@@ -71,6 +71,22 @@ bool write_kernel_range(memory::Writer& out, std::uint64_t address) {
   return true;
 }
 
+// Whose object of the guard pool was met; false where none was. A report is large: it does not lie in a trap's frame.
+[[gnu::noinline]] bool write_guarded_object(memory::Writer& out, std::uint64_t address) {
+  using memory::Error;
+  const auto found = memory::misuse_at_fault({address});
+  if (!found.ok()) return false;
+  const memory::MisuseReport misuse = found.take();
+  if (misuse.error == Error::use_after_free)
+    out.text("in an object after its release: ");
+  else if (misuse.error == Error::underflow)
+    out.text("before the start of an object: ");
+  else
+    out.text("past the end of an object: ");
+  misuse.write_object(out);
+  return true;
+}
+
 // Which frame the direct map has there; false where it has none.
 bool write_frame(memory::Writer& out, std::uint64_t address) {
   const auto found = memory::frame_at_fault({address});
@@ -114,7 +130,8 @@ void write_region(memory::Writer& out, std::uint64_t address) {
     out.text(part == StackPart::guard ? "the guard page of the " : "the ").text(name_of(*use)).text(" stack");
     return;
   }
-  if (write_kernel_range(out, address) || write_frame(out, address)) return;
+  if (write_kernel_range(out, address) || write_guarded_object(out, address) || write_frame(out, address))
+    return;
   for (const Region& region : kImage) {
     if (address < address_of(region.first).value || address >= address_of(region.end).value) continue;
     out.text(region.name);

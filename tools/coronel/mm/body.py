@@ -264,8 +264,14 @@ class Body(ABC):
             for cache in read_heap(tables).caches:
                 now = levels(tables, cache)
                 entry = found.setdefault(cache.name, {})
-                for name in ("allocated", "cached", "objects", "slabs"):
-                    entry[name] = entry.get(name, 0) + int(getattr(now, name))
+                counts = {
+                    "allocated": now.active,
+                    "cached": now.cached,
+                    "objects": now.objects + now.guarded,
+                    "slabs": now.slabs,
+                }
+                for name, count in counts.items():
+                    entry[name] = entry.get(name, 0) + count
                 entry["object_bytes"] = int(cache.record["object_bytes"])
         return found
 

@@ -188,6 +188,8 @@ class FrameCheck:
         """What a frame should be, by everything but its own state."""
         if not self.present[index]:
             return State.absent
+        if index in self.witnesses.slabs.reserved:
+            return State.reserved
         if index in self.witnesses.slabs.of:
             return State.allocated if index in self.witnesses.slabs.heads else State.inside
         if self.free[index]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from coronel.errors import DecodeError
 from coronel.memory import PAGE_SIZE
+from coronel.mm.check_guards import GuardCheck
 from coronel.mm.frames import FrameArray
 from coronel.mm.heap import heap_ranges
 from coronel.mm.problem import Findings
@@ -76,6 +77,7 @@ class SlabCheck:
             MagazineCheck(self, cache).run()
         for cache in heap.caches:
             self._report_unknown(cache)
+        GuardCheck(self.tables, self.array, self.claims, self.findings).run(heap.guards)
         self._claim_ranges()
         self._claim_large()
         return self.claims

@@ -30,8 +30,8 @@ def _row(tables: Tables, cache: Cache) -> Row:
     held = now.slabs * cache.frames * PAGE_SIZE - now.allocated * int(cut["stride"])
     return {
         "name": cache.name,
-        "active_objs": now.allocated,
-        "num_objs": now.objects,
+        "active_objs": now.active,
+        "num_objs": now.objects + now.guarded,
         "objsize": int(cut["stride"]),
         "objperslab": int(cut["objects"]),
         "pagesperslab": cache.frames,

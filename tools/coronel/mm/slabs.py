@@ -13,6 +13,7 @@ from functools import cached_property
 
 from coronel.errors import DecodeError
 from coronel.memory import PAGE_SIZE
+from coronel.mm.guards import GuardPool, GuardSlot, read_guards
 from coronel.mm.layout import Struct
 from coronel.mm.record import Tables
 
@@ -92,6 +93,7 @@ class Cache:
     loaded: list[ObjectMagazine] = field(default_factory=list)  # CPUs'
     in_depot: list[ObjectMagazine] = field(default_factory=list)
     taken_slots: int = 0  # CPUs that were stopped while they worked with it
+    guarded: list[GuardSlot] = field(default_factory=list)  # of the guard pool, with its objects, live or not
 
     @property
     def name(self) -> str:
@@ -126,16 +128,23 @@ class SlabClaims:
 
     of: dict[int, dict[str, int]] = field(default_factory=dict)
     heads: set[int] = field(default_factory=set)
+    reserved: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True)
 class Levels:
     """Objects of a cache."""
 
-    allocated: int
+    allocated: int  # in slabs
+    guarded: int  # allocated, in the guard pool
     cached: int  # released, and not home in their slabs: in magazines, in quarantine
-    objects: int
+    objects: int  # in slabs
     slabs: int
+
+    @property
+    def active(self) -> int:
+        """The callers' objects."""
+        return self.allocated + self.guarded
 
 
 def levels(tables: Tables, cache: Cache) -> Levels:
@@ -143,7 +152,9 @@ def levels(tables: Tables, cache: Cache) -> Levels:
     kinds = tables.enum("ObjectState")
     every = b"".join(slab.states for slab in cache.slabs.values())
     cached = every.count(kinds["cached"]) + every.count(kinds["quarantined"])
-    return Levels(every.count(kinds["allocated"]), cached, len(every), len(cache.slabs))
+    allocated = kinds["allocated"]
+    guarded = sum(slot.state == allocated for slot in cache.guarded)
+    return Levels(every.count(allocated), guarded, cached, len(every), len(cache.slabs))
 
 
 def record_size(tables: Tables, objects: int) -> int:
@@ -206,12 +217,13 @@ class Heap:
     record: Struct
     caches: list[Cache]
     unreadable: dict[int, str]  # numbers of caches that could not be read, and why
+    guards: GuardPool
 
 
 def read_heap(tables: Tables) -> Heap:
     """Every cache with its slabs and magazines. DecodeError when there is no way to the caches."""
     record = tables.read("HeapRecord", tables.manager()["heap"])
-    caches, unreadable = [], {}
+    caches, unreadable, guards = [], {}, read_guards(tables)
     for number, address in enumerate(record["caches"]):
         if address == 0:
             continue
@@ -219,7 +231,9 @@ def read_heap(tables: Tables) -> Heap:
             caches.append(_read_cache(tables, number, address))
         except DecodeError as error:
             unreadable[number] = str(error)
-    return Heap(record, caches, unreadable)
+    for cache in caches:
+        cache.guarded = [slot for slot in guards.slots if slot.cache_number == cache.number]
+    return Heap(record, caches, unreadable, guards)
 
 
 def check_cut(cut: Struct) -> None:

@@ -6,10 +6,12 @@ who(tables, address)  # {"address": "0x...", "use": "slab", "cache": "kmalloc-64
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from coronel.errors import DecodeError
 from coronel.memory import PAGE_SHIFT, PAGE_SIZE
+from coronel.mm.guards import read_guards
 from coronel.mm.heap import HEADER, block_around
 from coronel.mm.layout import Struct
 from coronel.mm.page_tables import kernel_tree
@@ -51,12 +53,15 @@ class _Question:
         self.name = name
         self.physical = Physical.of(tables)
         self.address = address
+        self.hidden = False  # the direct map does not show it
         self.direct = int(self.physical.map["direct_map"])
         self.found: Answer = {"address": f"{address:#x}"}
 
     def answer(self) -> Answer:
         at = self._translate()
         self.found["physical"] = f"{at:#x}"
+        if self.hidden:
+            self.found["mapped"] = "no"
         try:
             self._frame(at)
             self._range()
@@ -66,18 +71,27 @@ class _Question:
         return self.found
 
     def _translate(self) -> int:
-        translate = getattr(self.tables.memory, "translate", None)
-        if translate is not None:
-            return int(translate(self.address))
-        if self.tables.record.root:  # GDB
-            physical = kernel_tree(self.tables).path(self.address).physical
-            if physical is None:
-                raise DecodeError(f"virtual address {self.address:#x} is not mapped")
-            return physical
         offset = self.address - self.direct
-        if not 0 <= offset >> PAGE_SHIFT < int(self.physical.map["direct_frames"]):
-            raise DecodeError(f"{self.address:#x} is not in the direct map, and nothing else is known here")
+        is_direct = 0 <= offset >> PAGE_SHIFT < int(self.physical.map["direct_frames"])
+        physical = self._physical()
+        if physical is not None:
+            return physical
+        one = self._at(offset >> PAGE_SHIFT) if is_direct else None
+        if one is None:
+            raise DecodeError(f"virtual address {self.address:#x} is not mapped, nor in the direct map")
+        self.hidden = self.tables.record.root != 0  # the host library maps nothing
+        if self.hidden and one.state is State.absent:
+            raise DecodeError(f"virtual address {self.address:#x} is not mapped, and there is no memory")
         return offset
+
+    def _physical(self) -> int | None:
+        """Where the kernel's page tables lead; None where to nothing, or there are none."""
+        translate = getattr(self.tables.memory, "translate", None)
+        if translate is None:  # GDB, or the host library
+            return kernel_tree(self.tables).path(self.address).physical if self.tables.record.root else None
+        with suppress(DecodeError):
+            return int(translate(self.address))
+        return None
 
     def _frame(self, at: int) -> None:
         number = at >> PAGE_SHIFT
@@ -86,6 +100,10 @@ class _Question:
             self.found["use"] = "no memory"
             return
         tag = int(one.frame["tag"])
+        if one.state is State.reserved and tag == self._tag("guard_pool"):
+            self.found |= {"use": "guard pool", "frame": number, "zone": self._zone(number)}
+            self._guards(at, number)
+            return
         if one.state is State.reserved and tag == self._tag("page_table"):
             use = "page table"
         else:
@@ -141,8 +159,7 @@ class _Question:
         index, offset = divmod(self.direct + at - int(slab.record["first"]), int(cache["cut"]["stride"]))
         if not 0 <= index < len(slab.states):
             return
-        names = {value: name for name, value in self.tables.enum("ObjectState").values.items()}
-        state = names.get(slab.states[index], "broken")
+        state = self._state_name(slab.states[index])
         self.found |= {"object": index, "offset": offset, "object_state": state}
         has_track = slab.address != self.direct + self.found["block"] * PAGE_SIZE  # its record lies outside
         if has_track and self.tables.option(OPTION):
@@ -176,6 +193,26 @@ class _Question:
             if call["site"]:
                 site = in_words(int(call["site"]), self.name)
                 self.found[key] = {"site": site, "cpu": int(call["cpu"]), "ns": int(call["ns"])}
+
+    def _state_name(self, state: int) -> str:
+        names = {value: name for name, value in self.tables.enum("ObjectState").values.items()}
+        return names.get(state, "broken")
+
+    def _guards(self, at: int, frame: int) -> None:
+        """The object whose page of the guard pool that is, and where in it the address lies."""
+        pool = read_guards(self.tables)
+        slot = next((slot for slot in pool.slots if pool.frame(slot) == frame and slot.cache_number), None)
+        if slot is None:
+            return
+        pointer = self.tables.read("HeapRecord", self.tables.manager()["heap"])["caches"][slot.cache_number]
+        if pointer == 0:
+            return
+        self.found["cache"] = str(self.tables.read("CacheRecord", pointer)["name"])
+        self.found["slab"] = f"{slot.slab.address:#x}"
+        offset = self.direct + at - int(slot.slab["first"])
+        if 0 <= offset < slot.requested:
+            self.found |= {"object": 0, "offset": offset, "object_state": self._state_name(slot.state)}
+            self._track(slot.track, PAGE_SIZE)
 
     def _heap(self, address: int) -> None:
         """The block of the kernel heap, where the headers in front of it lead there."""
