@@ -26,17 +26,23 @@ namespace {
 constexpr auto kPoolTag = static_cast<std::uint8_t>(FrameTag::guard_pool);
 constexpr Order kOnePage{0};
 
-// What surrounds an object up to the ends of its page.
-struct Surroundings {
-  const std::uint8_t* page;
-  const std::uint8_t* object;
-  const std::uint8_t* behind;
+// What is nobody's around an object, in its page: [before, object) and [behind, end).
+struct Zones {
+  std::uint8_t* before;
+  std::uint8_t* object;
+  std::uint8_t* behind;
+  std::uint8_t* end;
 
-  explicit Surroundings(const Slab& slab)
-      : page(reinterpret_cast<const std::uint8_t*>(reinterpret_cast<std::uint64_t>(slab.first) &
-                                                   ~(kPageSize - 1))),
-        object(reinterpret_cast<const std::uint8_t*>(slab.first)),
-        behind(object + slab.track(0).requested) {}
+  explicit Zones(const Slab& slab)
+      : object(reinterpret_cast<std::uint8_t*>(slab.first)), behind(object + slab.track(0).requested) {
+    std::uint8_t* const page = object - reinterpret_cast<std::uint64_t>(object) % kPageSize;
+    before = std::max(page, object - GuardPool::kZone);
+    end = std::min(page + kPageSize, behind + GuardPool::kZone);
+  }
+  void lay() const {
+    std::memset(before, object_guard::kZoneByte, static_cast<std::size_t>(object - before));
+    std::memset(behind, object_guard::kZoneByte, static_cast<std::size_t>(end - behind));
+  }
 };
 
 // At the page's end, as near to it as the cache aligns its objects, or at its beginning: either edge guards one side.
@@ -87,14 +93,13 @@ void* GuardPool::take(KmemCache& cache, std::uint32_t requested, std::uint64_t s
   if (slab == nullptr) return nullptr;
   const FrameNumber page = frames_->number_of(*slab->head);
   hider_->show(page, kOnePage);
-  std::byte* const bytes = frames_->open(page).bytes();
-  std::memset(bytes, object_guard::kZoneByte, kPageSize);
   slab->cache = &cache;
   slab->number = static_cast<std::uint8_t>(cache.number());
-  slab->first = place_in(bytes, cache.record(), requested);
+  slab->first = place_in(frames_->open(page).bytes(), cache.record(), requested);
   slab->taken = 1;
   slab->free_bits()[0] = 0;
   slab->track(0) = {.allocated = HeapCall::from(site), .freed = {}, .requested = requested};
+  Zones(*slab).lay();
   slab->head->owner.store(reinterpret_cast<std::uint64_t>(slab), std::memory_order_relaxed);
   set_object(slab->states()[0], ObjectState::allocated);
   return slab->first;
@@ -143,12 +148,11 @@ void GuardPool::forget(const KmemCache& cache) {
 }
 
 const std::uint8_t* GuardPool::damage_of(const Slab& slab) {
-  const Surroundings around(slab);
-  const std::uint8_t* wrong = object_guard::first_other(around.page, around.object, object_guard::kZoneByte);
-  if (wrong != around.object) return wrong;
-  const std::uint8_t* const end = around.page + kPageSize;
-  wrong = object_guard::first_other(around.behind, end, object_guard::kZoneByte);
-  return wrong != end ? wrong : nullptr;
+  const Zones zones(slab);
+  const std::uint8_t* wrong = object_guard::first_other(zones.before, zones.object, object_guard::kZoneByte);
+  if (wrong != zones.object) return wrong;
+  wrong = object_guard::first_other(zones.behind, zones.end, object_guard::kZoneByte);
+  return wrong != zones.end ? wrong : nullptr;
 }
 
 Error GuardPool::misuse_of(const Slab& slab) {

@@ -32,14 +32,14 @@ struct GuardPoolRecord {
   GuardSlot* slots = nullptr;
   std::uint32_t count = 0;  // of slots; 0: there is no pool
   std::uint32_t first =
-      0;  // frame number of the pages: slot n has the page `first` + 2 n + 1, between two guard pages
+      0;  // frame number of the pages: slot n has `first` + 2 n + 1, between two guard pages
   std::uint32_t every = 0;             // of so many slow allocations one comes from here
   std::atomic<std::uint32_t> left{0};  // [a] until the next
 };
 
 // The idea is KFENCE's (Linux, Documentation/dev-tools/kfence.rst): of the allocations that leave a cache's fast path one in
 // many is served from here, in every profile, at no cost for the others. An access before or behind such an object's page
-// and any access after its release fault at the guilty instruction; a write into the rest of its page is found when it is
+// and any access after its release fault at the guilty instruction; a write into its page near it is found when it is
 // released. A released page waits until all others have been used.
 //
 // The page of a free slot is hidden from the direct map, as are the guard pages for good, by a hider that tells no other
@@ -47,6 +47,8 @@ struct GuardPoolRecord {
 class GuardPool {
  public:
   static constexpr std::uint32_t kMostSlots = 63;
+  // Bytes of its page on either side of an object that are looked at when it is released.
+  static constexpr std::size_t kZone = 256;
   // One slot for so much memory: the pool takes a thousandth and a half of a machine, or less.
   static constexpr std::uint64_t kBytesForSlot = 8_MiB;
 

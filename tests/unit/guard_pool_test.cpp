@@ -146,7 +146,7 @@ TEST(guard_pool, refuses_to_take_back_what_was_written_around) {
   for (const auto& [offset, error] : {std::pair{50, Error::overflow},
                                       {60, Error::overflow},
                                       {-1, Error::underflow},
-                                      {-3000, Error::underflow}}) {
+                                      {-static_cast<int>(GuardPool::kZone), Error::underflow}}) {
     const std::byte was = object[offset];
     object[offset] = std::byte{7};
     EXPECT_EQ(it.manager().kfree(object).error(), error);
