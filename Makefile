@@ -307,14 +307,14 @@ valgrind: build/valgrind/unit $(component_programs) ## unit tests and components
 	@$(memcheck) --fair-sched=yes build/valgrind/unit --deadline=900 $(if $(SEED),--seed=$(SEED)) $(UNIT)
 
 # The library as any program uses it, and the same work for malloc: build/bench/PROFILE has the programs on that profile's.
-host_benches := $(addprefix build/bench/release/,pages_bench objects_bench tables_bench rates_bench threads_bench) \
-  build/bench/guarded/objects_bench
+host_benches := $(addprefix build/bench/release/,pages_bench objects_bench heap_bench tables_bench rates_bench \
+  threads_bench) build/bench/guarded/objects_bench
 define host_bench_rules
 $(filter build/bench/$1/%,$(host_benches)): build/bench/$1/%: bench/host/%.cpp bench/host/harness.hpp \
   build/$1/libcoronel_mm.so
 	@mkdir -p $$(@D)
 	$(if $(V),,@echo '  CXX   $1 $$<')
-	$(Q)$(CXX) $(host_flags) -O2 -o $$@ $$(filter %.cpp %.o,$$^) \
+	$(Q)$(CXX) $(host_flags) -Ibuild/$1 -O2 -o $$@ $$(filter %.cpp %.o,$$^) \
 	  -Lbuild/$1 -l:libcoronel_mm.so -Wl,-rpath,'$$$$ORIGIN/../../$1' -pthread
 endef
 $(foreach p,release guarded,$(eval $(call host_bench_rules,$p)))

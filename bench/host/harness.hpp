@@ -2,8 +2,8 @@
 // SPDX-License-Identifier: MIT
 //
 // NAME coronel|malloc [--count]: with `malloc` the allocator is the C library's, or who stands before it by LD_PRELOAD.
-// Prints one line for each case, tab-separated: case, operations, nanoseconds. Under callgrind each counted part ends in
-// a dump named "case<TAB>operations".
+// Prints one line for each case, tab-separated: case, operations, nanoseconds; or what tell() is told. Under callgrind
+// each counted part ends in a dump named "case<TAB>operations".
 #pragma once
 #include <chrono>
 #include <cstdint>
@@ -43,6 +43,13 @@ void measure(const char* name, std::uint64_t operations, Body&& body) {
   body();
   const std::chrono::duration<double, std::nano> took = std::chrono::steady_clock::now() - start;
   std::printf("%s\t%llu\t%.0f\n", name, static_cast<unsigned long long>(operations), took.count());
+}
+
+// A figure that is no time: `amount` for `of` of something. Not said while instructions are counted.
+inline void tell(const char* name, std::uint64_t of, std::uint64_t amount) {
+  if (counting) return;
+  std::printf("%s\t%llu\t%llu\n", name, static_cast<unsigned long long>(of),
+              static_cast<unsigned long long>(amount));
 }
 
 // Ours, while it is measured.

@@ -1,45 +1,68 @@
-// Instructions and fill of the kernel heap under churn, beside the process's malloc: run it as `usage` says.
-//
-// `live` blocks of random sizes; each step frees a random one and allocates another in its place. Slots and sizes are
-// drawn before; the loop and the calls are in the figures.
+// The host library's kernel heap beside malloc under churn, as harness.hpp says; and without the C face and the frames,
+// on one range that grows. `make bench` runs it.
 // SPDX-License-Identifier: MIT
+//
+// Then figures of the blocks that live when the churn is over: bytes asked for, and bytes that they take. `blocks` counts
+// blocks with their headers, ours alone; `held` all that the heap has from its source, or what the process holds more
+// than before.
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
 #include <cstring>
-#include <string_view>
+#include <string>
 #include <vector>
 
+#include "bench/host/harness.hpp"
 #include "mm/base/random.hpp"
-#include "mm/heap/kernel_heap.hpp"
-
-using namespace memory;
+#include "mm/host/capi.hpp"
 
 namespace {
 
-constexpr char kUsage[] =
-    "usage: heap_bench heap|malloc uniform|log STEPS [LIVE]\n"
-    "Prints the fill: bytes of memory held for each byte asked for, after STEPS steps. Instructions of a "
-    "pair:\n"
-    "  valgrind --tool=callgrind --callgrind-out-file=/dev/null --collect-atstart=no \\\n"
-    "           --toggle-collect='churn_*' heap_bench heap uniform STEPS\n"
-    "and divide \"Collected\" by STEPS. Other allocators: LD_PRELOAD=libmimalloc.so.2 heap_bench malloc "
-    "...\n";
+using namespace memory;
+using bench::counting;
+using bench::fail;
+using bench::measure;
+using bench::tell;
 
-constexpr std::size_t kWindow = std::size_t{1} << 30;
+constexpr std::size_t kLive = 10'000;
+
+struct Block {
+  void* at = nullptr;
+  std::uint32_t bytes = 0;
+};
+
+struct Step {
+  std::uint32_t slot;
+  std::uint32_t bytes;
+};
+
+struct Coronel {
+  static void* allocate(std::size_t bytes) {
+    std::uint64_t address = 0;
+    if (mm_heap_malloc(bytes, 0, &address) != 0) fail("no memory");
+    return reinterpret_cast<void*>(address);
+  }
+  static void release(void* block) {
+    if (mm_heap_free(reinterpret_cast<std::uint64_t>(block)) != 0) fail("a block was not taken back");
+  }
+  static HeapLevels levels() { return (*bench::machine->machine)->manager().kernel_heap().levels(); }
+  static std::size_t held() { return levels().total_bytes; }
+};
 
 // As brk: one range, longer and shorter at its end.
 class Window final : public PageSource {
  public:
-  Window()
-      : base_(static_cast<std::byte*>(mmap(nullptr, kWindow, PROT_READ | PROT_WRITE,
-                                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0))) {}
+  static constexpr std::size_t kBytes = std::size_t{1} << 30;
+
+  Window() {
+    void* const at =
+        mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (at == MAP_FAILED) fail("no range");
+    base_ = static_cast<std::byte*>(at);
+  }
   Result<VirtRange> grow(VirtRange range, std::size_t pages) override {
     if (range.empty() && used_ != 0) return Error::no_memory;
-    if (pages * kPageSize > kWindow - used_) return Error::no_memory;
+    if (pages * kPageSize > kBytes - used_) return Error::no_memory;
     used_ += pages * kPageSize;
     const VirtAddr first{reinterpret_cast<std::uint64_t>(base_)};
     return VirtRange{first, first + used_};
@@ -51,88 +74,95 @@ class Window final : public PageSource {
   }
 
  private:
-  std::byte* base_;
+  std::byte* base_ = nullptr;
   std::size_t used_ = 0;
 };
 
-struct Step {
-  std::uint32_t slot;
-  std::uint32_t bytes;
+Window window;
+FailPlan plan;
+KernelHeap growing(window, plan, 0x0123'4567'89ab'cdef);
+
+struct Growing {
+  static void* allocate(std::size_t bytes) {
+    const auto made = growing.malloc(bytes);
+    if (!made.ok()) fail("no memory");
+    return made.take();
+  }
+  static void release(void* block) {
+    if (!growing.free(block).ok()) fail("a block was not taken back");
+  }
+  static HeapLevels levels() { return growing.levels(); }
+  static std::size_t held() { return levels().total_bytes; }
 };
 
-struct Block {
-  void* at = nullptr;
-  std::uint32_t bytes = 0;
+struct Malloc {
+  static void* allocate(std::size_t bytes) {
+    void* const block = std::malloc(bytes);
+    if (block == nullptr) fail("no memory");
+    return block;
+  }
+  static void release(void* block) { std::free(block); }
+  // statm's figure is only near it.
+  static std::size_t held() {
+    std::FILE* const file = std::fopen("/proc/self/smaps_rollup", "r");
+    if (file == nullptr) fail("no smaps_rollup");
+    char line[256];
+    unsigned long kib = 0;
+    while (kib == 0 && std::fgets(line, sizeof line, file) != nullptr)
+      (void)std::sscanf(line, "Rss: %lu kB", &kib);
+    std::fclose(file);
+    if (kib == 0) fail("no Rss in smaps_rollup");
+    return std::size_t{kib} << 10;
+  }
 };
 
-std::size_t resident() {
-  long pages = 0;
-  long all = 0;
-  std::FILE* const file = std::fopen("/proc/self/statm", "r");
-  if (file == nullptr || std::fscanf(file, "%ld %ld", &all, &pages) != 2) std::abort();
-  std::fclose(file);
-  return static_cast<std::size_t>(pages) * kPageSize;
-}
-
-std::uint32_t draw(Random& random, bool logarithmic) {
-  if (!logarithmic) return static_cast<std::uint32_t>(random.between(16, 2048));
+// 16 B to 2 KiB, as many in each doubling.
+std::uint32_t draw(Random& random) {
   const double part = static_cast<double>(random.below(1 << 20)) / (1 << 20);
   return static_cast<std::uint32_t>(16 * std::exp2(7 * part));
 }
 
-Window window;
-FailPlan plan;
-KernelHeap heap(window, plan, 0x0123'4567'89ab'cdef);
+// Memory that nobody touched is not held yet.
+void touch(const Block& block) { std::memset(block.at, 1, block.bytes); }
 
-}  // namespace
-
-// Not in a namespace: callgrind matches these names.
-[[gnu::noinline]] void churn_heap(std::vector<Block>& blocks, const std::vector<Step>& steps) {
-  for (const Step& step : steps) {
-    Block& block = blocks[step.slot];
-    if (!heap.free(block.at).ok()) std::abort();
-    const auto made = heap.malloc(step.bytes);
-    if (!made.ok()) std::abort();
-    block = {made.take(), step.bytes};
-  }
-}
-[[gnu::noinline]] void churn_malloc(std::vector<Block>& blocks, const std::vector<Step>& steps) {
-  for (const Step& step : steps) {
-    Block& block = blocks[step.slot];
-    std::free(block.at);
-    block = {std::malloc(step.bytes), step.bytes};
-    if (block.at == nullptr) std::abort();
-  }
-}
-
-int main(int argc, char** argv) {
-  if (argc < 4) return std::fputs(kUsage, stderr), 2;
-  const bool ours = std::string_view(argv[1]) == "heap";
-  const bool logarithmic = std::string_view(argv[2]) == "log";
-  const std::size_t count = std::strtoul(argv[3], nullptr, 10);
-  const std::size_t live = argc > 4 ? std::strtoul(argv[4], nullptr, 10) : 10'000;
+// A step releases a random one of the live blocks and allocates another; drawn before.
+template <typename Allocator>
+void churn(const std::string& name) {
   Random random{1};
-  std::vector<Step> steps(count);
-  for (Step& step : steps) step = {static_cast<std::uint32_t>(random.below(live)), draw(random, logarithmic)};
-  std::vector<Block> blocks(live);
-  std::free(std::malloc(1));
-  const std::size_t before = resident();
+  std::vector<Step> steps(counting ? 20'000 : 1'000'000);
+  for (Step& step : steps) step = {static_cast<std::uint32_t>(random.below(kLive)), draw(random)};
+  std::vector<Block> blocks(kLive);
+  const std::size_t before = Allocator::held();
   for (Block& block : blocks) {
-    block.bytes = draw(random, logarithmic);
-    block.at = ours ? heap.malloc(block.bytes).take() : std::malloc(block.bytes);
-    std::memset(block.at, 1, block.bytes);
+    const std::uint32_t bytes = draw(random);
+    block = {Allocator::allocate(bytes), bytes};
+    touch(block);
   }
-  (ours ? churn_heap : churn_malloc)(blocks, steps);
+  measure((name + "-churn").c_str(), steps.size(), [&] {
+    for (const Step& step : steps) {
+      Block& block = blocks[step.slot];
+      Allocator::release(block.at);
+      block = {Allocator::allocate(step.bytes), step.bytes};
+    }
+  });
   std::size_t asked = 0;
   for (const Block& block : blocks) {
     asked += block.bytes;
-    std::memset(block.at, 1, block.bytes);
+    touch(block);
   }
-  std::printf("fill by resident pages %.4f\n",
-              static_cast<double>(resident() - before) / static_cast<double>(asked));
-  if (!ours) return 0;
-  const HeapLevels levels = heap.levels();
-  std::printf("fill by its own numbers %.4f: %zu KiB held, %zu KiB asked for; %s\n",
-              static_cast<double>(levels.total_bytes) / static_cast<double>(asked), levels.total_bytes >> 10,
-              asked >> 10, heap.validate_heap() ? "valid" : "NOT VALID");
+  if constexpr (requires { Allocator::levels(); })
+    tell((name + "-blocks").c_str(), asked, Allocator::levels().used_bytes);
+  tell((name + "-held").c_str(), asked, Allocator::held() - before);
+  for (const Block& block : blocks) Allocator::release(block.at);
+}
+
+void ours() {
+  churn<Coronel>("heap");
+  churn<Growing>("growing");
+}
+
+}  // namespace
+
+int main(int count, char** words) {
+  return bench::run_for(count, words, ours, [] { churn<Malloc>("heap"); });
 }

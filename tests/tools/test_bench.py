@@ -21,6 +21,7 @@ from coronel.bench.rows import (
     GuestCase,
     GuestRate,
     HostCase,
+    HostFigure,
     PythonRate,
     Row,
     Sense,
@@ -68,7 +69,7 @@ def test_no_two_rows_are_the_same() -> None:
 def test_rows_are_chosen_by_a_word_of_their_group_name_or_case() -> None:
     assert chosen([]) == list(ROWS)
     assert {row.source for row in chosen(["pair-9"])} == {GuestCase("pages", "pair-9")}
-    assert {type(row.source) for row in chosen(["host library"])} == {HostCase}
+    assert {type(row.source) for row in chosen(["host library"])} == {HostCase, HostFigure}
     with pytest.raises(UsageError, match="no row has nonsense"):
         chosen(["nonsense"])
 

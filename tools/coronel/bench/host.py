@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coronel.bench.result import Measured
-from coronel.bench.rows import RELEASE, ROWS, HostCase, Row
+from coronel.bench.rows import RELEASE, ROWS, HostCase, HostFigure, Row
 from coronel.checkout import ROOT, system_path
 from coronel.errors import SetupError, UsageError
 
@@ -57,7 +57,7 @@ def allocators() -> list[Allocator]:
 
 
 def times(program: Path, who: Allocator) -> dict[str, float]:
-    """Nanoseconds for one operation of every case, in one run."""
+    """Nanoseconds for one operation of every case, and what else the program tells, in one run."""
     done = _run([str(program), who.word], who)
     rows = (line.split("\t") for line in done.splitlines())
     return {case: float(spent) / int(operations) for case, operations, spent in rows}
@@ -139,6 +139,20 @@ def _measure(program: Path, wanted: Sequence[tuple[Row, HostCase]]) -> dict[Row,
     return measured
 
 
+def measure_figures(rows: Sequence[Row]) -> dict[Row, Measured]:
+    """The rows of `rows` that a program tells besides, once of each allocator."""
+    wanted = [(row, row.source) for row in rows if isinstance(row.source, HostFigure)]
+    told: dict[Path, dict[str, dict[str, float]]] = {}
+    measured = {}
+    for row, source in wanted:
+        program = built(source)
+        ours, *peers = allocators()
+        if program not in told:
+            told[program] = {who.name: times(program, who) for who in (ours, *peers)}
+        measured[row] = _beside(source.case, ours, peers, told[program], digits=3)
+    return measured
+
+
 def best_times(program: Path, who: Sequence[Allocator], rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
     """By allocator and case, nanoseconds in the best of the rounds."""
     best: dict[str, dict[str, float]] = {one.name: {} for one in who}
@@ -150,11 +164,17 @@ def best_times(program: Path, who: Sequence[Allocator], rounds: int = ROUNDS) ->
 
 
 def _beside(
-    case: str, ours: Allocator, peers: Sequence[Allocator], figures: dict[str, dict[str, float]]
+    case: str,
+    ours: Allocator,
+    peers: Sequence[Allocator],
+    figures: dict[str, dict[str, float]],
+    digits: int = 2,
 ) -> Measured:
     return Measured(
-        round(figures[ours.name][case], 2),
-        tuple((who.name, round(figures[who.name][case], 2)) for who in peers if case in figures[who.name]),
+        round(figures[ours.name][case], digits),
+        tuple(
+            (who.name, round(figures[who.name][case], digits)) for who in peers if case in figures[who.name]
+        ),
     )
 
 
@@ -173,7 +193,7 @@ def profile(case: HostCase, by_line: bool) -> tuple[dict[str, int], int]:
     return (dump.lines() if by_line else dump.functions()), dump.operations
 
 
-def built(case: HostCase) -> Path:
+def built(case: HostCase | HostFigure) -> Path:
     """The case's program, on the library of its profile. SetupError: it is not built."""
     path = PROGRAMS / case.profile / case.program
     if not path.exists():

@@ -100,7 +100,26 @@ class PythonRate:
     case: str
 
 
-Source = GuestCase | GuestRate | Fragmentation | CpuTime | BootCount | BootTime | HostCase | PythonRate
+@dataclass(frozen=True)
+class HostFigure:
+    """A ratio that a program of bench/host/ tells besides its cases."""
+
+    program: str
+    case: str
+    profile: str = RELEASE
+
+
+Source = (
+    GuestCase
+    | GuestRate
+    | Fragmentation
+    | CpuTime
+    | BootCount
+    | BootTime
+    | HostCase
+    | PythonRate
+    | HostFigure
+)
 
 
 @dataclass(frozen=True)
@@ -119,7 +138,7 @@ class Row:
     @property
     def profile(self) -> str:
         """Whose build it measures."""
-        return self.source.profile if isinstance(self.source, GuestCase | HostCase) else RELEASE
+        return self.source.profile if isinstance(self.source, GuestCase | HostCase | HostFigure) else RELEASE
 
 
 FRAMES = "Frames, in the kernel"
@@ -129,6 +148,7 @@ BOOT = "Boot and memory"
 HOST = "Pages, host library"
 OBJECTS = "Objects, in the kernel"
 HOST_OBJECTS = "Objects, host library"
+HEAP = "Kernel heap, host library"
 RATES = "Rates"
 
 
@@ -218,6 +238,25 @@ def _host_threads(case: str, name: str) -> Row:
     return Row(HOST_OBJECTS, name, "x the fastest peer", HostCase("threads_bench", case, "time"), Target(1.0))
 
 
+def _heap_churn() -> list[Row]:
+    """On ranges out of frames, as the library has them; and on one range that grows."""
+    name, growing = "churn, 10 000 live, 16 B to 2 KiB", "on one range that grows"
+    count, on_growing = (
+        HostCase("heap_bench", case, "instructions") for case in ("heap-churn", "growing-churn")
+    )
+    blocks, held, growing_held = (
+        HostFigure("heap_bench", case) for case in ("heap-blocks", "heap-held", "growing-held")
+    )
+    spent, full = (("o1heap", 137), ("TLSF", 231)), (("o1heap", 1.47), ("TLSF", 1.03))
+    return [
+        Row(HEAP, name, "instructions", count, Target(200), spent),
+        Row(HEAP, f"{name}: blocks with headers", "x asked for", blocks, Target(1.05), full),
+        Row(HEAP, f"{name}: all that is held", "x asked for", held),
+        Row(HEAP, f"{growing}: churn", "instructions", on_growing),
+        Row(HEAP, f"{growing}: all that is held", "x asked for", growing_held),
+    ]
+
+
 # The peers' figures, how they were taken, and where the targets come from: bench/README.md.
 ROWS: tuple[Row, ...] = (
     _pages("pair-0", "alloc + free, order 0", "pair", 60, 693),
@@ -284,6 +323,7 @@ ROWS: tuple[Row, ...] = (
     *_host_objects("object-churn", "churn, 10 000 live, 16 B to 2 KiB", 65, 120, 119),
     _host_threads("hand-over", "64 B made by one thread, freed by another, time"),
     _host_threads("larson", "two threads of a server (larson), 16 B to 512 B, time"),
+    *_heap_churn(),
     *_rates("pages", "pair-0", "page-pair", "alloc_pages + free_pages, 4 KiB", 1_000_000),
     *_rates("heap", "cache-pair-64", "cache-pair", "kmem_cache_alloc + kmem_cache_free, 64 B", 5_000_000),
     *_rates("heap", "kmalloc-64", "kmalloc-pair", "kmalloc + kfree, 64 B", 2_000_000),

@@ -43,6 +43,7 @@ def run(rows: Sequence[Row], build: Path, say: Say, *, profiles: bool = True) ->
         ("rates", lambda: guest.measure_rates(rows, build / "coronel.elf")),
         ("boots", lambda: boot.measure(rows, build)),
         ("on the host", lambda: host.measure(rows)),
+        ("what the host's programs tell", lambda: host.measure_figures(rows)),
         ("from Python", lambda: python.measure(rows, build)),
     ]
     for name, body in bodies:
