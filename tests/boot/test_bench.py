@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 
 from coronel.artifact import Artifact
-from coronel.bench import profile
+from coronel.bench import held, profile
 from coronel.bench.guest import machine, measure_rates
-from coronel.bench.rows import GUARDED, RELEASE, ROWS, GuestCase, GuestRate
+from coronel.bench.rows import GUARDED, RELEASE, ROWS, GuestCase, GuestRate, Held
 from coronel.bench.run import run
 from coronel.cli import main
 from coronel.errors import MMError
 from coronel.guest import Channel, Guest, Shell
+from coronel.mm import idle
 from coronel.pytest_plugin import Build
 
 MEMORY = "256M"
@@ -185,6 +186,16 @@ def test_cpus_at_once(release: Path) -> None:
         for words in (("round=1",), ("rounds=0",), ("rounds=1", "rounds=1")):
             with pytest.raises(MMError, match="rounds"):
                 guest.channel.call("bench", "cpus", *words)
+
+
+def test_what_is_held_is_counted_in_a_guest_too(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """tests/mm/test_idle.py does it in full."""
+    monkeypatch.setattr(idle, "LIVE", 4 << 20)
+    rows = [row for row in ROWS if isinstance(row.source, Held) and row.source.body == "guest"]
+    released, shrunk = (found.value for found in held.measure(rows, release.parent).values())
+    assert shrunk / 1024 < released <= 2, (
+        "MiB, of more than four that were live; KiB, of what was left of them"
+    )
 
 
 # ---- latency

@@ -20,6 +20,7 @@ from coronel.bench.rows import (
     ROWS,
     GuestCase,
     GuestRate,
+    Held,
     HostCase,
     HostFigure,
     PythonRate,
@@ -69,7 +70,7 @@ def test_no_two_rows_are_the_same() -> None:
 def test_rows_are_chosen_by_a_word_of_their_group_name_or_case() -> None:
     assert chosen([]) == list(ROWS)
     assert {row.source for row in chosen(["pair-9"])} == {GuestCase("pages", "pair-9")}
-    assert {type(row.source) for row in chosen(["host library"])} == {HostCase, HostFigure}
+    assert {type(row.source) for row in chosen(["host library"])} == {HostCase, HostFigure, Held}
     with pytest.raises(UsageError, match="no row has nonsense"):
         chosen(["nonsense"])
 

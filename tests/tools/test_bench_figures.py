@@ -1,14 +1,19 @@
-"""Rows that are neither time nor a count of instructions: what programs tell besides."""
+"""Rows that are neither time nor a count of instructions: what programs tell besides, and what is held."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 
 import pytest
 
-from coronel.bench import host
+from coronel.bench import held, host
 from coronel.bench.result import Figure, Measured
-from coronel.bench.rows import ROWS, HostCase, HostFigure, Target
+from coronel.bench.rows import ROWS, Held, HostCase, HostFigure, Target
+from coronel.mm import idle
+from coronel.mm.kernel_mm import KernelMM
+from coronel.mm.slab_view import slabinfo
+from coronel.pytest_plugin import Build
 
 
 @pytest.fixture
@@ -54,3 +59,33 @@ def test_the_heap_is_beside_those_whose_figures_are_known() -> None:
         "heap-churn": (Target(200), (("o1heap", 137), ("TLSF", 231))),
         "heap-blocks": (Target(1.05), (("o1heap", 1.47), ("TLSF", 1.03))),
     }
+
+
+def test_what_is_held_is_counted_once_for_each_body(artifact: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = {row.source: row for row in ROWS if isinstance(row.source, Held)}
+    assert {(row.unit, row.target) for row in rows.values()} == {("MiB", Target(2)), ("KiB", Target(64))}
+    peaks: list[KernelMM] = []
+
+    def after_a_peak(mm: KernelMM, chance: random.Random) -> idle.Held:
+        peaks.append(mm)
+        return idle.Held(47 << 20, 48 << 20, 3 << 19, 40 << 10)
+
+    monkeypatch.setattr(idle, "after_a_peak", after_a_peak)
+    of_host = [rows[Held("host", moment)] for moment in ("released", "shrunk")]
+    assert held.measure(of_host, artifact.elf.parent) == dict(
+        zip(of_host, (Measured(1.5), Measured(40)), strict=True)
+    )
+    assert len(peaks) == 1
+
+
+def test_bytes_of_slabs_are_those_of_slabinfo(artifact: Build) -> None:
+    with held.machine("host", artifact.elf.parent) as mm:
+        before = idle.slab_bytes(mm)
+        objects = [mm.kmalloc(8192) for _ in range(100)]
+        assert None not in objects
+        with mm.still() as tables:
+            rows = slabinfo(tables)
+        assert (
+            idle.slab_bytes(mm) == sum(int(row["num_slabs"]) * int(row["pagesperslab"]) for row in rows) << 12
+        )
+        assert idle.slab_bytes(mm) >= before + 100 * 8192

@@ -109,6 +109,16 @@ class HostFigure:
     profile: str = RELEASE
 
 
+@dataclass(frozen=True)
+class Held:
+    """What the object caches hold after a peak when nothing is live: of the body "host" or "guest", at the
+    moment "released" or "shrunk" (`coronel.mm.idle`).
+    """
+
+    body: str
+    moment: str
+
+
 Source = (
     GuestCase
     | GuestRate
@@ -119,6 +129,7 @@ Source = (
     | HostCase
     | PythonRate
     | HostFigure
+    | Held
 )
 
 
@@ -149,6 +160,7 @@ HOST = "Pages, host library"
 OBJECTS = "Objects, in the kernel"
 HOST_OBJECTS = "Objects, host library"
 HEAP = "Kernel heap, host library"
+HELD = "Held when nothing is live, after 47 MiB"
 RATES = "Rates"
 
 
@@ -257,6 +269,15 @@ def _heap_churn() -> list[Row]:
     ]
 
 
+def _held(body: str, name: str) -> list[Row]:
+    """After the releases alone beside others, who have no such call as shrink()."""
+    others = (("glibc", 45), ("musl", 0.2), ("rpmalloc", 6.5))
+    return [
+        Row(HELD, f"{name}: after the releases alone", "MiB", Held(body, "released"), Target(2), others),
+        Row(HELD, f"{name}: after shrink", "KiB", Held(body, "shrunk"), Target(64)),
+    ]
+
+
 # The peers' figures, how they were taken, and where the targets come from: bench/README.md.
 ROWS: tuple[Row, ...] = (
     _pages("pair-0", "alloc + free, order 0", "pair", 60, 693),
@@ -324,6 +345,8 @@ ROWS: tuple[Row, ...] = (
     _host_threads("hand-over", "64 B made by one thread, freed by another, time"),
     _host_threads("larson", "two threads of a server (larson), 16 B to 512 B, time"),
     *_heap_churn(),
+    *_held("guest", "in the kernel"),
+    *_held("host", "host library"),
     *_rates("pages", "pair-0", "page-pair", "alloc_pages + free_pages, 4 KiB", 1_000_000),
     *_rates("heap", "cache-pair-64", "cache-pair", "kmem_cache_alloc + kmem_cache_free, 64 B", 5_000_000),
     *_rates("heap", "kmalloc-64", "kmalloc-pair", "kmalloc + kfree, 64 B", 2_000_000),

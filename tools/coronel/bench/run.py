@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from coronel.bench import boot, guest, host, profile, python
+from coronel.bench import boot, guest, held, host, profile, python
 from coronel.bench.result import Figure, Measured, Result, Share, shares
 from coronel.bench.rows import GUARDED, RELEASE, ROWS, BootTime, GuestCase, HostCase, Row
 from coronel.checkout import ROOT
@@ -44,6 +44,7 @@ def run(rows: Sequence[Row], build: Path, say: Say, *, profiles: bool = True) ->
         ("boots", lambda: boot.measure(rows, build)),
         ("on the host", lambda: host.measure(rows)),
         ("what the host's programs tell", lambda: host.measure_figures(rows)),
+        ("what is held", lambda: held.measure(rows, build)),
         ("from Python", lambda: python.measure(rows, build)),
     ]
     for name, body in bodies:
