@@ -9,7 +9,7 @@ namespace memory {
 
 namespace {
 
-// The directly mapped record at `address`, or null where no Record can lie. Free frames hold none, and may be hidden.
+// The directly mapped record at `address`, or null where no Record can lie. Free frames and pages of the guard pool hold none, and may be hidden.
 template <typename Record>
 const Record* record_at(const FrameTable& frames, std::uint64_t address, std::size_t bytes) {
   if (address % alignof(Record) != 0) return nullptr;
@@ -17,6 +17,7 @@ const Record* record_at(const FrameTable& frames, std::uint64_t address, std::si
     const FrameNumber frame = frames.frame_behind(at);
     if (frame == kNoFrame || frames[frame].state() == FrameState::absent || frames.is_free(frame))
       return nullptr;
+    if (heap_walk::is_guard_pool(heap_walk::tag_of(frames[frame]))) return nullptr;
   }
   return reinterpret_cast<const Record*>(address);
 }

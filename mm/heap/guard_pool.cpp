@@ -54,7 +54,7 @@ std::byte* place_in(std::byte* page, const CacheRecord& cache, std::uint32_t req
 }  // namespace
 
 std::uint32_t GuardPool::slots_for(std::uint64_t memory_bytes) {
-  return static_cast<std::uint32_t>(std::clamp<std::uint64_t>(memory_bytes / kBytesForSlot, 1, kMostSlots));
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(memory_bytes / kBytesForSlot, kMostSlots));
 }
 
 std::uint32_t GuardPool::record_frames(std::uint32_t slots) {

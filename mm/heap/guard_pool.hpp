@@ -52,7 +52,7 @@ class GuardPool {
   // One slot for so much memory: the pool takes a thousandth and a half of a machine, or less.
   static constexpr std::uint64_t kBytesForSlot = 8_MiB;
 
-  static std::uint32_t slots_for(std::uint64_t memory_bytes);
+  static std::uint32_t slots_for(std::uint64_t memory_bytes);  // 0: too little memory for a pool
   // Frames in a row for so many.
   static std::uint32_t frames_for(std::uint32_t slots) { return record_frames(slots) + pages(slots); }
 

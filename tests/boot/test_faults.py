@@ -297,7 +297,7 @@ def test_a_panic_inside_a_panic_ends_at_once(guest: Guest) -> None:
 def test_panic_says_what_it_was_told(guest: Guest, line: str, reason: str) -> None:
     error, text = provoke(guest, line)
     assert text.startswith(f"\npanic: {reason}\n")
-    assert error.reason == reason[:240], "an event has room for that much"
+    assert error.reason == reason[:320], "an event has room for that much"
     in_order(backtrace(text), ("run_panic", "kmain"))
 
 

@@ -73,6 +73,7 @@ TEST(guard_pool, takes_a_small_share_of_memory) {
     EXPECT(slots >= 1 && slots <= GuardPool::kMostSlots);
     EXPECT(GuardPool::frames_for(slots) * kPageSize <= memory / 650);
   }
+  EXPECT_EQ(GuardPool::slots_for(7_MiB), 0u);  // every frame counts there
 }
 
 TEST(guard_pool, serves_every_nth_that_leaves_the_fast_path) {

@@ -73,6 +73,13 @@ class GuardPool:
         return self.first + 2 * slot.number + 1
 
 
+def hidden_frames(tables: Tables) -> set[int]:
+    """Of the pool's pages those that the direct map does not show: guards, and pages of free slots."""
+    pool, allocated = read_guards(tables), tables.enum("ObjectState")["allocated"]
+    shown = {pool.frame(slot) for slot in pool.slots if slot.state == allocated}
+    return set(range(pool.first, pool.first + pool.pages)) - shown
+
+
 def read_guards(tables: Tables) -> GuardPool:
     """The pool of a machine; one without slots where there is none."""
     record = tables.read("GuardPoolRecord", tables.read("HeapRecord", tables.manager()["heap"])["guards"])

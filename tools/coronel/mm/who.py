@@ -245,12 +245,13 @@ class _Question:
         return None
 
     def _check_place(self, address: int, size: int) -> None:
-        """DecodeError where no record of that size can lie: free frames hold none."""
+        """DecodeError where no record of that size can lie: free frames and the guard pool hold none."""
         for at in (address, address + size - 1):
             number = (at - self.direct) >> PAGE_SHIFT
             one, head = self._at(number), self._head(number)
             is_nobodys = one is None or one.state in (State.absent, State.free)
             is_nobodys |= head is not None and head.state is State.cached
+            is_nobodys |= one is not None and int(one.frame["tag"]) == self._tag("guard_pool")
             if address % 8 or number >= self.physical.map["direct_frames"] or is_nobodys:
                 raise DecodeError(f"no record can lie at {address:#x}")
 
