@@ -21,7 +21,8 @@ from coronel.errors import SetupError
 from coronel.mm.host import HostLibrary, HostMachine
 from coronel.mm.walker import Walk
 from coronel.picture import png, svg
-from coronel.picture.activity import STEPS, Activity, Sample, sparkline
+from coronel.picture.activity import Activity, Sample, sparkline
+from coronel.picture.bars import STEPS
 from coronel.picture.cells import Survey, survey
 from coronel.picture.grid import NOWHERE, Grid
 from coronel.picture.legend import left_out, sections

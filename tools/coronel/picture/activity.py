@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,11 @@ from rich.style import Style
 
 from coronel.mm import stats
 from coronel.mm.record import Tables
+from coronel.picture.bars import STEPS, Bars, Part
 from coronel.picture.cells import HUGE_ORDER, Survey, largest_block, survey, unusable_index
 from coronel.picture.legend import exactly, facts, in_bytes, percent
 from coronel.picture.palette import BANDS, FREE, USED
-from coronel.picture.terminal import FAINT, can_say, colour_system
+from coronel.picture.terminal import FAINT
 
 # Counters and what a column calls them; one that the kernel does not have is left out.
 EVENTS = {
@@ -30,10 +31,8 @@ EVENTS = {
 }
 HISTORY = 64  # rates that are remembered
 COLUMN = 12
-BARS = "\N{LOWER SEVEN EIGHTHS BLOCK}"  # a line stays between one bar and the next
-STEPS = "".join(
-    chr(0x2581 + step) for step in range(8)
-)  # one eighth to eight eighths of a character's height
+IN_USE = Part("used", USED[2].colour, "#")
+NOT_IN_USE = Part("free", FREE[2].colour, ".")
 
 Line = list[Segment]
 
@@ -69,6 +68,10 @@ class Activity:
         self.history: deque[float] = deque(maxlen=HISTORY)  # allocations per second
         self.note = ""
 
+    def take(self, tables: Tables) -> None:
+        """Reads the next sample and adds it."""
+        self.add(Sample.take(tables))
+
     def add(self, sample: Sample) -> None:
         """The next one."""
         self.samples.append(sample)
@@ -97,7 +100,7 @@ class Activity:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """The lines of it; empty ones are left out where there is no room for them."""
         width = max(60, options.max_width)
-        bars = _Bars(colour_system(console) is not None, can_say(console, BARS + STEPS))
+        bars = Bars.of(console)
         parts = [
             list(self._head()),
             list(self._zones(bars, width)),
@@ -121,16 +124,17 @@ class Activity:
             row += [Segment(f"{label} "), Segment(fact.value, bold), Segment("   ")]
         yield row
 
-    def _zones(self, bars: _Bars, width: int) -> Iterator[Line]:
-        yield [Segment(f"{'zone':<8}{'free':>11}{'of':>12}{'':>9}", FAINT), *bars.key()]
+    def _zones(self, bars: Bars, width: int) -> Iterator[Line]:
+        yield [Segment(f"{'zone':<8}{'free':>11}{'of':>12}{'':>9}", FAINT), *bars.key((IN_USE, NOT_IN_USE))]
         for zone in self.samples[-1].memory.zones:
             if not zone.managed:
                 continue  # a machine has room for more zones than it has
             share = zone.free / zone.managed
             text = f"{zone.name:<8}{in_bytes(zone.free):>11}{in_bytes(zone.managed):>12}{percent(share):>8} "
-            yield [Segment(text), *bars.both(1 - share, width - len(text))]
+            parts = ((IN_USE, 1 - share), (NOT_IN_USE, share))
+            yield [Segment(text), *bars.side_by_side(parts, width - len(text))]
 
-    def _orders(self, bars: _Bars, width: int) -> Iterator[Line]:
+    def _orders(self, bars: Bars, width: int) -> Iterator[Line]:
         blocks = self.samples[-1].memory.free_blocks
         free = sum(count << order for order, count in enumerate(blocks))
         yield [Segment(f"{'order':>5}{'block':>10}{'free':>8}{'in them':>11}{'of free':>9}", FAINT)]
@@ -143,7 +147,7 @@ class Activity:
             colour = FREE[max(_band(order), 1)].colour
             yield [Segment(text), *bars.one(share, width - len(text), colour)]
 
-    def _events(self, bars: _Bars, width: int) -> Iterator[Line]:
+    def _events(self, bars: Bars, width: int) -> Iterator[Line]:
         rates = self.rates()
         names = "".join(f"{EVENTS[name]:>{COLUMN}}" for name in rates)
         yield [Segment(f"{'':8}{names}", FAINT)]
@@ -163,32 +167,3 @@ def sparkline(values: Sequence[float]) -> str:
 
 def _band(order: int) -> int:
     return next(number for number, (first, last) in enumerate(BANDS) if first <= order <= last)
-
-
-@dataclass(frozen=True)
-class _Bars:
-    """Bars as the terminal can show them."""
-
-    colours: bool
-    eighths: bool  # whether there are block characters
-
-    def one(self, share: float, width: int, colour: str) -> Iterable[Segment]:
-        """A bar of that share of `width`; what is there is at least one character."""
-        length = min(width, max(round(share * width), 1 if share else 0))
-        style = Style(color=colour) if self.colours else None
-        yield Segment((BARS if self.eighths else "=") * length, style)
-
-    def both(self, used: float, width: int) -> Iterable[Segment]:
-        """Used and free, side by side over the whole width."""
-        length = round(used * width)
-        if self.colours:
-            yield Segment(BARS * length, Style(color=USED[2].colour))
-            yield Segment(BARS * (width - length), Style(color=FREE[2].colour))
-        else:
-            yield Segment("#" * length + "." * (width - length))
-
-    def key(self) -> Iterable[Segment]:
-        """What the two parts of `both` are."""
-        for name, shade, letter in (("used", USED[2], "#"), ("free", FREE[2], ".")):
-            yield Segment(BARS * 2, Style(color=shade.colour)) if self.colours else Segment(letter * 2)
-            yield Segment(f" {name}  ", FAINT)
