@@ -215,7 +215,7 @@ def test_a_place_that_cannot_be_written_is_one_line_and_3(artifact: Build, tmp_p
 
 
 def test_a_line_that_the_guest_refuses_is_1(artifact: Build) -> None:
-    for words in (["map"], ["top", "--once"], ["top"]):
+    for words in (["map"], ["top", "--once"], ["top"], ["top", "--slabs"]):
         done = coronel(*words, "--kernel", artifact.elf, "--memory", "64M", "--command", "alloc twelve")
         assert done.returncode == 1, words
         assert done.stderr.startswith("coronel: alloc twelve: "), words
@@ -265,7 +265,9 @@ def processes_of(kernel: Path, session: int) -> list[str]:
 
 
 @pytest.mark.usefixtures("pseudo_terminals", "heeded_signals")
-@pytest.mark.parametrize("words", [["map", "--live"], ["top", "--interval", "0.1"]])
+@pytest.mark.parametrize(
+    "words", [["map", "--live"], ["top", "--interval", "0.1"], ["top", "--slabs", "--interval", "0.1"]]
+)
 @pytest.mark.parametrize("end", ["interrupt", "terminate", "poweroff"])
 def test_a_live_view_moves_and_leaves_nothing_behind(
     artifact: Build, words: list[str], end: str, monkeypatch: pytest.MonkeyPatch
@@ -294,10 +296,10 @@ def test_a_live_view_moves_and_leaves_nothing_behind(
 
 
 @pytest.mark.usefixtures("pseudo_terminals")
-def test_a_panic_ends_a_live_view_with_its_words(artifact: Build) -> None:
-    terminal = Terminal(
-        "top", "--interval", "0.1", "--kernel", artifact.elf, "--memory", "64M", "--command", "panic"
-    )
+@pytest.mark.parametrize("which", [[], ["--slabs"]])
+def test_a_panic_ends_a_live_view_with_its_words(artifact: Build, which: list[str]) -> None:
+    machine = ["--kernel", artifact.elf, "--memory", "64M", "--command", "panic"]
+    terminal = Terminal("top", *which, "--interval", "0.1", *machine)
     terminal.expect(ALTERNATE)
     status, rest = terminal.ended()
     assert status == 1

@@ -7,9 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from coronel.errors import DecodeError
-from coronel.memory import PAGE_SIZE
 from coronel.mm.record import Tables
-from coronel.mm.slabs import Cache, Slab, levels, read_heap
+from coronel.mm.slabs import Cache, Levels, Slab, held_free, levels, read_heap
 
 Row = dict[str, int | str]
 
@@ -20,14 +19,13 @@ CELLS_IN_A_LINE = 64
 
 def slabinfo(tables: Tables) -> list[Row]:
     """What the console's `slabinfo` says; DecodeError when there is no way to the caches."""
-    return [_row(tables, cache) for cache in read_heap(tables).caches]
+    return [row(tables, cache, levels(tables, cache)) for cache in read_heap(tables).caches]
 
 
-def _row(tables: Tables, cache: Cache) -> Row:
-    now, cut = levels(tables, cache), cache.cut
-    free = tables.enum("ObjectState")["free"]
+def row(tables: Tables, cache: Cache, now: Levels) -> Row:
+    """Its line of `slabinfo`."""
+    cut, free = cache.cut, tables.enum("ObjectState")["free"]
     active = sum(slab.states.count(free) < len(slab.states) for slab in cache.slabs.values())
-    held = now.slabs * cache.frames * PAGE_SIZE - now.allocated * int(cut["stride"])
     return {
         "name": cache.name,
         "active_objs": now.active,
@@ -38,7 +36,7 @@ def _row(tables: Tables, cache: Cache) -> Row:
         "active_slabs": active,
         "num_slabs": now.slabs,
         "cached": now.cached,
-        "held_free": held // 1024,
+        "held_free": held_free(cache, now) // 1024,
     }
 
 
@@ -60,9 +58,9 @@ def cells(tables: Tables, cache: Cache) -> Iterator[str]:
     free = kinds["free"]
     for slab in sorted(cache.slabs.values(), key=lambda slab: slab.states.count(free)):
         yield _heading(cache, slab)
-        row = "".join(letters.get(state, BROKEN) for state in slab.states)
-        for at in range(0, len(row), CELLS_IN_A_LINE):
-            yield f"  {row[at : at + CELLS_IN_A_LINE]}"
+        drawn = "".join(letters.get(state, BROKEN) for state in slab.states)
+        for at in range(0, len(drawn), CELLS_IN_A_LINE):
+            yield f"  {drawn[at : at + CELLS_IN_A_LINE]}"
 
 
 def _heading(cache: Cache, slab: Slab) -> str:

@@ -112,6 +112,11 @@ class Cache:
         return 1 << int(self.cut["order"])
 
     @property
+    def bytes(self) -> int:
+        """Of the frames of all slabs."""
+        return len(self.slabs) * self.frames * PAGE_SIZE
+
+    @property
     def magazines(self) -> list[ObjectMagazine]:
         """All of them."""
         return self.loaded + self.in_depot
@@ -155,6 +160,11 @@ def levels(tables: Tables, cache: Cache) -> Levels:
     allocated = kinds["allocated"]
     guarded = sum(slot.state == allocated for slot in cache.guarded)
     return Levels(every.count(allocated), guarded, cached, len(every), len(cache.slabs))
+
+
+def held_free(cache: Cache, now: Levels) -> int:
+    """Bytes of its frames that hold no caller's object."""
+    return cache.bytes - now.allocated * int(cache.cut["stride"])
 
 
 def record_size(tables: Tables, objects: int) -> int:
