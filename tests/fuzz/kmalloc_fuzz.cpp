@@ -112,6 +112,7 @@ class Run : ObjectWorld {
       MUST((one.bytes % 2 == 0 ? manager().kfree(one.at) : manager().kfree_sized(one.at, one.bytes)).ok());
     }
     died(one);
+    if (one.guarded) MUST(is_hidden(one.at));
     MUST(model.verdict(manager(), one.cache, one.at) == Error::double_free);
     refused(one.cache, one.at, Look::errors);
   }
@@ -321,7 +322,7 @@ class Run : ObjectWorld {
     manager().fail_nth(n <= 6 ? n : 0);
   }
 
-  // Numbers above the last action's are that one.
+  // Numbers above the last action's mean that one.
   Action any_action(Action last, std::uint64_t draws) {
     return static_cast<Action>(std::min(draw.below(draws), static_cast<std::uint64_t>(last)));
   }

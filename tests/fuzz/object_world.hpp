@@ -6,6 +6,7 @@
 #include <array>
 #include <memory>
 #include <optional>
+#include <set>
 
 #include "mm/base/random.hpp"
 #include "mm/host/machine.hpp"
@@ -33,14 +34,21 @@ class Hider final : public FrameHider {
  public:
   explicit Hider(const FrameTable& frames) : frames_(frames) {}
   void hide(FrameNumber first, Order order) override {
+    hidden_.insert(raw(first));
     platform::poison(frames_.open(first).bytes(), bytes_in(order), platform::Poison::free_frame);
   }
   void show(FrameNumber first, Order order) override {
+    hidden_.erase(raw(first));
     platform::unpoison(frames_.open(first).bytes(), bytes_in(order), platform::Poison::free_frame);
   }
+  bool hides(const void* at) const {
+    return hidden_.contains(raw(frames_.frame_behind(reinterpret_cast<std::uint64_t>(at))));
+  }
+  std::size_t count() const { return hidden_.size(); }
 
  private:
   const FrameTable& frames_;
+  std::set<std::uint32_t> hidden_;
 };
 
 // Frames that somebody else has.
@@ -189,6 +197,11 @@ class ObjectWorld {
     return made;
   }
 
+  // Whether that object of the guard pool is in sight, and nothing beside its page.
+  bool is_alone(const unsigned char* at) const {
+    return !hider_->hides(at) && hider_->hides(at - kPageSize) && hider_->hides(at + kPageSize);
+  }
+  bool is_hidden(const void* at) const { return hider_->hides(at); }
   // Something was handed out: it is what was asked for, and somebody's from now on.
   void keep(void* at, std::size_t bytes, KmemCache* cache, bool low) {
     const Slab* const slab = heap().slab_at(at);
@@ -208,6 +221,7 @@ class ObjectWorld {
     }
     if (low) MUST(physical_of(at) + one.room <= kLowEnd);
     if (one.guarded) MUST(!low && !one.constructed && !physical().fail_plan().armed());
+    if (one.guarded) MUST(is_alone(one.at));
     if (one.constructed) MUST(std::memcmp(at, &kMade, sizeof kMade) == 0);
     one.fill();
     model.live.push_back(one);
@@ -262,6 +276,9 @@ class ObjectWorld {
       if (one.cache == nullptr && one.room > kMaxClassBytes) frames += one.room / kPageSize;
     for (const Block& block : hogs) frames += frames_in(block.order);
     MUST(physical().levels().free + frames == free_before_);
+    const std::uint32_t slots = heap().guards().record().count;
+    const auto guarded = static_cast<std::size_t>(std::ranges::count_if(model.live, &Live::guarded));
+    MUST(hider_->count() == (slots == 0 ? 0 : 2 * slots + 1 - guarded));
     MUST(count_made == constructed && slab_bytes == heap().idle().slab_bytes());
   }
   void prove(const KmemCache& cache, const CacheLevels& levels) {
