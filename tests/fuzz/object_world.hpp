@@ -252,10 +252,13 @@ class ObjectWorld {
   void quiesce() {
     heap().quiesce();
     physical().quiesce();
-    heap().for_each([](const KmemCache& cache) {
+    std::uint64_t out_bytes = 0;
+    heap().for_each([&out_bytes](const KmemCache& cache) {
       const CacheLevels levels = cache.levels();
       MUST(levels.cached == 0 && levels.empty_slabs == 0 && levels.magazines == 0);
+      out_bytes += levels.allocated * cache.cut().stride;
     });
+    MUST(out_bytes == heap().idle().out_bytes());
     prove();
   }
   // Each cache has what the model has, and all frames that are not free are somebody's.
