@@ -3,13 +3,15 @@
 #pragma once
 #include <cstddef>
 #include <memory>
+#include <span>
 
 #include "mm/host/cpu.hpp"
 #include "mm/machine.hpp"
 
 namespace memory::host {
 
-// Owns its storage and frees it. Started, on CPU 0.
+// Owns its storage and frees it. Started, on CPU 0. Its RAM begins at a multiple of the largest block, as the kernel's direct
+// map does.
 class Machine {
  public:
   // Throws std::bad_alloc when the process cannot have the address space; fails as memory::Machine::create.
@@ -22,10 +24,9 @@ class Machine {
   memory::Machine* operator->() { return machine_; }
 
  private:
-  Machine(std::byte* storage, std::size_t bytes) : storage_(storage), bytes_(bytes) {}
+  explicit Machine(std::span<std::byte> mapping) : mapping_(mapping) {}
 
-  std::byte* storage_;
-  std::size_t bytes_;
+  std::span<std::byte> mapping_;
   memory::Machine* machine_ = nullptr;
 };
 
