@@ -88,7 +88,7 @@ class Run : ObjectWorld {
       MUST(call().take() == old.at);
       old.intact();
       model.live[*slot].bytes = bytes;
-      MUST(physical_of(old.at) % align_for(bytes) == 0);
+      MUST(reinterpret_cast<std::uint64_t>(old.at) % align_for(bytes) == 0);
       return;
     }
     const Error error = refusal_of(bytes, flags);
