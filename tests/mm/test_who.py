@@ -68,7 +68,8 @@ def test_all_of_memory_has_an_answer(mm: KernelMM, coronel_seed: int) -> None:
     chance = random.Random(coronel_seed)
     mm.stress_test(300, coronel_seed)
     walk, direct = mm.walk(), direct_map(mm)
-    uses = {"reserved": {"reserved", "page table"}, "free": {"free"}, "cached": {"free, in a magazine"}}
+    reserved = {"reserved", "page table", "guard pool"}
+    uses = {"reserved": reserved, "free": {"free"}, "cached": {"free, in a magazine"}}
     numbers = chance.sample(range(walk.direct_frames), 400)
     for number in numbers:
         try:
