@@ -60,12 +60,11 @@ void look_into_slab(const MemoryManager& manager, const Frame& frame, VirtAddr d
 void look_into_large(const FrameTable& frames, VirtAddr direct, AddressOwner& found) {
   using large_guard::Trail;
   const std::uint64_t first = heap_walk::address_of(frames, found.block);
-  const std::uint64_t bytes = bytes_in(found.order);
   found.use = FrameUse::large_object;
   found.offset = direct.value - first;
-  if (!config::debug_slab ||
-      record_at<Trail>(frames, first + bytes - sizeof(Trail), sizeof(Trail)) == nullptr)
-    return;
+  if constexpr (!config::debug_slab) return;
+  const std::uint64_t bytes = bytes_in(found.order);
+  if (record_at<Trail>(frames, first + bytes - sizeof(Trail), sizeof(Trail)) == nullptr) return;
   const large_guard::Block block{.bytes = reinterpret_cast<std::uint8_t*>(first), .size = bytes};
   const Trail* const trail = block.whole_trail();
   if (trail != nullptr && block.knows_call() && makes_sense(trail->track, bytes)) found.track = &trail->track;
