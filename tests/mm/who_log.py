@@ -258,8 +258,10 @@ class Log:
         """An object that is released again, by calls of Python's choice: `break` allocates it at that site,
         releases it at the next one, and releases it once more at the one after.
         """
-        size, cache = self.chance.choice((17, 100, 1000)), KMALLOC
+        # Of a size that kmalloc's quarantine holds all of: else the next ones get a released object again.
+        size, cache = self.chance.choice((17, 100)), KMALLOC
         if self.chance.random() < 0.5:
+            size = self.chance.choice((17, 100, 1000))
             cache = self.mm.create_cache(f"planted-{len(self.owned)}-{site}", size)
         cpu = self._cpu()
         kind = self.chance.choice(("double_free", "interior_free"))
