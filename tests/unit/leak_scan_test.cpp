@@ -73,12 +73,15 @@ TEST(leak_scan, a_pointer_to_any_byte_holds_an_object) {
   World world(kShape);
   ASSERT(world.ok());
   Words roots;
-  auto* const object = static_cast<std::byte*>(world->manager().kmalloc().allocate(96).take());
-  for (unsigned byte = 0; byte < 96; ++byte) {
+  // Behind its last byte lies one that is nobody's, not the next object.
+  KmemCache* const cache = world->manager().heap().create({.name = "odd", .object_bytes = 100}).take();
+  ASSERT(cache->cut().stride > 100);
+  auto* const object = static_cast<std::byte*>(cache->allocate().take());
+  for (unsigned byte = 0; byte < 100; ++byte) {
     roots.hold(0, object + byte);
     EXPECT_EQ(roots.scan(world), 0u);
   }
-  roots.hold(0, object + 96);
+  roots.hold(0, object + 100);
   EXPECT_EQ(roots.scan(world), 1u);
   roots.hold(0, object - 1);
   EXPECT_EQ(roots.scan(world), 1u);
