@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "boot/receive.hpp"
+#include "tests/fuzz/must.hpp"
 
 namespace forge {
 
@@ -17,14 +18,6 @@ using memory::BootInfo;
 using memory::MemoryKind;
 using memory::PhysAddr;
 using memory::PhysRange;
-
-#define MUST(condition)                                                          \
-  do {                                                                           \
-    if (!(condition)) {                                                          \
-      std::fprintf(stderr, "%s:%d: MUST(%s)\n", __FILE__, __LINE__, #condition); \
-      std::abort();                                                              \
-    }                                                                            \
-  } while (false)
 
 // Takes values from the fuzzer's input; zeros when it is used up.
 class Bytes {

@@ -12,14 +12,7 @@
 
 #include "mm/host/cpu.hpp"
 #include "mm/host/machine.hpp"
-
-#define MUST(condition)                                                          \
-  do {                                                                           \
-    if (!(condition)) {                                                          \
-      std::fprintf(stderr, "%s:%d: MUST(%s)\n", __FILE__, __LINE__, #condition); \
-      std::abort();                                                              \
-    }                                                                            \
-  } while (false)
+#include "tests/fuzz/must.hpp"
 
 namespace {
 

@@ -11,14 +11,7 @@
 #include <vector>
 
 #include "mm/who.hpp"
-
-#define MUST(condition)                                                          \
-  do {                                                                           \
-    if (!(condition)) {                                                          \
-      std::fprintf(stderr, "%s:%d: MUST(%s)\n", __FILE__, __LINE__, #condition); \
-      std::abort();                                                              \
-    }                                                                            \
-  } while (false)
+#include "tests/fuzz/must.hpp"
 
 namespace object_model {
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from tests.mm.test_misuse import site_of
 
 from coronel.errors import KernelPanic
 from coronel.guest import Guest
@@ -57,13 +58,6 @@ def live(mm: GuestKernelMM) -> int:
     with mm.still() as tables:
         allocated = tables.enum("ObjectState")["allocated"]
         return sum(slot.state == allocated for slot in read_guards(tables).slots)
-
-
-def site_of(mm: GuestKernelMM, address: int) -> int:
-    """The number of `break`'s site whose call returns to that address."""
-    found = re.search(r"heap_siteILj(\d+)E", mm.function_at(address - 1) or "")
-    assert found, hex(address)
-    return int(found[1])
 
 
 def check_fault(mm: GuestKernelMM, planted: Break, panic: KernelPanic) -> None:
