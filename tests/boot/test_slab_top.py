@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from typing import Any
 
 import pytest
+from tests.boot.test_object_pictures import coronel
 
 from coronel.guest import Guest
 from coronel.mm.guest_mm import GuestKernelMM
@@ -17,23 +15,8 @@ from coronel.mm.slab_use import SlabUse, Totals
 from coronel.picture.slab_activity import SlabActivity
 from coronel.pytest_plugin import Build
 
-COMMAND = [sys.executable, "-m", "coronel"]
 WORK = ("--objects", "600", "--seed", "5", "--memory", "64M")
 STRESS = "stress cpus 20000 seed=3"
-
-
-def coronel(*words: object, status: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [*COMMAND, *map(str, words)],
-        env=os.environ | {"COLUMNS": "80", "LINES": "24"},
-        input="",
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert (done.returncode, "Traceback" in done.stderr) == (status, False), done.stderr[-2000:]
-    return done
 
 
 def numbers(*words: object) -> Any:
@@ -113,7 +96,7 @@ def test_lists_that_change_are_followed_to_their_end(artifact: Build) -> None:
     """Two CPUs at work, and a frame that is free is not even mapped: nearly every picture is whole."""
     kernel = artifact.sibling("guarded").elf
     machine = ("--kernel", kernel, "--memory", "128M", "--cpus", 2)
-    lines = ("--command", "stress cpus 150000 seed=3", "--command", "poweroff")
+    lines = ("--command", "stress cpus 600000 seed=3", "--command", "poweroff")
     said = coronel("top", "--slabs", "--interval", "0.05", *machine, *lines).stdout
     pictures, torn = said.count("Object caches of"), said.count("read in part") + said.count("cannot be read")
     assert pictures >= 10
